@@ -1,0 +1,50 @@
+package hook
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// Condition tells whether something is so, and if not, in a few words what is missing.
+type Condition func(ctx context.Context) (done bool, missing string, err error)
+
+const (
+	firstPause   = 50 * time.Millisecond
+	longestPause = time.Second
+	reportEvery  = 15 * time.Second
+)
+
+// Poll asks until the condition holds. It logs what is missing when that changes, and every 15
+// seconds. When the deadline of ctx passes, the error (Deadline) names what was missing. An error
+// of the condition ends the wait.
+func Poll(ctx context.Context, log *slog.Logger, what string, condition Condition) error {
+	start := time.Now()
+	var last string
+	var reported time.Time
+	for pause := firstPause; ; pause = min(pause*3/2, longestPause) {
+		done, missing, err := condition(ctx)
+		if err != nil {
+			return err
+		}
+		if done {
+			return nil
+		}
+		// An attempt that the deadline cut off says nothing about what was missing.
+		if ctx.Err() == nil || last == "" {
+			if missing != last || time.Since(reported) >= reportEvery {
+				log.Info("waiting for "+what, "missing", missing, "elapsed", time.Since(start).Round(time.Second).String())
+				reported = time.Now()
+			}
+			last = missing
+		}
+		select {
+		case <-ctx.Done():
+			if ctx.Err() == context.DeadlineExceeded {
+				return Errorf(Deadline, "gave up waiting for %s after %s: %s", what, time.Since(start).Round(time.Second), last)
+			}
+			return Errorf(Unexpected, "stopped by a signal while waiting for %s: %s", what, last)
+		case <-time.After(pause):
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"sigs.k8s.io/yaml"
+)
+
+// ReadSpec decodes the YAML file at path into a T. A field that T does not have is an error: a
+// chart and a binary that disagree must say so at once. A T with a method Validate is asked too.
+func ReadSpec[T any](path string) (T, error) {
+	var spec T
+	if path == "" {
+		return spec, Errorf(Usage, "--spec is missing: name the YAML file that says what to do")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return spec, Errorf(Usage, "read the spec: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(raw, &spec); err != nil {
+		return spec, Errorf(Usage, "spec %s does not fit this version of nap-hooks; use the image that belongs to the chart: %w", path, err)
+	}
+	if v, ok := any(spec).(interface{ Validate() error }); ok {
+		if err := v.Validate(); err != nil {
+			return spec, Errorf(Usage, "spec %s: %w", path, err)
+		}
+	}
+	return spec, nil
+}
+
+// GuardSpec says what guard has to prove before anything is created.
+type GuardSpec struct {
+	Namespace      string              `json:"namespace"`
+	StorageClasses []StorageClassCheck `json:"storageClasses,omitempty"`
+	NodePorts      []NodePortCheck     `json:"nodePorts,omitempty"`
+	PodSecurity    []PodSecurityCheck  `json:"podSecurity,omitempty"`
+	Kubernetes     KubernetesCheck     `json:"kubernetes,omitempty"`
+}
+
+// StorageClassCheck is a class that a claim will ask for. An empty Name asks for the cluster's default.
+type StorageClassCheck struct {
+	Purpose    string `json:"purpose"`
+	Value      string `json:"value"`
+	Name       string `json:"name"`
+	AccessMode string `json:"accessMode"`
+}
+
+// NodePortCheck is a port that a Service of the release will take on every node.
+type NodePortCheck struct {
+	Service string `json:"service"`
+	Port    int32  `json:"port"`
+	Value   string `json:"value"`
+}
+
+// PodSecurityCheck is the pod security level that a namespace must admit.
+type PodSecurityCheck struct {
+	Namespace string `json:"namespace"`
+	Level     string `json:"level"`
+	Value     string `json:"value"`
+}
+
+// KubernetesCheck names the oldest Kubernetes that all parts are tested on.
+type KubernetesCheck struct {
+	Tested string `json:"tested,omitempty"`
+}
+
+// SecretsSpec lists the Secrets of a release.
+type SecretsSpec struct {
+	Namespace string   `json:"namespace"`
+	Secrets   []Secret `json:"secrets"`
+}
+
+// Secret is one Secret: made where it is missing, or, when Existing, only checked.
+type Secret struct {
+	Name   string            `json:"name"`
+	Type   string            `json:"type,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Existing marks a Secret that a user gave. It is never written.
+	Existing bool `json:"existing,omitempty"`
+	// Value is the chart value that named an existing Secret.
+	Value string               `json:"value,omitempty"`
+	Data  map[string]SecretKey `json:"data"`
+}
+
+// SecretKey says where the value of one key comes from.
+type SecretKey struct {
+	Value       string        `json:"value,omitempty"`
+	Generate    *GenerateSpec `json:"generate,omitempty"`
+	PostgresURL *PostgresURL  `json:"postgresURL,omitempty"`
+	// Required is set on the keys that an existing Secret must hold.
+	Required  bool `json:"required,omitempty"`
+	MinLength int  `json:"minLength,omitempty"`
+}
+
+// GenerateSpec asks for random bytes, written as hexadecimal digits.
+type GenerateSpec struct {
+	Bytes int `json:"bytes"`
+}
+
+// PostgresURL derives a connection URL from parts, some of which stand in other Secrets.
+type PostgresURL struct {
+	Host         string    `json:"host"`
+	Port         int       `json:"port"`
+	Database     string    `json:"database"`
+	SSLMode      string    `json:"sslmode,omitempty"`
+	UserFrom     SecretRef `json:"userFrom"`
+	PasswordFrom SecretRef `json:"passwordFrom"`
+}
+
+// SecretRef names one key of one Secret in the same namespace.
+type SecretRef struct {
+	Secret string `json:"secret"`
+	Key    string `json:"key"`
+}
+
+// BootstrapSpec says what the main phase needs besides the chart's own objects.
+type BootstrapSpec struct {
+	Namespace   string              `json:"namespace"`
+	Release     string              `json:"release"`
+	Set         string              `json:"set"`
+	Database    BootstrapDatabase   `json:"database"`
+	SharedClaim ManifestFile        `json:"sharedClaim"`
+	Workspaces  BootstrapWorkspaces `json:"workspaces"`
+	Storage     BootstrapStorage    `json:"storage"`
+	Migrations  []Migration         `json:"migrations"`
+}
+
+// BootstrapDatabase says which database the platform uses: a CloudNativePG Cluster of ours, or one from outside.
+type BootstrapDatabase struct {
+	Mode     string `json:"mode"`
+	Cluster  string `json:"cluster,omitempty"`
+	Manifest string `json:"manifest,omitempty"`
+}
+
+// ManifestFile names a file that holds one Kubernetes object.
+type ManifestFile struct {
+	Manifest string `json:"manifest,omitempty"`
+}
+
+// BootstrapWorkspaces says what the namespace of the workspaces needs.
+type BootstrapWorkspaces struct {
+	Namespace   string   `json:"namespace"`
+	PullSecrets []string `json:"pullSecrets,omitempty"`
+}
+
+// BootstrapStorage names the ConfigMap that keeps the storage classes once they are resolved.
+type BootstrapStorage struct {
+	ConfigMap string         `json:"configMap,omitempty"`
+	Classes   []StorageClass `json:"classes,omitempty"`
+}
+
+// StorageClass is a class to resolve and to write under Key.
+type StorageClass struct {
+	Key        string `json:"key"`
+	Name       string `json:"name"`
+	AccessMode string `json:"accessMode"`
+	Value      string `json:"value"`
+}
+
+// Migration is a folder of SQL files and the source that it was copied from.
+type Migration struct {
+	Source string `json:"source"`
+	Dir    string `json:"dir"`
+}
+
+// MigrateSpec says which folders make up a set of migrations.
+type MigrateSpec struct {
+	Set        string      `json:"set"`
+	Migrations []Migration `json:"migrations"`
+}
+
+// SeedSpec lists the seeds to run, in order, once Set is recorded.
+type SeedSpec struct {
+	Set   string `json:"set"`
+	Seeds []Seed `json:"seeds"`
+}
+
+// Seed is one command. "$(NAME)" in it stands for the environment variable NAME.
+type Seed struct {
+	Name    string   `json:"name"`
+	Command []string `json:"command"`
+}
+
+// TeardownSpec says what to stop when the release is uninstalled.
+type TeardownSpec struct {
+	Namespace  string             `json:"namespace"`
+	Release    string             `json:"release"`
+	Revision   int                `json:"revision"`
+	Cluster    string             `json:"cluster,omitempty"`
+	Runner     string             `json:"runner,omitempty"`
+	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
+}
+
+// TeardownWorkspaces finds the workspaces to stop.
+type TeardownWorkspaces struct {
+	Namespace string `json:"namespace,omitempty"`
+	Selector  string `json:"selector,omitempty"`
+}
+
+// Validate reports what the spec lacks.
+func (s MigrateSpec) Validate() error {
+	switch {
+	case s.Set == "":
+		return errors.New("set is empty")
+	case len(s.Migrations) == 0:
+		return errors.New("migrations is empty")
+	}
+	return nil
+}
+
+// Validate reports what the spec lacks.
+func (s SeedSpec) Validate() error {
+	if s.Set == "" {
+		return errors.New("set is empty")
+	}
+	for i, seed := range s.Seeds {
+		if seed.Name == "" || len(seed.Command) == 0 {
+			return fmt.Errorf("seeds[%d] needs a name and a command", i)
+		}
+	}
+	return nil
+}
