@@ -1,0 +1,1 @@
+CREATE TABLE sandbox.sandboxes (id text PRIMARY KEY);
