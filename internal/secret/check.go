@@ -1,0 +1,163 @@
+package secret
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+// validate reports a spec that no cluster could satisfy.
+func validate(spec hook.SecretsSpec) error {
+	if spec.Namespace == "" {
+		return hook.Errorf(hook.Usage, "spec: namespace is empty")
+	}
+	seen := map[string]bool{}
+	for _, s := range spec.Secrets {
+		if s.Name == "" || seen[s.Name] {
+			return hook.Errorf(hook.Usage, "spec: the name of a Secret is empty or there twice: %q", s.Name)
+		}
+		seen[s.Name] = true
+		if len(s.Data) == 0 {
+			return hook.Errorf(hook.Usage, "spec: the Secret %s has no keys", s.Name)
+		}
+		for name, key := range s.Data {
+			sources := 0
+			for _, is := range []bool{key.Value != "", key.Generate != nil, key.PostgresURL != nil} {
+				if is {
+					sources++
+				}
+			}
+			switch {
+			case s.Existing && sources > 0:
+				return hook.Errorf(hook.Usage, "spec: the Secret %s is given by the user, so its key %s cannot have a value", s.Name, name)
+			case !s.Existing && sources > 1:
+				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s has more than one of value, generate and postgresURL", name, s.Name)
+			case key.Generate != nil && key.Generate.Bytes < 8:
+				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s must be generated from at least 8 bytes", name, s.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// check finds out, without a write, what makes s unusable.
+func (k *keeper) check(ctx context.Context, s hook.Secret) ([]string, error) {
+	current, err := k.get(ctx, s.Name)
+	if err != nil {
+		return nil, err
+	}
+	if s.Existing {
+		return k.checkGiven(s, current), nil
+	}
+	var problems []string
+	if want := cmp.Or(s.Type, string(corev1.SecretTypeOpaque)); s.Type != "" && current != nil && string(current.Type) != want {
+		problems = append(problems, fmt.Sprintf("the Secret %s is of type %s and must be of type %s, which cannot be changed in place: save its values, delete it with kubectl delete secret %s --namespace %s, and make it again with that type and the same values",
+			k.name(s.Name), current.Type, want, s.Name, k.namespace))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Data)) {
+		key := s.Data[name]
+		if key.PostgresURL != nil {
+			continue
+		}
+		if current != nil {
+			if value, ok := current.Data[name]; ok {
+				if fault := weakness(string(value), minimum(name, key)); fault != "" {
+					problems = append(problems, fmt.Sprintf("the key %s of the Secret %s %s: set another value with %s",
+						name, k.name(s.Name), fault, k.patchCommand(s.Name, []string{name})))
+				}
+				continue
+			}
+		}
+		if key.Generate != nil {
+			continue
+		}
+		if fault := weakness(key.Value, minimum(name, key)); fault != "" {
+			problems = append(problems, fmt.Sprintf("the value for the key %s of the Secret %s %s: change it in the chart's values", name, k.name(s.Name), fault))
+		}
+	}
+	return problems, nil
+}
+
+// checkGiven checks a Secret that the user made.
+func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []string {
+	named := ""
+	if s.Value != "" {
+		named = ", named by " + s.Value + ","
+	}
+	keys := slices.Sorted(maps.Keys(s.Data))
+	if current == nil {
+		var literals []string
+		for _, key := range keys {
+			literals = append(literals, "--from-literal="+key+"=VALUE")
+		}
+		return []string{fmt.Sprintf("the Secret %s%s does not exist: make it with kubectl create secret generic %s --namespace %s %s",
+			k.name(s.Name), named, s.Name, k.namespace, strings.Join(literals, " "))}
+	}
+	var problems, missing []string
+	for _, name := range keys {
+		value, ok := current.Data[name]
+		if !ok {
+			if s.Data[name].Required {
+				missing = append(missing, name)
+			}
+			continue
+		}
+		if fault := weakness(string(value), minimum(name, s.Data[name])); fault != "" {
+			problems = append(problems, fmt.Sprintf("the key %s of the Secret %s%s %s: set another value with %s",
+				name, k.name(s.Name), named, fault, k.patchCommand(s.Name, []string{name})))
+		}
+	}
+	if len(missing) > 0 {
+		problems = append(problems, fmt.Sprintf("the Secret %s%s lacks %s: add what is missing with %s",
+			k.name(s.Name), named, list(missing), k.patchCommand(s.Name, missing)))
+	}
+	return problems
+}
+
+// patchCommand is the command line that sets keys of a Secret.
+func (k *keeper) patchCommand(name string, keys []string) string {
+	var data []string
+	for _, key := range keys {
+		data = append(data, fmt.Sprintf("%q:\"VALUE\"", key))
+	}
+	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'", name, k.namespace, strings.Join(data, ","))
+}
+
+// minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in
+// hexadecimal digits unless the spec says otherwise.
+func minimum(name string, key hook.SecretKey) int {
+	if key.MinLength > 0 {
+		return key.MinLength
+	}
+	if strings.HasSuffix(name, "_KEY") || strings.HasSuffix(name, "_SECRET") {
+		return 32
+	}
+	return 1
+}
+
+// weakness says what is wrong with a value, without telling it.
+func weakness(value string, minimum int) string {
+	switch {
+	case strings.TrimSpace(value) == "":
+		return "is empty"
+	case strings.HasPrefix(strings.ToLower(value), "change-me"), strings.HasPrefix(strings.ToLower(value), "changeme"):
+		return "is still the placeholder of an example"
+	case len(value) < minimum:
+		return fmt.Sprintf("is too short (it needs at least %d characters)", minimum)
+	}
+	return ""
+}
+
+func list(keys []string) string {
+	if len(keys) == 1 {
+		return "the key " + keys[0]
+	}
+	return "the keys " + strings.Join(keys[:len(keys)-1], ", ") + " and " + keys[len(keys)-1]
+}

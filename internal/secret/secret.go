@@ -1,0 +1,271 @@
+// Package secret makes the Secrets of a release once and never changes what they hold.
+package secret
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// Result counts what a run did with Secrets.
+type Result struct {
+	Created, Completed, Kept, Checked int
+}
+
+// String sums the result up in one sentence, without any value.
+func (r Result) String() string {
+	return fmt.Sprintf("Secrets: %d created, %d completed, %d kept, %d given by the user and checked", r.Created, r.Completed, r.Kept, r.Checked)
+}
+
+// attempts bounds how often a Secret is read again because somebody else changed it meanwhile.
+const attempts = 10
+
+// keeper works on the Secrets of one namespace.
+type keeper struct {
+	api       dynamic.ResourceInterface
+	log       *slog.Logger
+	namespace string
+	result    Result
+}
+
+// Ensure brings the Secrets to what spec says. api must be the Secrets of the spec's namespace.
+// Everything that can be refused without a write is refused before the first one.
+func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec) (Result, error) {
+	if err := validate(spec); err != nil {
+		return Result{}, err
+	}
+	k := &keeper{api: api, log: log, namespace: spec.Namespace}
+	var problems []string
+	for _, s := range spec.Secrets {
+		found, err := k.check(ctx, s)
+		if err != nil {
+			return k.result, err
+		}
+		problems = append(problems, found...)
+	}
+	if len(problems) > 0 {
+		return k.result, hook.Errorf(hook.Refused, "%s", strings.Join(problems, "; "))
+	}
+	// A derived value reads other Secrets of the list, so those that have one come last.
+	ordered := slices.Clone(spec.Secrets)
+	slices.SortStableFunc(ordered, func(a, b hook.Secret) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, s := range ordered {
+		if s.Existing {
+			k.result.Checked++
+			continue
+		}
+		if err := k.ensure(ctx, s); err != nil {
+			return k.result, err
+		}
+	}
+	return k.result, nil
+}
+
+func rank(s hook.Secret) int {
+	for _, key := range s.Data {
+		if key.PostgresURL != nil {
+			return 1
+		}
+	}
+	return 0
+}
+
+// get returns nil where there is no such Secret.
+func (k *keeper) get(ctx context.Context, name string) (*corev1.Secret, error) {
+	u, err := k.api.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, k.apiError("read", name, err)
+	}
+	var secret corev1.Secret
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &secret); err != nil {
+		return nil, fmt.Errorf("read Secret %s: it does not decode", k.name(name))
+	}
+	return &secret, nil
+}
+
+// ensure creates s or adds what it lacks.
+func (k *keeper) ensure(ctx context.Context, s hook.Secret) error {
+	for range attempts {
+		current, err := k.get(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		again, err := k.step(ctx, s, current)
+		if !again || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the Secret %s was changed by somebody else %d times while it was being written", k.name(s.Name), attempts)
+}
+
+// step does one write, if one is needed. It asks for another try when somebody else was faster.
+func (k *keeper) step(ctx context.Context, s hook.Secret, current *corev1.Secret) (again bool, err error) {
+	next := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Name: s.Name, Namespace: k.namespace,
+		Labels:      map[string]string{kube.ManagedByLabel: kube.FieldManager},
+		Annotations: map[string]string{"helm.sh/resource-policy": "keep"},
+	}, Type: corev1.SecretType(cmp.Or(s.Type, string(corev1.SecretTypeOpaque)))}
+	if current != nil {
+		next = current.DeepCopy()
+	}
+	added, err := k.fill(ctx, s, next)
+	if err != nil {
+		return false, err
+	}
+	next.Labels = merge(next.Labels, s.Labels)
+	if current == nil {
+		return k.create(ctx, next)
+	}
+	if len(added) == 0 && maps.Equal(current.Labels, next.Labels) {
+		k.result.Kept++
+		return false, nil
+	}
+	if len(added) > 0 && current.Immutable != nil && *current.Immutable {
+		return false, hook.Errorf(hook.Refused, "the Secret %s is immutable and lacks the right value of %s: put a copy of it that is not immutable in its place", k.name(s.Name), list(added))
+	}
+	return k.update(ctx, next, added)
+}
+
+// fill sets the keys that next lacks, and the derived ones that differ. It returns their names.
+func (k *keeper) fill(ctx context.Context, s hook.Secret, next *corev1.Secret) (changed []string, err error) {
+	if next.Data == nil {
+		next.Data = map[string][]byte{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Data)) {
+		key := s.Data[name]
+		old, has := next.Data[name]
+		if has && key.PostgresURL == nil {
+			continue
+		}
+		value, err := k.value(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if !has || string(old) != value {
+			next.Data[name] = []byte(value)
+			changed = append(changed, name)
+		}
+	}
+	return changed, nil
+}
+
+func (k *keeper) value(ctx context.Context, key hook.SecretKey) (string, error) {
+	switch {
+	case key.PostgresURL != nil:
+		return k.postgresURL(ctx, *key.PostgresURL)
+	case key.Generate != nil:
+		raw := make([]byte, key.Generate.Bytes)
+		if _, err := rand.Read(raw); err != nil {
+			return "", fmt.Errorf("generate a value: %w", err)
+		}
+		return hex.EncodeToString(raw), nil
+	}
+	return key.Value, nil
+}
+
+func (k *keeper) create(ctx context.Context, secret *corev1.Secret) (again bool, err error) {
+	u, err := unstructuredOf(secret)
+	if err != nil {
+		return false, err
+	}
+	_, err = k.api.Create(ctx, u, metav1.CreateOptions{FieldManager: kube.FieldManager})
+	if apierrors.IsAlreadyExists(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, k.apiError("create", secret.Name, err)
+	}
+	k.result.Created++
+	k.log.Info("created a Secret", "name", secret.Name, "keys", slices.Sorted(maps.Keys(secret.Data)))
+	return false, nil
+}
+
+// update writes secret if nobody changed it since it was read: its resourceVersion goes along.
+func (k *keeper) update(ctx context.Context, secret *corev1.Secret, changed []string) (again bool, err error) {
+	u, err := unstructuredOf(secret)
+	if err != nil {
+		return false, err
+	}
+	_, err = k.api.Update(ctx, u, metav1.UpdateOptions{FieldManager: kube.FieldManager})
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, k.apiError("update", secret.Name, err)
+	}
+	k.result.Completed++
+	k.log.Info("completed a Secret", "name", secret.Name, "keys", changed)
+	return false, nil
+}
+
+func unstructuredOf(secret *corev1.Secret) (*unstructured.Unstructured, error) {
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(secret)
+	if err != nil {
+		return nil, fmt.Errorf("encode Secret %s: it does not convert", secret.Name)
+	}
+	u := &unstructured.Unstructured{Object: object}
+	u.SetAPIVersion("v1")
+	u.SetKind("Secret")
+	return u, nil
+}
+
+// apiError explains a refusal of the API server. Only its words about rights and rules are passed
+// on: others could repeat what was sent.
+func (k *keeper) apiError(verb, name string, err error) error {
+	if missing := kube.MissingPermission(err); missing != "" {
+		return hook.Errorf(hook.Refused, "cannot %s the Secret %s: %s", verb, k.name(name), missing)
+	}
+	if kube.Permanent(err) && !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
+		return hook.Errorf(hook.Refused, "cannot %s the Secret %s: %s", verb, k.name(name), kube.Brief(err))
+	}
+	if kube.Permanent(err) {
+		return hook.Errorf(hook.Refused, "cannot %s the Secret %s: the API server finds it invalid (%s)", verb, k.name(name), fields(err))
+	}
+	return fmt.Errorf("%s the Secret %s: %s", verb, k.name(name), kube.Brief(err))
+}
+
+// fields names the fields that the API server complains of.
+func fields(err error) string {
+	status, ok := err.(apierrors.APIStatus)
+	if !ok || status.Status().Details == nil {
+		return string(apierrors.ReasonForError(err))
+	}
+	var names []string
+	for _, cause := range status.Status().Details.Causes {
+		names = append(names, cause.Field)
+	}
+	return cmp.Or(strings.Join(names, ", "), string(apierrors.ReasonForError(err)))
+}
+
+func (k *keeper) name(secret string) string { return k.namespace + "/" + secret }
+
+func merge(a, b map[string]string) map[string]string {
+	if len(b) == 0 {
+		return a
+	}
+	out := maps.Clone(a)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, b)
+	return out
+}

@@ -1,0 +1,374 @@
+package secret_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/secret"
+)
+
+const namespace = "nap"
+
+// cluster is a fake API that holds Secrets.
+type cluster struct {
+	t      *testing.T
+	client *fake.FakeDynamicClient
+	log    bytes.Buffer
+}
+
+func newCluster(t *testing.T, secrets ...*corev1.Secret) *cluster {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{t: t, client: fake.NewSimpleDynamicClient(scheme)}
+	for _, s := range secrets {
+		c.put(s)
+	}
+	return c
+}
+
+func (c *cluster) put(s *corev1.Secret) {
+	c.t.Helper()
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	u := &unstructured.Unstructured{Object: object}
+	u.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := c.client.Tracker().Create(kube.Secrets, u, namespace); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) ensure(secrets ...hook.Secret) (secret.Result, error) {
+	log := slog.New(slog.NewJSONHandler(&c.log, nil))
+	return secret.Ensure(context.Background(), log, c.client.Resource(kube.Secrets).Namespace(namespace),
+		hook.SecretsSpec{Namespace: namespace, Secrets: secrets})
+}
+
+func (c *cluster) get(name string) *unstructured.Unstructured {
+	c.t.Helper()
+	u, err := c.client.Resource(kube.Secrets).Namespace(namespace).Get(c.t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return u
+}
+
+func (c *cluster) value(name, key string) string {
+	c.t.Helper()
+	encoded, _, err := unstructured.NestedString(c.get(name).Object, "data", key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// writes counts what the fake was asked to change.
+func (c *cluster) writes() int {
+	n := 0
+	for _, a := range c.client.Actions() {
+		if a.GetVerb() != "get" {
+			n++
+		}
+	}
+	return n
+}
+
+func given(name string, kind corev1.SecretType, data map[string]string) *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Type: kind, Data: map[string][]byte{}}
+	for k, v := range data {
+		s.Data[k] = []byte(v)
+	}
+	return s
+}
+
+func generate(bytes int) hook.SecretKey {
+	return hook.SecretKey{Generate: &hook.GenerateSpec{Bytes: bytes}}
+}
+
+// release is what the chart asks for.
+func release() []hook.Secret {
+	from := func(key string) hook.SecretRef { return hook.SecretRef{Secret: "nap-pg-user", Key: key} }
+	return []hook.Secret{
+		{Name: "nap-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{
+			Host: "nap-pg-rw", Port: 5432, Database: "nap", UserFrom: from("username"), PasswordFrom: from("password")}}}},
+		{Name: "nap-pg-user", Type: "kubernetes.io/basic-auth", Labels: map[string]string{"cnpg.io/reload": "true"},
+			Data: map[string]hook.SecretKey{"username": {Value: "nap"}, "password": generate(32)}},
+		{Name: "nap-cp-secret", Data: map[string]hook.SecretKey{"JWT_SECRET": generate(32), "CREDENTIAL_ENCRYPTION_KEY": generate(32)}},
+		{Name: "nap-admin", Data: map[string]hook.SecretKey{"username": {Value: "admin"}, "password": generate(12)}},
+	}
+}
+
+func TestMakesWhatIsMissingOnce(t *testing.T) {
+	c := newCluster(t)
+	result, err := c.ensure(release()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Created != 4 {
+		t.Errorf("%s", result)
+	}
+	password := c.value("nap-pg-user", "password")
+	if raw, err := hex.DecodeString(password); err != nil || len(raw) != 32 {
+		t.Errorf("the password is not 32 bytes in hexadecimal digits: %d characters", len(password))
+	}
+	if got, want := c.value("nap-database", "url"), "postgresql://nap:"+password+"@nap-pg-rw:5432/nap"; got != want {
+		t.Errorf("url %s, want %s", got, want)
+	}
+	made := c.get("nap-pg-user")
+	if kind, _, _ := unstructured.NestedString(made.Object, "type"); kind != "kubernetes.io/basic-auth" {
+		t.Errorf("type %s", kind)
+	}
+	if made.GetLabels()["app.kubernetes.io/managed-by"] != "nap-hooks" || made.GetLabels()["cnpg.io/reload"] != "true" {
+		t.Errorf("labels %v", made.GetLabels())
+	}
+	if made.GetAnnotations()["helm.sh/resource-policy"] != "keep" {
+		t.Errorf("annotations %v", made.GetAnnotations())
+	}
+
+	before := c.writes()
+	result, err = c.ensure(release()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Kept != 4 || c.writes() != before || c.value("nap-pg-user", "password") != password {
+		t.Errorf("a second run changed something: %s", result)
+	}
+	for _, name := range []string{"nap-pg-user", "nap-cp-secret", "nap-admin"} {
+		data, _, _ := unstructured.NestedMap(c.get(name).Object, "data")
+		for key := range data {
+			if v := c.value(name, key); len(v) > 8 && strings.Contains(c.log.String(), v) {
+				t.Errorf("the log shows %s of %s", key, name)
+			}
+		}
+	}
+}
+
+func TestCompletesWithoutTouchingWhatIsThere(t *testing.T) {
+	old := strings.Repeat("k", 40)
+	c := newCluster(t,
+		given("nap-cp-secret", corev1.SecretTypeOpaque, map[string]string{"JWT_SECRET": old, "of the user": "x"}),
+		given("nap-pg-user", corev1.SecretTypeBasicAuth, map[string]string{"username": "other", "password": "p@ss/wö:rd#%"}),
+		given("nap-database", corev1.SecretTypeOpaque, map[string]string{"url": "postgresql://stale"}))
+	result, err := c.ensure(release()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// nap-cp-secret lacks a key, nap-pg-user a label, and nap-database is derived from what has changed.
+	if result.Created != 1 || result.Completed != 3 {
+		t.Errorf("%s", result)
+	}
+	if c.value("nap-cp-secret", "JWT_SECRET") != old || c.value("nap-cp-secret", "of the user") != "x" {
+		t.Error("a value that was there has changed")
+	}
+	if c.value("nap-cp-secret", "CREDENTIAL_ENCRYPTION_KEY") == "" {
+		t.Error("the missing key was not added")
+	}
+	if c.value("nap-pg-user", "username") != "other" {
+		t.Error("the chart's user name went over the one that was there")
+	}
+	u, err := url.Parse(c.value("nap-database", "url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if password, _ := u.User.Password(); password != "p@ss/wö:rd#%" || u.User.Username() != "other" || u.Host != "nap-pg-rw:5432" || u.Path != "/nap" {
+		t.Errorf("the derived URL does not read back: %s", u.Redacted())
+	}
+}
+
+func TestSSLMode(t *testing.T) {
+	secrets := release()
+	secrets[0].Data["url"].PostgresURL.SSLMode = "verify-full"
+	c := newCluster(t)
+	if _, err := c.ensure(secrets...); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.value("nap-database", "url"); !strings.HasSuffix(got, "/nap?sslmode=verify-full") {
+		t.Error("the URL lacks its sslmode")
+	}
+}
+
+// Another run creates the Secret between our read and our write.
+func TestRunThatComesSecondKeepsTheOthersValues(t *testing.T) {
+	c := newCluster(t)
+	theirs := strings.Repeat("b", 64)
+	raced := false
+	c.client.PrependReactor("create", "secrets", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		u := a.(clienttesting.CreateAction).GetObject().(*unstructured.Unstructured)
+		if raced || u.GetName() != "nap-pg-user" {
+			return false, nil, nil
+		}
+		raced = true
+		c.put(given("nap-pg-user", corev1.SecretTypeBasicAuth, map[string]string{"username": "nap", "password": theirs}))
+		return false, nil, nil
+	})
+	if _, err := c.ensure(release()...); err != nil {
+		t.Fatal(err)
+	}
+	if !raced || c.value("nap-pg-user", "password") != theirs {
+		t.Error("the other run's password was lost")
+	}
+	if !strings.Contains(c.value("nap-database", "url"), theirs) {
+		t.Error("the URL was not derived from the password that won")
+	}
+}
+
+// Another run adds the same key between our read and our write.
+func TestConflictIsReadAgain(t *testing.T) {
+	c := newCluster(t, given("nap-cp-secret", corev1.SecretTypeOpaque, map[string]string{"JWT_SECRET": strings.Repeat("a", 64)}))
+	theirs := strings.Repeat("b", 64)
+	raced := false
+	c.client.PrependReactor("update", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if raced {
+			return false, nil, nil
+		}
+		raced = true
+		object, err := c.client.Tracker().Get(kube.Secrets, namespace, "nap-cp-secret")
+		if err != nil {
+			return true, nil, err
+		}
+		u := object.(*unstructured.Unstructured)
+		if err := unstructured.SetNestedField(u.Object, base64.StdEncoding.EncodeToString([]byte(theirs)), "data", "CREDENTIAL_ENCRYPTION_KEY"); err != nil {
+			return true, nil, err
+		}
+		if err := c.client.Tracker().Update(kube.Secrets, u, namespace); err != nil {
+			return true, nil, err
+		}
+		return true, nil, apierrors.NewConflict(kube.Secrets.GroupResource(), "nap-cp-secret", errors.New("changed"))
+	})
+	if _, err := c.ensure(release()...); err != nil {
+		t.Fatal(err)
+	}
+	if !raced || c.value("nap-cp-secret", "CREDENTIAL_ENCRYPTION_KEY") != theirs {
+		t.Error("the other run's key was lost")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	required := map[string]hook.SecretKey{"username": {Required: true}, "password": {Required: true, MinLength: 6}}
+	mine := hook.Secret{Name: "my-own", Existing: true, Value: "global.admin.existingSecret", Data: required}
+	immutable := given("nap-cp-secret", corev1.SecretTypeOpaque, map[string]string{"JWT_SECRET": strings.Repeat("a", 64)})
+	immutable.Immutable = new(bool)
+	*immutable.Immutable = true
+	for name, c := range map[string]struct {
+		there []*corev1.Secret
+		extra hook.Secret
+		want  []string
+	}{
+		"given one is missing": {nil, mine, []string{
+			"the Secret nap/my-own, named by global.admin.existingSecret, does not exist",
+			"kubectl create secret generic my-own --namespace nap --from-literal=password=VALUE --from-literal=username=VALUE"}},
+		"given one lacks a key": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": "me"})}, mine, []string{
+			"the Secret nap/my-own, named by global.admin.existingSecret, lacks the key password",
+			`kubectl patch secret my-own --namespace nap --type merge -p '{"stringData":{"password":"VALUE"}}'`}},
+		"given one lacks two keys": {[]*corev1.Secret{given("my-own", "", nil)}, mine, []string{"lacks the keys password and username"}},
+		"given one is too short": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": "me", "password": "hunt2"})}, mine, []string{
+			"the key password of the Secret nap/my-own, named by global.admin.existingSecret, is too short (it needs at least 6 characters)"}},
+		"given one is empty": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": " ", "password": "hunter2"})}, mine, []string{
+			"the key username of the Secret nap/my-own, named by global.admin.existingSecret, is empty"}},
+		"two problems at once": {[]*corev1.Secret{given("nap-admin", "", map[string]string{"username": "me", "password": "Change-Me-now"})}, mine, []string{
+			"nap/my-own", "the key password of the Secret nap/nap-admin is still the placeholder of an example"}},
+		"short key that is there": {[]*corev1.Secret{given("nap-cp-secret", "", map[string]string{"JWT_SECRET": "hunter2"})}, mine, []string{
+			"the key JWT_SECRET of the Secret nap/nap-cp-secret is too short (it needs at least 32 characters)", "kubectl patch secret nap-cp-secret"}},
+		"placeholder in the chart": {nil, hook.Secret{Name: "turn", Data: map[string]hook.SecretKey{"secret": {Value: "change-me-please"}}}, []string{
+			"the value for the key secret of the Secret nap/turn is still the placeholder of an example", "chart's values"}},
+		"empty in the chart": {nil, hook.Secret{Name: "turn", Data: map[string]hook.SecretKey{"secret": {}}}, []string{"the value for the key secret of the Secret nap/turn is empty"}},
+		"other type": {[]*corev1.Secret{given("nap-pg-user", corev1.SecretTypeOpaque, map[string]string{"username": "nap", "password": "hunter22"})}, mine, []string{
+			"the Secret nap/nap-pg-user is of type Opaque and must be of type kubernetes.io/basic-auth", "cannot be changed in place", "kubectl delete secret nap-pg-user --namespace nap"}},
+		"immutable": {[]*corev1.Secret{immutable, given("my-own", "", map[string]string{"username": "me", "password": "hunter2"})}, mine, []string{
+			"the Secret nap/nap-cp-secret is immutable and lacks the right value of the key CREDENTIAL_ENCRYPTION_KEY"}},
+		"URL from nothing": {nil, hook.Secret{Name: "other-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{
+			Host: "db", Port: 5432, Database: "nap", UserFrom: hook.SecretRef{Secret: "mine", Key: "user"}, PasswordFrom: hook.SecretRef{Secret: "mine", Key: "password"}}}}}, []string{
+			"the Secret nap/mine does not exist", "needs its key user"}},
+		"URL from an empty key": {[]*corev1.Secret{given("mine", "", map[string]string{"user": "nap"})}, hook.Secret{Name: "other-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{
+			Host: "db", Port: 5432, Database: "nap", UserFrom: hook.SecretRef{Secret: "mine", Key: "user"}, PasswordFrom: hook.SecretRef{Secret: "mine", Key: "password"}}}}}, []string{
+			"the Secret nap/mine lacks the key password", "kubectl patch secret mine"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cl := newCluster(t, c.there...)
+			_, err := cl.ensure(append(release(), c.extra)...)
+			if hook.CodeOf(err) != hook.Refused {
+				t.Fatalf("exit code %d: %v", hook.CodeOf(err), err)
+			}
+			for _, part := range c.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("the message does not say %q: %v", part, err)
+				}
+			}
+			if strings.Contains(err.Error()+cl.log.String(), "hunt") {
+				t.Errorf("a value is shown: %v", err)
+			}
+			atOnce := !slices.Contains([]string{"immutable", "URL from nothing", "URL from an empty key"}, name)
+			if atOnce && cl.writes() > 0 {
+				t.Errorf("%d writes went before the refusal", cl.writes())
+			}
+		})
+	}
+}
+
+func TestAPIErrors(t *testing.T) {
+	secrets := kube.Secrets.GroupResource()
+	for name, c := range map[string]struct {
+		err  error
+		code hook.Code
+		want string
+	}{
+		"no right": {apierrors.NewForbidden(secrets, "nap-pg-user", errors.New(`User "system:serviceaccount:nap:hooks" cannot create resource "secrets" in API group "" in the namespace "nap"`)),
+			hook.Refused, "system:serviceaccount:nap:hooks may not create secrets in namespace nap"},
+		"quota":   {apierrors.NewForbidden(secrets, "nap-pg-user", errors.New("exceeded quota: small")), hook.Refused, "exceeded quota: small"},
+		"invalid": {apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(), "nap-pg-user", nil), hook.Refused, "the API server finds it invalid"},
+		"down":    {apierrors.NewServiceUnavailable("starting"), hook.Unexpected, "create the Secret nap/nap-pg-user: starting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cl := newCluster(t)
+			cl.client.PrependReactor("create", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
+			_, err := cl.ensure(release()...)
+			if err == nil || hook.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("exit code %d: %v", hook.CodeOf(err), err)
+			}
+		})
+	}
+}
+
+func TestSpecThatCannotBe(t *testing.T) {
+	for want, s := range map[string]hook.Secret{
+		"has no keys":             {Name: "a"},
+		"is empty or there twice": {Name: "nap-admin", Data: map[string]hook.SecretKey{"a": {Value: "abc"}}},
+		"cannot have a value":     {Name: "a", Existing: true, Data: map[string]hook.SecretKey{"a": {Value: "abc"}}},
+		"more than one of value":  {Name: "a", Data: map[string]hook.SecretKey{"a": {Value: "abc", Generate: &hook.GenerateSpec{Bytes: 32}}}},
+		"from at least 8 bytes":   {Name: "a", Data: map[string]hook.SecretKey{"a": generate(0)}},
+	} {
+		t.Run(want, func(t *testing.T) {
+			cl := newCluster(t)
+			_, err := cl.ensure(append(release(), s)...)
+			if hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), want) {
+				t.Errorf("exit code %d: %v", hook.CodeOf(err), err)
+			}
+		})
+	}
+}
