@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/migrate"
+)
+
+func newMigrateCommand(o *hook.Options) *cobra.Command {
+	var path, output string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "migrate --spec FILE",
+		Short: "Bring the database to the schema that the services expect",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := hook.ReadSpec[hook.MigrateSpec](path)
+			if err != nil {
+				return err
+			}
+			if output != "table" && output != "json" {
+				return hook.Errorf(hook.Usage, "--output must be table or json, not %q", output)
+			}
+			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
+				m := migrate.Migrator{URL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"), Log: log}
+				if dryRun {
+					plan, err := m.Plan(ctx, spec.Migrations)
+					if err != nil {
+						return err
+					}
+					return writePlan(cmd.OutOrStdout(), output, plan)
+				}
+				result, err := m.Apply(ctx, spec.Set, spec.Migrations)
+				if err == nil {
+					log.Info(result.String())
+					o.SetResult("%s", result)
+				}
+				return err
+			})
+		},
+	}
+	specFlag(cmd, &path)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan and change nothing")
+	cmd.Flags().StringVar(&output, "output", "table", "form of the plan: table or json")
+	return cmd
+}
+
+func writePlan(w io.Writer, form string, plan migrate.Plan) error {
+	if form == "json" {
+		return plan.WriteJSON(w)
+	}
+	return plan.WriteTable(w)
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/teardown"
+)
+
+func newTeardownCommand(o *hook.Options) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "teardown --spec FILE",
+		Short: "Stop workspaces and database before an uninstall, keeping all data",
+		Long: `Stop workspaces and database before an uninstall, keeping all data.
+
+Nothing happens unless Helm's record says that the release is being uninstalled. Once it has
+tried, the command ends with 0 whatever happened: an uninstall must not hang on it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := hook.ReadSpec[hook.TeardownSpec](path)
+			if err != nil {
+				return err
+			}
+			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
+				client, err := kube.New()
+				if err != nil {
+					return err
+				}
+				t := &teardown.Teardown{Log: log, Client: client, Spec: spec}
+				o.SetResult("%s", t.Run(ctx))
+				return nil
+			})
+		},
+	}
+	specFlag(cmd, &path)
+	return cmd
+}

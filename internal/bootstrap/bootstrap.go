@@ -1,0 +1,124 @@
+// Package bootstrap does in the main phase of a release what no template can: it brings up the
+// database once its operator serves, prepares the namespace of the workspaces, and migrates.
+//
+// Every step may be repeated at any time, also by two runs at once.
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/migrate"
+)
+
+// The databases that a release can use: a Cluster of ours, or one from outside.
+const (
+	modeCNPG     = "cnpg"
+	modeExternal = "external"
+)
+
+// Bootstrap runs the steps.
+type Bootstrap struct {
+	Log    *slog.Logger
+	Client *kube.Client
+	Spec   hook.BootstrapSpec
+	// DatabaseURL is where the platform's database answers, with the password.
+	DatabaseURL string
+	// CredentialKey is shown to the migrations that may need it.
+	CredentialKey string
+}
+
+// Run does all steps in order and returns what the migrations did.
+func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
+	var result migrate.Result
+	if err := validate(b.Spec); err != nil {
+		return result, hook.Errorf(hook.Usage, "spec: %w", err)
+	}
+	if _, err := migrate.Config(b.DatabaseURL); err != nil {
+		return result, err
+	}
+	var cluster *database.Cluster
+	if b.Spec.Database.Mode == modeCNPG {
+		cluster = database.New(b.Log, b.Client, b.Spec.Namespace, b.Spec.Database.Cluster)
+	}
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"storage classes", b.storageClasses},
+		{"database", func(ctx context.Context) error { return b.applyCluster(ctx, cluster) }},
+		{"workspace namespace", b.workspaces},
+		{"shared claim", b.sharedClaim},
+		{"primary", func(ctx context.Context) error { return b.waitForSQL(ctx, cluster) }},
+		{"migrations", func(ctx context.Context) (err error) {
+			result, err = migrate.Migrator{URL: b.DatabaseURL, CredentialKey: b.CredentialKey, Log: b.Log}.
+				Apply(ctx, b.Spec.Set, b.Spec.Migrations)
+			return err
+		}},
+	}
+	for i, step := range steps {
+		b.Log.Info("step", "name", step.name, "number", i+1, "of", len(steps))
+		if err := step.do(ctx); err != nil {
+			return result, err
+		}
+	}
+	b.Log.Info("bootstrap done", "set", b.Spec.Set, "migrations", result.String())
+	return result, nil
+}
+
+func (b *Bootstrap) applyCluster(ctx context.Context, cluster *database.Cluster) error {
+	if cluster == nil {
+		return nil
+	}
+	manifest, err := database.ReadManifest(b.Spec.Database.Manifest)
+	if err != nil {
+		return err
+	}
+	if err := cluster.WaitForCRD(ctx); err != nil {
+		return err
+	}
+	return cluster.Apply(ctx, manifest)
+}
+
+func (b *Bootstrap) waitForSQL(ctx context.Context, cluster *database.Cluster) error {
+	if cluster == nil {
+		return database.WaitForExternalSQL(ctx, b.Log, b.DatabaseURL)
+	}
+	return cluster.WaitForSQL(ctx, b.DatabaseURL)
+}
+
+// validate reports what a spec that decodes still lacks.
+func validate(spec hook.BootstrapSpec) error {
+	switch {
+	case spec.Namespace == "":
+		return errors.New("namespace is empty")
+	case spec.Set == "" || len(spec.Migrations) == 0:
+		return errors.New("set or migrations is empty")
+	case spec.Database.Mode != modeCNPG && spec.Database.Mode != modeExternal:
+		return fmt.Errorf("database.mode is %q, neither %s nor %s", spec.Database.Mode, modeCNPG, modeExternal)
+	case spec.Database.Mode == modeCNPG && (spec.Database.Cluster == "" || spec.Database.Manifest == ""):
+		return errors.New("database.cluster or database.manifest is empty")
+	}
+	return nil
+}
+
+// refused gives an API error the exit code that fits it: what the API server will refuse again, a
+// person must change.
+func refused(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	what := fmt.Sprintf(format, args...)
+	switch missing := kube.MissingPermission(err); {
+	case missing != "":
+		return hook.Errorf(hook.Refused, "%s: %s", what, missing)
+	case kube.Permanent(err):
+		return hook.Errorf(hook.Refused, "%s: %s", what, kube.Brief(err))
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

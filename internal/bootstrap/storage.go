@@ -1,0 +1,147 @@
+package bootstrap
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// storageClasses writes the names of the classes that pods of the platform hand on to a ConfigMap.
+// Where no class is named, what was chosen once stays, even if the cluster's default changes.
+func (b *Bootstrap) storageClasses(ctx context.Context) error {
+	storage := b.Spec.Storage
+	if storage.ConfigMap == "" || len(storage.Classes) == 0 {
+		return nil
+	}
+	live, err := kube.Get[corev1.ConfigMap](ctx, b.Client, kube.ConfigMaps, b.Spec.Namespace, storage.ConfigMap)
+	if apierrors.IsNotFound(err) {
+		live = &corev1.ConfigMap{}
+	} else if err != nil {
+		return refused(err, "read ConfigMap %s/%s", b.Spec.Namespace, storage.ConfigMap)
+	}
+	classes, err := kube.ListStorageClasses(ctx, b.Client)
+	if err != nil {
+		return refused(err, "find the storage classes")
+	}
+	data := map[string]string{}
+	for _, class := range storage.Classes {
+		kept := live.Data[class.Key]
+		if class.Name == "" && kept != "" {
+			data[class.Key] = kept
+			continue
+		}
+		name, err := resolve(classes, "the workspaces' volumes", class.Value, class.Name, class.AccessMode)
+		if err != nil {
+			return err
+		}
+		if kept != "" && kept != name {
+			b.Log.Warn("another storage class is named for new volumes; those that exist keep theirs", "key", class.Key, "was", kept, "now", name)
+		}
+		data[class.Key] = name
+	}
+	_, err = b.Client.Apply(ctx, kube.ConfigMaps, b.Spec.Namespace, &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Name: storage.ConfigMap, Labels: managed()},
+		Data:       data,
+	}, false)
+	if err != nil {
+		return refused(err, "apply ConfigMap %s/%s", b.Spec.Namespace, storage.ConfigMap)
+	}
+	b.Log.Info("storage classes chosen", "configMap", storage.ConfigMap, "classes", data)
+	return nil
+}
+
+func resolve(classes []storagev1.StorageClass, purpose, value, name, accessMode string) (string, error) {
+	name, err := kube.ResolveStorageClass(classes, kube.ClassRequest{
+		Purpose: purpose, Value: value, Name: name, AccessMode: corev1.PersistentVolumeAccessMode(accessMode),
+	})
+	if err != nil {
+		return "", hook.Errorf(hook.Refused, "%w", err)
+	}
+	return name, nil
+}
+
+// sharedClaim applies the claim that all workspaces mount. It is outside the release, since Helm
+// would wait for a volume that only the first workspace makes the cluster provide.
+func (b *Bootstrap) sharedClaim(ctx context.Context) error {
+	if b.Spec.SharedClaim.Manifest == "" {
+		return nil
+	}
+	desired, err := database.ReadManifest(b.Spec.SharedClaim.Manifest)
+	if err != nil {
+		return err
+	}
+	if desired.GetKind() != "PersistentVolumeClaim" {
+		return hook.Errorf(hook.Usage, "the manifest of the shared claim holds a %s", desired.GetKind())
+	}
+	namespace, name := desired.GetNamespace(), desired.GetName()
+	if namespace == "" {
+		namespace = b.Spec.Workspaces.Namespace
+		desired.SetNamespace(namespace)
+	}
+	live, err := b.Client.Resource(kube.Claims, namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return b.createClaim(ctx, desired)
+	case err != nil:
+		return refused(err, "read claim %s/%s", namespace, name)
+	}
+	kept, err := keepClaim(desired, live)
+	if err != nil {
+		return hook.Errorf(hook.Refused, "claim %s/%s: %w", namespace, name, err)
+	}
+	for _, k := range kept {
+		b.Log.Warn(k, "claim", namespace+"/"+name)
+	}
+	_, err = b.Client.Apply(ctx, kube.Claims, namespace, desired, false)
+	if err == nil || kube.MissingPermission(err) != "" || !kube.Permanent(err) {
+		return refused(err, "apply claim %s/%s", namespace, name)
+	}
+	// The class can't grow volumes, or the claim is not bound yet. What there is works.
+	b.Log.Warn("the shared claim stays as it is", "claim", namespace+"/"+name, "cause", kube.Brief(err))
+	return nil
+}
+
+func (b *Bootstrap) createClaim(ctx context.Context, claim *unstructured.Unstructured) error {
+	spec, _, _ := unstructured.NestedMap(claim.Object, "spec")
+	name, _ := spec["storageClassName"].(string)
+	// A claim for a volume that was made by hand says so by its name or by a class that is empty.
+	_, classGiven := spec["storageClassName"]
+	_, volumeGiven := spec["volumeName"]
+	if !volumeGiven && (!classGiven || name != "") {
+		classes, err := kube.ListStorageClasses(ctx, b.Client)
+		if err != nil {
+			return refused(err, "find the storage classes")
+		}
+		name, err = resolve(classes, "the volume that all workspaces share", "global.storage.shared.storageClass", name, firstMode(spec))
+		if err != nil {
+			return err
+		}
+		if err := unstructured.SetNestedField(claim.Object, name, "spec", "storageClassName"); err != nil {
+			return err
+		}
+	}
+	if _, err := b.Client.Apply(ctx, kube.Claims, claim.GetNamespace(), claim, false); err != nil {
+		return refused(err, "create claim %s/%s", claim.GetNamespace(), claim.GetName())
+	}
+	b.Log.Info("shared claim made", "claim", claim.GetNamespace()+"/"+claim.GetName(), "class", name)
+	return nil
+}
+
+func firstMode(spec map[string]any) string {
+	modes, _, _ := unstructured.NestedStringSlice(spec, "accessModes")
+	if len(modes) == 0 {
+		return ""
+	}
+	return modes[0]
+}
+
+func managed() map[string]string { return map[string]string{kube.ManagedByLabel: kube.FieldManager} }

@@ -1,0 +1,220 @@
+// Package database brings up and stops the platform's PostgreSQL: a Cluster of the CloudNativePG operator.
+package database
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+const (
+	crdName               = "clusters.postgresql.cnpg.io"
+	hibernationAnnotation = "cnpg.io/hibernation"
+	clusterLabel          = "cnpg.io/cluster"
+	// instances are the pods that run PostgreSQL; the operator's own Jobs carry clusterLabel too.
+	instances = ",cnpg.io/podRole=instance"
+)
+
+// Cluster is one PostgreSQL cluster of the operator's.
+type Cluster struct {
+	log       *slog.Logger
+	client    *kube.Client
+	namespace string
+	name      string
+}
+
+// New names a Cluster. It need not exist.
+func New(log *slog.Logger, client *kube.Client, namespace, name string) *Cluster {
+	return &Cluster{log: log, client: client, namespace: namespace, name: name}
+}
+
+// WaitForCRD waits until the API server serves Clusters.
+func (c *Cluster) WaitForCRD(ctx context.Context) error {
+	return hook.Poll(ctx, c.log, "the CRD "+crdName, func(ctx context.Context) (bool, string, error) {
+		crd, err := c.client.Resource(kube.CRDs, "").Get(ctx, crdName, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return false, "it does not exist: the CloudNativePG operator must be installed with this release (cloudnative-pg.enabled=true) or be in the cluster already", nil
+		case err != nil:
+			return wait(err)
+		}
+		conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
+		for _, condition := range conditions {
+			m, _ := condition.(map[string]any)
+			if m["type"] == "Established" && m["status"] == "True" {
+				return true, "", nil
+			}
+		}
+		return false, "the API server does not serve it yet", nil
+	})
+}
+
+// Apply brings the Cluster to what manifest says, awake, and waits for the operator's webhook to
+// admit it. What would lose data is kept as it is: see KeepLive.
+func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured) error {
+	if manifest.GetKind() != "Cluster" || manifest.GetName() != c.name {
+		return hook.Errorf(hook.Usage, "the manifest holds %s %s, not Cluster %s", manifest.GetKind(), manifest.GetName(), c.name)
+	}
+	said := false
+	return hook.Poll(ctx, c.log, "the CloudNativePG operator to admit Cluster "+c.name, func(ctx context.Context) (bool, string, error) {
+		live, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			live, err = nil, c.checkClass(ctx, manifest)
+		}
+		if err != nil {
+			return wait(err)
+		}
+		if live != nil && live.GetDeletionTimestamp() != nil {
+			return false, "the Cluster of before is still being deleted", nil
+		}
+		desired, kept, err := KeepLive(manifest, live)
+		if err != nil {
+			return false, "", err
+		}
+		if !said {
+			for _, k := range kept {
+				c.log.Warn(k, "cluster", c.name)
+			}
+			said = true
+		}
+		desired.SetNamespace(c.namespace)
+		setHibernation(desired, false)
+		for _, dryRun := range []bool{true, false} {
+			if _, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, dryRun); err != nil {
+				return c.admission(ctx, err)
+			}
+		}
+		c.log.Info("Cluster applied", "cluster", c.name, "created", live == nil)
+		return true, "", nil
+	})
+}
+
+// admission tells an operator that is not ready from one that refuses.
+func (c *Cluster) admission(ctx context.Context, err error) (bool, string, error) {
+	switch {
+	case kube.AdmissionWebhookDown(err):
+		return false, "its webhook does not answer" + c.operatorTrouble(ctx) + " (" + kube.Brief(err) + ")", nil
+	case kube.MissingPermission(err) != "":
+		return wait(err)
+	case kube.Permanent(err):
+		return false, "", hook.Errorf(hook.Refused, "the CloudNativePG operator refuses Cluster %s; mend the values below global.database: %s", c.name, kube.Brief(err))
+	}
+	return wait(err)
+}
+
+// checkClass refuses a first install whose claims no class would serve.
+func (c *Cluster) checkClass(ctx context.Context, manifest *unstructured.Unstructured) error {
+	classes, err := kube.ListStorageClasses(ctx, c.client)
+	if err != nil {
+		return err
+	}
+	name, _, _ := unstructured.NestedString(manifest.Object, "spec", "storage", "storageClass")
+	if _, err = kube.ResolveStorageClass(classes, kube.ClassRequest{
+		Purpose: "PostgreSQL", Value: "global.database.cnpg.storage.storageClass", Name: name, AccessMode: corev1.ReadWriteOnce,
+	}); err != nil {
+		return hook.Errorf(hook.Refused, "%w", err)
+	}
+	return nil
+}
+
+// wait takes err for something that passes, unless it says that it never will.
+func wait(err error) (bool, string, error) {
+	if missing := kube.MissingPermission(err); missing != "" {
+		return false, "", hook.Errorf(hook.Refused, "%s", missing)
+	}
+	if code := hook.CodeOf(err); code != hook.Unexpected {
+		return false, "", err
+	}
+	return false, kube.Brief(err), nil
+}
+
+// ReadManifest reads the one object in the YAML file at path.
+func ReadManifest(path string) (*unstructured.Unstructured, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, hook.Errorf(hook.Usage, "read the manifest: %w", err)
+	}
+	u := &unstructured.Unstructured{}
+	// Kubernetes' own JSON decoder keeps whole numbers whole.
+	raw, err = yaml.YAMLToJSON(raw)
+	if err == nil {
+		err = json.Unmarshal(raw, &u.Object)
+	}
+	if err != nil {
+		return nil, hook.Errorf(hook.Usage, "manifest %s is no YAML: %w", path, err)
+	}
+	if u.GetKind() == "" || u.GetName() == "" {
+		return nil, hook.Errorf(hook.Usage, "manifest %s names no kind or no metadata.name", path)
+	}
+	return u, nil
+}
+
+func setHibernation(u *unstructured.Unstructured, on bool) {
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[hibernationAnnotation] = hibernation(on)
+	u.SetAnnotations(annotations)
+}
+
+func hibernation(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all.
+func (c *Cluster) Hibernate(ctx context.Context) (bool, error) {
+	err := c.client.Merge(ctx, kube.Clusters, c.namespace, c.name, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{hibernationAnnotation: hibernation(true)}},
+	})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("hibernate Cluster %s: %w", c.name, err)
+	}
+	return true, nil
+}
+
+// WaitStopped waits until no pod runs PostgreSQL any more.
+func (c *Cluster) WaitStopped(ctx context.Context) error {
+	return hook.Poll(ctx, c.log, "PostgreSQL to stop", func(ctx context.Context) (bool, string, error) {
+		pods, err := c.client.ListMetadata(ctx, kube.Pods, c.namespace, metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name + instances})
+		if err != nil {
+			return wait(err)
+		}
+		var names []string
+		for _, pod := range pods {
+			names = append(names, pod.Name)
+		}
+		return len(pods) == 0, "there is still " + strings.Join(names, ", "), nil
+	})
+}
+
+// Claims lists the volumes that hold the database.
+func (c *Cluster) Claims(ctx context.Context) ([]string, error) {
+	claims, err := c.client.ListMetadata(ctx, kube.Claims, c.namespace, metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name})
+	if err != nil {
+		return nil, fmt.Errorf("list the claims of Cluster %s: %w", c.name, err)
+	}
+	var names []string
+	for _, claim := range claims {
+		names = append(names, claim.Name)
+	}
+	return names, nil
+}

@@ -1,0 +1,46 @@
+package database
+
+import (
+	"io"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/pgtest"
+)
+
+// nobody is an address of this machine where nothing listens.
+const nobody = "postgresql://nap:s3cret@127.0.0.1:1/nap"
+
+func TestWaitForSQL(t *testing.T) {
+	c, _, _ := setup(t, live)
+	if err := c.WaitForSQL(contextFor(t, 30*time.Second), pgtest.Start(t)); err != nil {
+		t.Error(err)
+	}
+	err := c.WaitForSQL(contextFor(t, 200*time.Millisecond), nobody)
+	expect(t, err, hook.Deadline, "gave up waiting for PostgreSQL to answer after",
+		"the operator says: Setting up primary (Creating primary instance nap-pg-1); connecting: connection refused")
+	if strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("the message shows the password: %v", err)
+	}
+	expect(t, c.WaitForSQL(contextFor(t, time.Second), ""), hook.Usage, "DATABASE_URL is empty")
+}
+
+func TestWaitForExternalSQL(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	dsn := pgtest.Start(t)
+	if err := WaitForExternalSQL(contextFor(t, 30*time.Second), log, dsn); err != nil {
+		t.Error(err)
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/elsewhere"
+	expect(t, WaitForExternalSQL(contextFor(t, 30*time.Second), log, u.String()), hook.Refused,
+		`the external database refuses the connection: database "elsewhere" does not exist (SQLSTATE 3D000); correct the Secret that holds its address`)
+	expect(t, WaitForExternalSQL(contextFor(t, 200*time.Millisecond), log, nobody), hook.Deadline, "PostgreSQL to answer", "connection refused")
+}

@@ -1,0 +1,152 @@
+package database
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// stuck are the reasons for which a container waits and that do not pass by themselves.
+var stuck = []string{
+	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable",
+	"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+}
+
+// Trouble says what keeps the database from coming up, as far as it can be told: the phase that
+// the operator reports, and the claim or pod that hangs.
+func (c *Cluster) Trouble(ctx context.Context) string {
+	var parts []string
+	if live, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{}); err == nil {
+		if phase := phaseOf(live); phase != "" {
+			parts = append(parts, phase)
+		}
+	}
+	selector := clusterLabel + "=" + c.name
+	if claim := c.claimTrouble(ctx, selector); claim != "" {
+		parts = append(parts, claim)
+	} else if pod := c.podTrouble(ctx, selector); pod != "" {
+		parts = append(parts, pod)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func phaseOf(cluster *unstructured.Unstructured) string {
+	phase, _, _ := unstructured.NestedString(cluster.Object, "status", "phase")
+	reason, _, _ := unstructured.NestedString(cluster.Object, "status", "phaseReason")
+	if phase == "" {
+		return "the operator has not looked at Cluster " + cluster.GetName() + " yet"
+	}
+	if reason != "" {
+		phase += " (" + reason + ")"
+	}
+	return "the operator says: " + phase
+}
+
+// operatorTrouble looks at the operator's pod when it belongs to the same release.
+func (c *Cluster) operatorTrouble(ctx context.Context) string {
+	if trouble := c.podTrouble(ctx, "app.kubernetes.io/name=cloudnative-pg"); trouble != "" {
+		return ": " + trouble
+	}
+	return ""
+}
+
+func (c *Cluster) claimTrouble(ctx context.Context, selector string) string {
+	claims, err := kube.List[corev1.PersistentVolumeClaim](ctx, c.client, kube.Claims, c.namespace, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return ""
+	}
+	for _, claim := range claims {
+		if claim.Status.Phase != corev1.ClaimPending {
+			continue
+		}
+		if event := c.lastWarning(ctx, "PersistentVolumeClaim", claim.Name); event != "" {
+			return fmt.Sprintf("claim %s is Pending: %s", claim.Name, event)
+		}
+	}
+	return ""
+}
+
+func (c *Cluster) podTrouble(ctx context.Context, selector string) string {
+	pods, err := kube.List[corev1.Pod](ctx, c.client, kube.Pods, c.namespace, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return ""
+	}
+	for i := range pods {
+		if trouble := troubleOf(&pods[i]); trouble != "" {
+			return fmt.Sprintf("pod %s %s", pods[i].Name, trouble)
+		}
+		if pods[i].Status.Phase == corev1.PodPending {
+			// A volume that can't be mounted shows in events only.
+			if event := c.lastWarning(ctx, "Pod", pods[i].Name); event != "" {
+				return fmt.Sprintf("pod %s is Pending: %s", pods[i].Name, event)
+			}
+		}
+	}
+	return ""
+}
+
+func troubleOf(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return fmt.Sprintf("can't be scheduled: %s", oneLine(condition.Message))
+		}
+	}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if waiting := status.State.Waiting; waiting != nil && slices.Contains(stuck, waiting.Reason) {
+			return fmt.Sprintf("does not start: %s of %s: %s", waiting.Reason, status.Image, oneLine(waiting.Message))
+		}
+		if ended := status.State.Terminated; ended != nil && ended.ExitCode != 0 {
+			return fmt.Sprintf("failed: container %s ended with exit code %d (%s) %s", status.Name, ended.ExitCode, ended.Reason, oneLine(ended.Message))
+		}
+	}
+	return ""
+}
+
+// lastWarning is the newest event of an object that is no mere news.
+func (c *Cluster) lastWarning(ctx context.Context, kind, name string) string {
+	events, err := kube.List[corev1.Event](ctx, c.client, kube.Events, c.namespace, metav1.ListOptions{
+		FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name,
+	})
+	if err != nil {
+		return ""
+	}
+	var last *corev1.Event
+	for i := range events {
+		e := &events[i]
+		// A claim on a class that no provisioner serves gets only normal events.
+		telling := e.Type == corev1.EventTypeWarning || e.Reason == "ExternalProvisioning"
+		if telling && (last == nil || when(last).Before(when(e))) {
+			last = e
+		}
+	}
+	if last == nil {
+		return ""
+	}
+	return oneLine(last.Message)
+}
+
+func when(e *corev1.Event) *metav1.Time {
+	if !e.LastTimestamp.IsZero() {
+		return &e.LastTimestamp
+	}
+	if !e.EventTime.IsZero() {
+		return &metav1.Time{Time: e.EventTime.Time}
+	}
+	return &e.CreationTimestamp
+}
+
+// oneLine is text without line breaks and not longer than a reader's patience.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if runes := []rune(text); len(runes) > 300 {
+		text = string(runes[:300]) + "…"
+	}
+	return text
+}

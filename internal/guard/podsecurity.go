@@ -1,0 +1,116 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+const enforceLabel = "pod-security.kubernetes.io/enforce"
+
+// levels orders the pod security levels by what they admit.
+var levels = map[string]int{"restricted": 0, "baseline": 1, "privileged": 2}
+
+var violation = regexp.MustCompile(`violates PodSecurity "([a-z]+):`)
+
+// podSecurity lets the API server admit a pod of the level in a dry run.
+func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) error {
+	if _, ok := levels[check.Level]; !ok {
+		return hook.Errorf(hook.Usage, "spec: podSecurity: level %q of namespace %s is none of restricted, baseline, privileged", check.Level, check.Namespace)
+	}
+	err := g.client.Create(ctx, kube.Pods, check.Namespace, probePod(check.Level), true)
+	switch {
+	case err == nil:
+		g.log.Info("namespace admits the pods", "namespace", check.Namespace, "level", check.Level)
+		return nil
+	case noNamespace(err, check.Namespace):
+		g.log.Info("pod security not checked: the namespace does not exist yet", "namespace", check.Namespace)
+		return nil
+	case kube.MissingPermission(err) != "", strings.Contains(err.Error(), "error looking up service account"),
+		strings.Contains(err.Error(), "does not support dry run"):
+		g.log.Info("no pod can be tried in the namespace: its labels decide", "namespace", check.Namespace, "cause", kube.Brief(err))
+		return g.podSecurityLabels(ctx, check)
+	case violation.MatchString(err.Error()):
+		enforced := violation.FindStringSubmatch(err.Error())[1]
+		return needsLevel(check, enforced)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "quota"):
+		return problemf("a quota in namespace %s refuses the platform's pods: raise it, or add a LimitRange with default requests and limits for containers that state none (%s)", check.Namespace, kube.Brief(err))
+	case kube.Permanent(err):
+		return problemf("an admission policy of the cluster refuses pods of the level %q in namespace %s (%s): make an exception for the namespace there, since the platform can't do with less: %s",
+			check.Level, check.Namespace, check.Value, kube.Brief(err))
+	}
+	return fmt.Errorf("try a pod in namespace %s: %w", check.Namespace, err)
+}
+
+// podSecurityLabels reads what the namespace enforces. Without the label the cluster's default
+// holds, which cannot be read and is "privileged" unless an administrator changed it.
+func (g *guard) podSecurityLabels(ctx context.Context, check hook.PodSecurityCheck) error {
+	namespace, err := kube.Get[corev1.Namespace](ctx, g.client, kube.Namespaces, "", check.Namespace)
+	if apierrors.IsNotFound(err) {
+		g.log.Info("pod security not checked: the namespace does not exist yet", "namespace", check.Namespace)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read namespace %s: %w", check.Namespace, err)
+	}
+	enforced := namespace.Labels[enforceLabel]
+	level, known := levels[enforced]
+	if known && level < levels[check.Level] {
+		return needsLevel(check, enforced)
+	}
+	g.log.Info("the namespace's labels do not forbid the pods", "namespace", check.Namespace, "level", check.Level, "enforced", enforced)
+	return nil
+}
+
+func needsLevel(check hook.PodSecurityCheck, enforced string) error {
+	return problemf("namespace %s enforces the pod security level %q, and its pods need %q: run `kubectl label --overwrite namespace %s %s=%s`, or choose another namespace (%s)",
+		check.Namespace, enforced, check.Level, check.Namespace, enforceLabel, check.Level, check.Value)
+}
+
+// probePod is a pod that exactly the level and those above it admit.
+func probePod(level string) *corev1.Pod {
+	container := corev1.Container{Name: "probe", Image: "registry.k8s.io/pause:3.10"}
+	pod := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "nap-guard-"},
+	}
+	switch level {
+	case "privileged":
+		// As a workspace's file system sidecars: no requests or limits either.
+		yes := true
+		container.SecurityContext = &corev1.SecurityContext{Privileged: &yes}
+		container.VolumeMounts = []corev1.VolumeMount{{Name: "fuse", MountPath: "/dev/fuse"}}
+		pod.Spec.Volumes = []corev1.Volume{{
+			Name:         "fuse",
+			VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/dev/fuse"}},
+		}}
+	case "baseline":
+		container.Resources = smallResources()
+	case "restricted":
+		yes, no, user := true, false, int64(65532)
+		container.Resources = smallResources()
+		container.SecurityContext = &corev1.SecurityContext{
+			AllowPrivilegeEscalation: &no,
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			RunAsNonRoot:             &yes,
+			RunAsUser:                &user,
+			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		}
+	}
+	pod.Spec.Containers = []corev1.Container{container}
+	return pod
+}
+
+func smallResources() corev1.ResourceRequirements {
+	list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("4Mi")}
+	return corev1.ResourceRequirements{Requests: list, Limits: list}
+}

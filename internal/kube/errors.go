@@ -1,0 +1,61 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// rbacDenied is how every authorizer of Kubernetes words a missing permission.
+var rbacDenied = regexp.MustCompile(`User "([^"]+)" cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
+
+// MissingPermission says who lacks which permission if that is what err is about, else "".
+func MissingPermission(err error) string {
+	if !apierrors.IsForbidden(err) {
+		return ""
+	}
+	m := rbacDenied.FindStringSubmatch(err.Error())
+	if m == nil {
+		return ""
+	}
+	user, verb, resource, group, namespace := m[1], m[2], m[3], m[4], m[5]
+	if group != "" {
+		resource += "." + group
+	}
+	where := "in the whole cluster"
+	if namespace != "" {
+		where = "in namespace " + namespace
+	}
+	return fmt.Sprintf("%s may not %s %s %s: grant it, or install with rights that let the chart's Roles grant it", user, verb, resource, where)
+}
+
+// AdmissionWebhookDown tells whether an admission webhook could not be asked, as while its operator
+// starts: nobody listens, it has no endpoints, or the API server does not trust its certificate yet.
+func AdmissionWebhookDown(err error) bool {
+	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
+}
+
+// Permanent tells whether the API server understood the request and will refuse it again.
+func Permanent(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsUnauthorized(err) || apierrors.IsMethodNotSupported(err) ||
+		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsUnsupportedMediaType(err)
+}
+
+// Brief is the message of an API error without the client's wrapping, on one line.
+func Brief(err error) string {
+	message := err.Error()
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Message != "" {
+		message = status.Status().Message
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		message = "the API server does not answer: " + network.Error()
+	}
+	return strings.Join(strings.Fields(message), " ")
+}

@@ -1,0 +1,28 @@
+package kube
+
+import "k8s.io/apimachinery/pkg/runtime/schema"
+
+// The resources that nap-hooks reads or writes.
+var (
+	ConfigMaps      = core("configmaps")
+	Events          = core("events")
+	Claims          = core("persistentvolumeclaims")
+	Namespaces      = core("namespaces")
+	Pods            = core("pods")
+	Secrets         = core("secrets")
+	ServiceAccounts = core("serviceaccounts")
+	Services        = core("services")
+
+	Deployments  = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	StatefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+
+	StorageClasses = schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}
+	CRDs           = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+
+	// Clusters are CloudNativePG's PostgreSQL clusters.
+	Clusters = schema.GroupVersionResource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}
+)
+
+func core(resource string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Version: "v1", Resource: resource}
+}

@@ -1,0 +1,147 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	defaultClassAnnotation     = "storageclass.kubernetes.io/is-default-class"
+	betaDefaultClassAnnotation = "storageclass.beta.kubernetes.io/is-default-class"
+	// DefaultRWXClassAnnotation marks the class to use for ReadWriteMany claims that name none.
+	DefaultRWXClassAnnotation = "storageclass.neutree.ai/is-default-rwx-class"
+)
+
+// oneNodeProvisioners serve volumes that only one node can mount at a time. A claim for
+// ReadWriteMany on such a class stays Pending for ever, or binds and fails on the second node.
+var oneNodeProvisioners = []string{
+	"blockstorage.csi.ibm.com",
+	"block.csi.vultr.com",
+	"cinder.csi.openstack.org",
+	"csi.hetzner.cloud",
+	"disk.csi.azure.com",
+	"diskplugin.csi.alibabacloud.com",
+	"dobs.csi.digitalocean.com",
+	"docker.io/hostpath",
+	"ebs.csi.aws.com",
+	"ebs.csi.eks.amazonaws.com",
+	"hostpath.csi.k8s.io",
+	"k8s.io/minikube-hostpath",
+	"kubernetes.io/aws-ebs",
+	"kubernetes.io/azure-disk",
+	"kubernetes.io/cinder",
+	"kubernetes.io/gce-pd",
+	"kubernetes.io/no-provisioner",
+	"linodebs.csi.linode.com",
+	"local.csi.openebs.io",
+	"microk8s.io/hostpath",
+	"openebs.io/local",
+	"pd.csi.storage.gke.io",
+	"rancher.io/local-path",
+	"rbd.csi.ceph.com",
+	"topolvm.cybozu.com",
+	"topolvm.io",
+	"zfs.csi.openebs.io",
+}
+
+// ClassRequest asks for the class that a claim shall use.
+type ClassRequest struct {
+	// Purpose says in words what the claim is for.
+	Purpose string
+	// Value is the chart value that names the class.
+	Value string
+	// Name is the class that the value names; empty to let the cluster choose.
+	Name string
+	// AccessMode is what the claim asks for.
+	AccessMode corev1.PersistentVolumeAccessMode
+}
+
+// ErrNoClass is in the chain of every refusal of ResolveStorageClass.
+var ErrNoClass = errors.New("no suitable StorageClass")
+
+type noClassError string
+
+func (e noClassError) Error() string { return string(e) }
+func (noClassError) Unwrap() error   { return ErrNoClass }
+
+// ListStorageClasses reads all classes of the cluster.
+func ListStorageClasses(ctx context.Context, c *Client) ([]storagev1.StorageClass, error) {
+	classes, err := List[storagev1.StorageClass](ctx, c, StorageClasses, "", metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the StorageClasses: %w", err)
+	}
+	return classes, nil
+}
+
+// ResolveStorageClass picks the class for a request: the one it names, else the cluster's default.
+// ReadWriteMany prefers the class that carries DefaultRWXClassAnnotation and never takes a default
+// class that is known to serve one node only.
+func ResolveStorageClass(classes []storagev1.StorageClass, r ClassRequest) (string, error) {
+	if len(classes) == 0 {
+		return "", noClassError(fmt.Sprintf("%s needs a StorageClass and the cluster has none: install a storage provisioner, then set %s or mark its class as the default", r.Purpose, r.Value))
+	}
+	if r.Name != "" {
+		if slices.ContainsFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == r.Name }) {
+			return r.Name, nil
+		}
+		return "", noClassError(fmt.Sprintf("StorageClass %q for %s does not exist: set %s to one of %s", r.Name, r.Purpose, r.Value, describeClasses(classes)))
+	}
+	shared := r.AccessMode == corev1.ReadWriteMany
+	if shared {
+		if c := newest(classes, DefaultRWXClassAnnotation); c != nil {
+			return c.Name, nil
+		}
+	}
+	def := newest(classes, defaultClassAnnotation, betaDefaultClassAnnotation)
+	switch {
+	case def == nil && shared:
+		return "", noClassError(fmt.Sprintf("%s needs a StorageClass that serves ReadWriteMany, and the cluster has no default class: set %s to one of %s", r.Purpose, r.Value, describeClasses(classes)))
+	case def == nil:
+		return "", noClassError(fmt.Sprintf("%s needs a StorageClass, and the cluster has no default class: set %s to one of %s, or mark one with `kubectl annotate storageclass NAME %s=true`",
+			r.Purpose, r.Value, describeClasses(classes), defaultClassAnnotation))
+	case shared && servesOneNode(def.Provisioner):
+		return "", noClassError(fmt.Sprintf("%s needs a StorageClass that serves ReadWriteMany, and the default class %q (%s) serves one node only: set %s to a class that all nodes can mount (there is: %s), or on a cluster of one node ask for ReadWriteOnce",
+			r.Purpose, def.Name, def.Provisioner, r.Value, describeClasses(classes)))
+	}
+	return def.Name, nil
+}
+
+func servesOneNode(provisioner string) bool {
+	return slices.ContainsFunc(oneNodeProvisioners, func(known string) bool {
+		// Rook puts its namespace before the driver's name.
+		return provisioner == known || strings.HasSuffix(provisioner, "."+known)
+	})
+}
+
+// newest finds the class that carries one of the annotations. Of several Kubernetes takes the
+// newest, then the first by name.
+func newest(classes []storagev1.StorageClass, annotations ...string) *storagev1.StorageClass {
+	var found *storagev1.StorageClass
+	for i := range classes {
+		c := &classes[i]
+		if !slices.ContainsFunc(annotations, func(a string) bool { return c.Annotations[a] == "true" }) {
+			continue
+		}
+		if found == nil || found.CreationTimestamp.Before(&c.CreationTimestamp) ||
+			found.CreationTimestamp.Equal(&c.CreationTimestamp) && c.Name < found.Name {
+			found = c
+		}
+	}
+	return found
+}
+
+func describeClasses(classes []storagev1.StorageClass) string {
+	names := make([]string, 0, len(classes))
+	for _, c := range classes {
+		names = append(names, fmt.Sprintf("%s (%s)", c.Name, c.Provisioner))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

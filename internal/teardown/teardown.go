@@ -1,0 +1,227 @@
+// Package teardown stops the platform before its release is uninstalled, and keeps all data.
+package teardown
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// Teardown stops what an uninstall would leave running or would tear from its storage. It never
+// fails: an uninstall that somebody asked for must not hang on us.
+type Teardown struct {
+	Log    *slog.Logger
+	Client *kube.Client
+	Spec   hook.TeardownSpec
+	// RunnerWait bounds the wait for the runner to stop; 0 means 30 seconds.
+	RunnerWait time.Duration
+	// DatabaseWait bounds the wait for PostgreSQL to stop; 0 means 90 seconds.
+	DatabaseWait time.Duration
+
+	warnings []string
+}
+
+// Run does what can be done and returns one sentence on it.
+func (t *Teardown) Run(ctx context.Context) string {
+	uninstalling, err := t.uninstalling(ctx)
+	if err != nil {
+		t.warn("find the release record", err)
+		return t.sum("nothing was stopped, since it can't be told whether the release is being uninstalled")
+	}
+	if !uninstalling {
+		t.Log.Info("the release is not being uninstalled: nothing to do", "release", t.Spec.Release)
+		return "nothing to do: the release is not being uninstalled"
+	}
+	t.stopRunner(ctx)
+	stopped := t.stopWorkspaces(ctx)
+	hibernated := t.hibernate(ctx)
+	summary := fmt.Sprintf("%d workspaces stopped", stopped)
+	if hibernated {
+		summary += ", the database hibernates"
+	}
+	if kept := t.kept(ctx); len(kept) > 0 {
+		summary += "; kept: " + strings.Join(kept, ", ")
+	}
+	return t.sum(summary)
+}
+
+func (t *Teardown) sum(summary string) string {
+	if len(t.warnings) > 0 {
+		summary += "; warnings: " + strings.Join(t.warnings, "; ")
+	}
+	t.Log.Info("teardown done", "summary", summary)
+	return summary
+}
+
+func (t *Teardown) warn(what string, err error) {
+	cause := kube.MissingPermission(err)
+	if cause == "" {
+		cause = kube.Brief(err)
+	}
+	t.Log.Warn(what, "cause", cause)
+	t.warnings = append(t.warnings, what+": "+cause)
+}
+
+// uninstalling looks for Helm's record of the release in that state. The revision of this hook's
+// own spec can't be relied on: a rollback reuses the hooks of an older revision.
+func (t *Teardown) uninstalling(ctx context.Context) (bool, error) {
+	selector := labelled("owner", "helm", "name", t.Spec.Release, "status", "uninstalling")
+	for _, records := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
+		list, err := t.Client.ListMetadata(ctx, records, t.Spec.Namespace, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return false, err
+		}
+		if len(list) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// stopRunner comes first: while it runs it would start the workspaces again.
+func (t *Teardown) stopRunner(ctx context.Context) {
+	name := t.Spec.Runner
+	if name == "" {
+		return
+	}
+	switch err := t.scaleToZero(ctx, kube.Deployments, t.Spec.Namespace, name); {
+	case apierrors.IsNotFound(err):
+		return
+	case err != nil:
+		t.warn("stop the runner "+name, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, orElse(t.RunnerWait, 30*time.Second))
+	defer cancel()
+	err := hook.Poll(ctx, t.Log, "the runner to stop", func(ctx context.Context) (bool, string, error) {
+		scale, err := t.scaleOf(ctx, kube.Deployments, t.Spec.Namespace, name)
+		if apierrors.IsNotFound(err) {
+			return true, "", nil
+		}
+		if err != nil {
+			return false, kube.Brief(err), nil
+		}
+		return scale.Status.Replicas == 0, fmt.Sprintf("%d replicas are left", scale.Status.Replicas), nil
+	})
+	if err != nil {
+		t.warn("stop the runner "+name, err)
+	}
+}
+
+func (t *Teardown) stopWorkspaces(ctx context.Context) int {
+	workspaces := t.Spec.Workspaces
+	if workspaces.Namespace == "" || workspaces.Selector == "" {
+		return 0
+	}
+	stopped := 0
+	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
+		list, err := t.Client.ListMetadata(ctx, kind, workspaces.Namespace, metav1.ListOptions{LabelSelector: workspaces.Selector})
+		if err != nil {
+			t.warn("list the workspaces' "+kind.Resource, err)
+			continue
+		}
+		for _, workspace := range list {
+			if err := t.scaleToZero(ctx, kind, workspaces.Namespace, workspace.Name); err != nil {
+				if !apierrors.IsNotFound(err) {
+					t.warn("stop workspace "+workspace.Name, err)
+				}
+				continue
+			}
+			stopped++
+		}
+	}
+	return stopped
+}
+
+// hibernate stops PostgreSQL while its operator is still there to do it in good order.
+func (t *Teardown) hibernate(ctx context.Context) bool {
+	if t.Spec.Cluster == "" {
+		return false
+	}
+	cluster := database.New(t.Log, t.Client, t.Spec.Namespace, t.Spec.Cluster)
+	exists, err := cluster.Hibernate(ctx)
+	if err != nil {
+		t.warn("stop the database", err)
+		return false
+	}
+	if !exists {
+		t.Log.Info("there is no database to stop", "cluster", t.Spec.Cluster)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, orElse(t.DatabaseWait, 90*time.Second))
+	defer cancel()
+	if err := cluster.WaitStopped(ctx); err != nil {
+		t.warn("stop the database", err)
+		return false
+	}
+	return true
+}
+
+// kept names what the uninstall leaves behind on purpose.
+func (t *Teardown) kept(ctx context.Context) []string {
+	var kept []string
+	add := func(kind string, gvr schema.GroupVersionResource, namespace, selector string) {
+		list, err := t.Client.ListMetadata(ctx, gvr, namespace, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			t.warn("list what is kept", err)
+			return
+		}
+		for _, object := range list {
+			kept = append(kept, fmt.Sprintf("%s %s/%s", kind, namespace, object.Name))
+		}
+	}
+	if t.Spec.Cluster != "" {
+		if _, err := t.Client.Resource(kube.Clusters, t.Spec.Namespace).Get(ctx, t.Spec.Cluster, metav1.GetOptions{}); err == nil {
+			kept = append(kept, fmt.Sprintf("Cluster %s/%s", t.Spec.Namespace, t.Spec.Cluster))
+		}
+	}
+	add("Secret", kube.Secrets, t.Spec.Namespace, labelled(kube.ManagedByLabel, kube.FieldManager))
+	add("PersistentVolumeClaim", kube.Claims, t.Spec.Namespace, "")
+	if other := t.Spec.Workspaces.Namespace; other != "" && other != t.Spec.Namespace {
+		add("PersistentVolumeClaim", kube.Claims, other, "")
+	}
+	for _, k := range kept {
+		t.Log.Info("kept", "object", k)
+	}
+	return kept
+}
+
+func (t *Teardown) scaleToZero(ctx context.Context, kind schema.GroupVersionResource, namespace, name string) error {
+	return t.Client.Merge(ctx, kind, namespace, name, map[string]any{"spec": map[string]any{"replicas": 0}}, "scale")
+}
+
+func (t *Teardown) scaleOf(ctx context.Context, kind schema.GroupVersionResource, namespace, name string) (*autoscalingv1.Scale, error) {
+	u, err := t.Client.Resource(kind, namespace).Get(ctx, name, metav1.GetOptions{}, "scale")
+	if err != nil {
+		return nil, err
+	}
+	scale := &autoscalingv1.Scale{}
+	return scale, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, scale)
+}
+
+func labelled(pairs ...string) string {
+	var terms []string
+	for i := 0; i+1 < len(pairs); i += 2 {
+		terms = append(terms, pairs[i]+"="+pairs[i+1])
+	}
+	return strings.Join(terms, ",")
+}
+
+func orElse(d, fallback time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return fallback
+}

@@ -1,0 +1,197 @@
+package teardown
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+)
+
+const (
+	platform = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: nap}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: ws}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nap-env-runner-k8s, namespace: nap}
+spec: {replicas: 1}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tos-1, namespace: ws, labels: {app: tos}}
+spec: {replicas: 1}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: tos-2, namespace: ws, labels: {app: tos}}
+spec: {replicas: 3}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: bystander, namespace: ws}
+spec: {replicas: 1}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: tos-1-workspace, namespace: ws}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: nap-cp-secret, namespace: nap, labels: {app.kubernetes.io/managed-by: nap-hooks}}
+data: {KEY: c2VjcmV0}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: nap-pg, namespace: nap}
+`
+	uninstalling = `
+apiVersion: v1
+kind: Secret
+metadata: {name: sh.helm.release.v1.neutree.v3, namespace: nap, labels: {owner: helm, name: neutree, status: uninstalling, version: "3"}}
+`
+	deployed = `
+apiVersion: v1
+kind: Secret
+metadata: {name: sh.helm.release.v1.neutree.v1, namespace: nap, labels: {owner: helm, name: neutree, status: deployed, version: "1"}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: sh.helm.release.v1.other.v1, namespace: nap, labels: {owner: helm, name: other, status: uninstalling, version: "1"}}
+`
+	runnerPath = "/apis/apps/v1/namespaces/nap/deployments/nap-env-runner-k8s"
+	pgPath     = "/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg"
+)
+
+// spec carries revision 1 as it does after a rollback to it.
+var spec = hook.TeardownSpec{
+	Namespace: "nap", Release: "neutree", Revision: 1, Cluster: "nap-pg", Runner: "nap-env-runner-k8s",
+	Workspaces: hook.TeardownWorkspaces{Namespace: "ws", Selector: "app=tos"},
+}
+
+func run(t *testing.T, server *kubetest.Server) (summary, log string) {
+	t.Helper()
+	var b bytes.Buffer
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	teardown := &Teardown{
+		Log: slog.New(slog.NewTextHandler(&b, nil)), Client: server.Client(), Spec: spec,
+		RunnerWait: 200 * time.Millisecond, DatabaseWait: 200 * time.Millisecond,
+	}
+	summary = teardown.Run(ctx)
+	return summary, b.String()
+}
+
+func TestRun(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling)
+	summary, log := run(t, server)
+	want := "2 workspaces stopped, the database hibernates; kept: Cluster nap/nap-pg, Secret nap/nap-cp-secret, PersistentVolumeClaim nap/nap-pg-1, PersistentVolumeClaim ws/tos-1-workspace"
+	if summary != want {
+		t.Errorf("summary\n%s\nwant\n%s", summary, want)
+	}
+	for at, replicas := range map[string]any{
+		runnerPath: int64(0),
+		"/apis/apps/v1/namespaces/ws/deployments/tos-1":     int64(0),
+		"/apis/apps/v1/namespaces/ws/statefulsets/tos-2":    int64(0),
+		"/apis/apps/v1/namespaces/ws/deployments/bystander": int64(1),
+	} {
+		if got := server.Object(at).Object["spec"].(map[string]any)["replicas"]; got != replicas {
+			t.Errorf("%s has %v replicas, want %v", at, got, replicas)
+		}
+	}
+	if got := server.Object(pgPath).GetAnnotations()["cnpg.io/hibernation"]; got != "on" {
+		t.Errorf("hibernation is %q", got)
+	}
+	if strings.Contains(log+summary, "c2VjcmV0") {
+		t.Error("a secret value was shown")
+	}
+	if first := server.Changes()[0].Path; first != runnerPath+"/scale" {
+		t.Errorf("the first change is to %s: the runner must stop before the workspaces", first)
+	}
+}
+
+func TestNothingUnlessUninstalling(t *testing.T) {
+	server := kubetest.New(t, platform, deployed)
+	summary, _ := run(t, server)
+	if want := "nothing to do: the release is not being uninstalled"; summary != want {
+		t.Errorf("summary %q, want %q", summary, want)
+	}
+	if changes := server.Changes(); len(changes) > 0 {
+		t.Errorf("changes: %v", changes)
+	}
+}
+
+func TestRecordInConfigMap(t *testing.T) {
+	server := kubetest.New(t, platform, strings.Replace(uninstalling, "kind: Secret", "kind: ConfigMap", 1))
+	if summary, _ := run(t, server); !strings.HasPrefix(summary, "2 workspaces stopped, the database hibernates") {
+		t.Errorf("summary %q", summary)
+	}
+}
+
+func TestNeverFails(t *testing.T) {
+	pod := `
+apiVersion: v1
+kind: Pod
+metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/podRole: instance}}
+`
+	running := strings.Replace(platform, "spec: {replicas: 1}", "spec: {replicas: 1}\nstatus: {replicas: 1}", 1)
+	denied := kubetest.Status(403, metav1.StatusReasonForbidden,
+		`secrets is forbidden: User "t" cannot list resource "secrets" in API group "" in the namespace "nap"`)
+	for _, tc := range []struct {
+		name    string
+		objects []string
+		refuse  func(*kubetest.Server)
+		want    string
+	}{
+		{
+			name: "the record may not be read", objects: []string{platform, uninstalling},
+			refuse: func(s *kubetest.Server) { s.Refuse(-1, "GET", "/api/v1/namespaces/nap/secrets", denied) },
+			want:   "nothing was stopped, since it can't be told whether the release is being uninstalled; warnings: find the release record: t may not list secrets in namespace nap",
+		},
+		{
+			name: "nothing is there", objects: []string{uninstalling, "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}"},
+			want: "0 workspaces stopped",
+		},
+		{
+			name: "PostgreSQL does not stop", objects: []string{platform, uninstalling, pod},
+			want: "warnings: stop the database: gave up waiting for PostgreSQL to stop after 0s: there is still nap-pg-1",
+		},
+		{
+			name: "the runner does not stop", objects: []string{running, uninstalling},
+			want: "warnings: stop the runner nap-env-runner-k8s: gave up waiting for the runner to stop after 0s: 1 replicas are left",
+		},
+		{
+			name: "the Cluster can't be changed", objects: []string{platform, uninstalling},
+			refuse: func(s *kubetest.Server) {
+				s.Refuse(-1, "PATCH", pgPath, kubetest.Status(500, metav1.StatusReasonInternalError, "no webhook"))
+			},
+			want: "2 workspaces stopped; kept: Cluster nap/nap-pg, ",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			server := kubetest.New(t, tc.objects...)
+			if tc.refuse != nil {
+				tc.refuse(server)
+			}
+			if summary, log := run(t, server); !strings.Contains(summary, tc.want) {
+				t.Errorf("summary\n%s\nlacks\n%s\n%s", summary, tc.want, log)
+			}
+		})
+	}
+}
