@@ -1,0 +1,1 @@
+// stand-in: seed-mcp-catalog-core

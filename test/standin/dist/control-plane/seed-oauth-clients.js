@@ -1,0 +1,1 @@
+// stand-in: seed-oauth-clients

@@ -1,0 +1,1 @@
+// stand-in: env-runner-k8s

@@ -1,0 +1,2 @@
+-- Blocks writers for a moment, and needs the table's owner.
+REINDEX TABLE public.sessions;
