@@ -1,0 +1,30 @@
+{{/* Secret with the connection URL, made by the hooks. */}}
+{{- define "common.databaseSecret" -}}
+{{ include "common.name" (list . "database") }}
+{{- end }}
+
+{{- define "common.databaseEnv" -}}
+{{ include "common.secretEnv" (list "DATABASE_URL" (include "common.databaseSecret" .) "url") }}
+{{- end }}
+
+{{/*
+Where migrations come from: the image that carries them and the folder in it.
+In the order in which they are applied.
+*/}}
+{{- define "common.migrationSources" -}}
+- source: control-plane
+  image: {{ include "common.image" (list . "controlPlane") }}
+  folder: /app/migrations
+- source: gateway
+  image: {{ include "common.image" (list . "gateway") }}
+  folder: /app/channel-gateway/migrations
+{{- end }}
+
+{{/* Name of a set of migrations: a hash of the images they come from. Services wait until this set is applied. */}}
+{{- define "common.migrationSet" -}}
+{{- $images := list }}
+{{- range include "common.migrationSources" . | fromYamlArray }}
+{{- $images = append $images .image }}
+{{- end }}
+{{- $images | sortAlpha | join "\n" | sha256sum }}
+{{- end }}

@@ -1,0 +1,114 @@
+{{/*
+Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/<command>.yaml. Takes a dict:
+  root            $
+  name, component for the labels, as in an "app"
+  configMap       mounted at /spec
+  serviceAccount  and automount, when the command needs the Kubernetes API
+  command         the command of nap-hooks, and the container's name
+  timeout         seconds that the command gives itself
+  startSeconds    seconds that scheduling and pulling images may take beside that
+  env             YAML list, optional
+  image           optional: a service's image, into which init containers brought nap-hooks
+  initContainers  YAML list, optional
+  resources       optional
+*/}}
+{{- define "common.jobSpec" -}}
+{{- $global := .root.Values.global -}}
+backoffLimit: 4
+# The command's own deadline comes first and leaves a message; this one deletes the pod, and is for pods that never start.
+activeDeadlineSeconds: {{ add .timeout .startSeconds }}
+podFailurePolicy:
+  rules:
+    # A pod that was evicted says nothing about the work.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+    # Exit codes that no retry would change: usage, refused, failed migration, deadline.
+    - action: FailJob
+      onExitCodes:
+        containerName: {{ .command }}
+        operator: In
+        values: [2, 10, 11, 20]
+template:
+  metadata:
+    labels:
+      {{- include "common.podLabels" . | nindent 6 }}
+  spec:
+    # OnFailure would delete the pod, and its log, with the Job's last failure.
+    restartPolicy: Never
+    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" $global.hooks) | nindent 4 }}
+    {{- with .initContainers }}
+    initContainers:
+      {{- . | nindent 6 }}
+    {{- end }}
+    containers:
+      - name: {{ .command }}
+        image: {{ .image | default (include "common.hooksImage" .root) }}
+        {{- with include "common.imagePullPolicy" .root }}{{ nindent 8 . }}{{ end }}
+        {{- if .image }}
+        command: [/neutree/nap-hooks]
+        {{- end }}
+        args:
+          - {{ .command }}
+          - --spec=/spec/{{ .command }}.yaml
+          - --timeout={{ .timeout }}s
+        {{- with .env }}
+        env:
+          {{- . | nindent 10 }}
+        {{- end }}
+        # nap-hooks writes the cause there itself; the log serves when it could not.
+        terminationMessagePolicy: FallbackToLogsOnError
+        resources:
+          {{- toYaml (.resources | default $global.hooks.resources) | nindent 10 }}
+        securityContext:
+          {{- include "common.containerSecurityContext" . | nindent 10 }}
+        volumeMounts:
+          - name: spec
+            mountPath: /spec
+            readOnly: true
+          {{- if .initContainers }}
+          - name: neutree
+            mountPath: /neutree
+            readOnly: true
+          {{- end }}
+          {{- include "common.tmpMount" . | nindent 10 }}
+    volumes:
+      - name: spec
+        configMap:
+          name: {{ .configMap }}
+      {{- if .initContainers }}
+      - name: neutree
+        emptyDir:
+          sizeLimit: 128Mi
+      {{- end }}
+      {{- include "common.tmpVolume" . | nindent 6 }}
+{{- end }}
+
+{{/* Init container that puts nap-hooks at /neutree/nap-hooks, for containers of images that do not have it. */}}
+{{- define "common.installHooks" -}}
+{{ include "common.hooksContainer" (dict "root" . "name" "install" "args" (list "install" "--to=/neutree")) }}
+{{- end }}
+
+{{/*
+Init container that runs nap-hooks with /neutree to write to.
+Usage: include "common.hooksContainer" (dict "root" $ "name" "install" "args" (list …) "image" <a service's, optional>)
+*/}}
+{{- define "common.hooksContainer" -}}
+- name: {{ .name }}
+  image: {{ .image | default (include "common.hooksImage" .root) }}
+  {{- with include "common.imagePullPolicy" .root }}{{ nindent 2 . }}{{ end }}
+  {{- if .image }}
+  command: [/neutree/nap-hooks]
+  {{- end }}
+  args:
+    {{- toYaml .args | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  resources:
+    {{- toYaml .root.Values.global.hooks.resources | nindent 4 }}
+  securityContext:
+    {{- include "common.containerSecurityContext" . | nindent 4 }}
+  volumeMounts:
+    - name: neutree
+      mountPath: /neutree
+{{- end }}

@@ -1,0 +1,25 @@
+{{/*
+Labels take an "app": dict "root" $ "name" <name of the object> "component" <what it does>.
+*/}}
+
+{{/* What selectors match: nothing but the name, so that an installation made without Helm can be taken over. */}}
+{{- define "common.selector" -}}
+app: {{ .name }}
+{{- end }}
+
+{{/* Labels of pods: nothing that changes with the chart's version, or each upgrade would restart every pod. */}}
+{{- define "common.podLabels" -}}
+{{ include "common.selector" . }}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: neutree
+{{- end }}
+
+{{/* Labels of all other objects. */}}
+{{- define "common.labels" -}}
+{{ include "common.podLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: neutree-{{ .root.Chart.Version | replace "+" "_" }}
+{{- end }}

@@ -1,0 +1,37 @@
+{{/*
+Name of an object of the platform: the prefix and a suffix. Never made from .Chart.Name, which an alias changes.
+Usage: include "common.name" (list $ "cp")
+*/}}
+{{- define "common.name" -}}
+{{- $root := index . 0 -}}
+{{ $root.Values.global.namePrefix }}-{{ index . 1 }}
+{{- end }}
+
+{{/*
+Name of a cluster-scoped object: it carries the namespace, so that two installations never share one.
+Usage: include "common.clusterName" (list $ "cp")
+*/}}
+{{- define "common.clusterName" -}}
+{{- $root := index . 0 -}}
+{{ $root.Release.Namespace }}-{{ include "common.name" . }}
+{{- end }}
+
+{{/* Namespace that workspaces run in. */}}
+{{- define "common.workspaceNamespace" -}}
+{{ .Values.global.workspaces.namespace | default (printf "%s-workspaces" .Release.Namespace) }}
+{{- end }}
+
+{{/* Secret with the keys that the services share. */}}
+{{- define "common.keysSecret" -}}
+{{ .Values.global.secrets.existingSecret | default (include "common.name" (list . "cp-secret")) }}
+{{- end }}
+
+{{/* Secret with the first administrator's name and password. */}}
+{{- define "common.adminSecret" -}}
+{{ .Values.global.admin.existingSecret | default (include "common.name" (list . "admin")) }}
+{{- end }}
+
+{{/* ConfigMap in which bootstrap keeps the storage classes it resolved. */}}
+{{- define "common.storageConfigMap" -}}
+{{ include "common.name" (list . "storage") }}
+{{- end }}

@@ -1,0 +1,37 @@
+{{/* Address of a service inside the cluster, valid in every namespace. Usage: include "common.serviceURL" (list $ "cp" 3000) */}}
+{{- define "common.serviceURL" -}}
+http://{{ include "common.name" . }}.{{ (index . 0).Release.Namespace }}.svc:{{ index . 2 }}
+{{- end }}
+
+{{/* Origin under which users reach the web interface. */}}
+{{- define "common.webURL" -}}
+{{- $global := .Values.global -}}
+{{- $host := $global.host | default "localhost" -}}
+{{- if $global.publicUrls.web -}}
+{{ $global.publicUrls.web }}
+{{- else if eq $global.exposure.type "nodePort" -}}
+http://{{ $host }}:{{ $global.exposure.nodePorts.web }}
+{{- else -}}
+http://{{ $host }}:3000
+{{- end }}
+{{- end }}
+
+{{/*
+Origin under which users fetch exported files. The control plane tells them apart by a host that starts with
+"files.", which an IP address can't have: there it is the web origin, and links to exported files do not work.
+*/}}
+{{- define "common.filesURL" -}}
+{{- $web := include "common.webURL" . -}}
+{{- if .Values.global.publicUrls.files -}}
+{{ .Values.global.publicUrls.files }}
+{{- else if include "common.isAddress" $web -}}
+{{ $web }}
+{{- else -}}
+{{ regexReplaceAll "^(https?://)" $web "${1}files." }}
+{{- end }}
+{{- end }}
+
+{{/* Not empty when the host of an origin is an IP address and no name. */}}
+{{- define "common.isAddress" -}}
+{{- if regexMatch `^https?://([0-9.]+(:[0-9]+)?|\[.*)$` . }}yes{{ end }}
+{{- end }}

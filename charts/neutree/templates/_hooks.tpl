@@ -1,0 +1,10 @@
+{{/*
+Annotations of an object that one phase of an install or upgrade brings along. Weights within a phase are distinct,
+since equal ones are sorted by name.
+Usage: include "neutree.hook" (list "pre-install,pre-upgrade" -50)
+*/}}
+{{- define "neutree.hook" -}}
+helm.sh/hook: {{ index . 0 }}
+helm.sh/hook-weight: {{ index . 1 | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

@@ -1,0 +1,85 @@
+{{/*
+What Helm itself would refuse before any hook can run: objects of this release's names that belong to somebody else.
+Where there is no cluster to ask (helm template, ArgoCD) lookup finds nothing, and nothing is said.
+A YAML list of sentences.
+*/}}
+{{- define "neutree.validate.cluster" -}}
+{{- $problems := list -}}
+{{- $workspaces := include "common.workspaceNamespace" . -}}
+
+{{- with include "neutree.validate.operator" . }}
+{{- $problems = append $problems . }}
+{{- end }}
+
+{{- if and .Values.global.workspaces.createNamespace (ne $workspaces .Release.Namespace) }}
+{{- with include "neutree.foreignOwner" (list $ "v1" "Namespace" "" $workspaces) }}
+{{- $problems = append $problems (printf "namespace %s exists already, made by %s: to use it as it is, if it admits privileged pods, set global.workspaces.createNamespace=false; else name another in global.workspaces.namespace" $workspaces .) }}
+{{- end }}
+{{- end }}
+
+{{- with include "neutree.foreignOwner" (list $ "v1" "ConfigMap" $workspaces "afs-fuse-config") }}
+{{- $problems = append $problems (printf "namespace %s serves another installation, made by %s, and two can't share one: name another in global.workspaces.namespace" $workspaces .) }}
+{{- end }}
+
+{{- with include "neutree.foreignOwner" (list $ "v1" "PersistentVolumeClaim" .Release.Namespace "afs-controller-db") }}
+{{- $problems = append $problems (printf "claim afs-controller-db in namespace %[1]s holds the data of an installation made by %[2]s: install under that release's name, or hand the claim over with kubectl -n %[1]s annotate --overwrite pvc afs-controller-db meta.helm.sh/release-name=%[3]s meta.helm.sh/release-namespace=%[1]s && kubectl -n %[1]s label --overwrite pvc afs-controller-db app.kubernetes.io/managed-by=Helm" $.Release.Namespace . $.Release.Name) }}
+{{- end }}
+
+{{- range $kind := list "ClusterRole" "ClusterRoleBinding" }}
+{{- range $suffix := list "bootstrap" "cp-node-reader" }}
+{{- $name := include "common.clusterName" (list $ $suffix) }}
+{{- with include "neutree.foreignOwner" (list $ "rbac.authorization.k8s.io/v1" $kind "" $name) }}
+{{- $problems = append $problems (printf "%s %s exists already, made by %s: choose another global.namePrefix or another namespace" $kind $name .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- $problems | toYaml }}
+{{- end }}
+
+{{/* What stands in the way of the operator, or of doing without it: one sentence, or nothing. */}}
+{{- define "neutree.validate.operator" -}}
+{{- $operator := index .Values "cloudnative-pg" -}}
+{{- $crd := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "clusters.postgresql.cnpg.io" -}}
+{{- $crdOwner := include "neutree.owner" (list . $crd) -}}
+{{- $webhookOwner := "" -}}
+{{- range list "MutatingWebhookConfiguration" "ValidatingWebhookConfiguration" -}}
+{{- $name := eq . "MutatingWebhookConfiguration" | ternary "cnpg-mutating-webhook-configuration" "cnpg-validating-webhook-configuration" -}}
+{{- $webhookOwner = $webhookOwner | default (include "neutree.foreignOwner" (list $ "admissionregistration.k8s.io/v1" . "" $name)) -}}
+{{- end -}}
+{{- $clusterInReach := lookup "v1" "Namespace" "" "kube-system" -}}
+{{- if $operator.enabled -}}
+  {{- if $webhookOwner -}}
+    a CloudNativePG operator is in the cluster already, made by {{ $webhookOwner }}: let the platform use it with --set cloudnative-pg.enabled=false
+  {{- else if and $operator.crds.create $crdOwner -}}
+    the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by {{ $crdOwner }}: leave them as they are with --set cloudnative-pg.crds.create=false, or, if an operator still serves them, use that one with --set cloudnative-pg.enabled=false
+  {{- else if and $clusterInReach (not $operator.crds.create) (not $crd) -}}
+    cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG: leave it true
+  {{- end -}}
+{{- else if and $clusterInReach (not $crd) -}}
+  cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator: install one, or leave it true
+{{- end -}}
+{{- end }}
+
+{{/*
+Who owns an object, when that is not this release; empty otherwise, and for an object that does not exist.
+Usage: include "neutree.foreignOwner" (list $ <apiVersion> <kind> <namespace> <name>)
+*/}}
+{{- define "neutree.foreignOwner" -}}
+{{- include "neutree.owner" (list (index . 0) (lookup (index . 1) (index . 2) (index . 3) (index . 4))) -}}
+{{- end }}
+
+{{/* The same of an object that was looked up. Usage: include "neutree.owner" (list $ $object) */}}
+{{- define "neutree.owner" -}}
+{{- $release := (index . 0).Release -}}
+{{- with index . 1 -}}
+{{- $managed := eq (dig "metadata" "labels" "app.kubernetes.io/managed-by" "" .) "Helm" -}}
+{{- $name := dig "metadata" "annotations" "meta.helm.sh/release-name" "" . -}}
+{{- $namespace := dig "metadata" "annotations" "meta.helm.sh/release-namespace" "" . -}}
+{{- if not (and $managed $name) -}}
+something else than Helm
+{{- else if not (and (eq $name $release.Name) (eq $namespace $release.Namespace)) -}}
+release {{ $name }} in namespace {{ $namespace }}
+{{- end -}}
+{{- end -}}
+{{- end }}

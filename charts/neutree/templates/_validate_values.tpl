@@ -1,0 +1,51 @@
+{{/* Contradictions in the values that their schema can't express, or not as clearly, as a YAML list of sentences. */}}
+{{- define "neutree.validate.values" -}}
+{{- $global := .Values.global -}}
+{{- $problems := list -}}
+
+{{- if not (regexMatch `^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$` $global.namePrefix) }}
+{{- $problems = append $problems (printf "global.namePrefix %q can't begin the name of an object: use up to 20 lower-case letters, digits and dashes, a letter first, no dash last" $global.namePrefix) }}
+{{- end }}
+
+{{- if not (regexMatch `^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)?$` $global.host) }}
+{{- $problems = append $problems (printf "global.host %q is no host name or IPv4 address: leave out scheme, port and path; the port is global.exposure.nodePorts.web, and a whole origin is global.publicUrls.web" $global.host) }}
+{{- else if hasPrefix "files." $global.host }}
+{{- $problems = append $problems (printf "global.host %q starts with \"files.\", which the platform keeps for exported files: choose another name" $global.host) }}
+{{- end }}
+
+{{- range $key, $url := $global.publicUrls }}
+{{- if and $url (not (regexMatch `^https?://[^/?#@[:space:]]+$` $url)) }}
+{{- $problems = append $problems (printf "global.publicUrls.%s %q is no origin: write it as https://host or http://host:port, with no path and no slash at the end" $key $url) }}
+{{- end }}
+{{- end }}
+{{- if regexMatch `^https?://files\.` $global.publicUrls.web }}
+{{- $problems = append $problems (printf "global.publicUrls.web %q has a host that starts with \"files.\", which the platform keeps for exported files: choose another name" $global.publicUrls.web) }}
+{{- end }}
+{{- if and $global.publicUrls.files (not (regexMatch `^https?://files\.` $global.publicUrls.files)) }}
+{{- $problems = append $problems (printf "global.publicUrls.files %q has a host that does not start with \"files.\", by which the platform knows it: choose such a name, and let it lead to the same address as the web origin" $global.publicUrls.files) }}
+{{- end }}
+
+{{- range $key, $image := merge (dict "hooks.image" $global.hooks.image) $global.images }}
+{{- if not (or $image.tag $image.digest) }}
+{{- $problems = append $problems (printf "global.%s has neither tag nor digest, and there is no common version to take instead: set one" (eq $key "hooks.image" | ternary $key (print "images." $key))) }}
+{{- end }}
+{{- end }}
+
+{{- $workspaces := include "common.workspaceNamespace" . }}
+{{- if not (regexMatch `^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$` $workspaces) }}
+{{- $problems = append $problems (printf "%q can't be the name of the workspaces' namespace: set global.workspaces.namespace to up to 63 lower-case letters, digits and dashes" $workspaces) }}
+{{- end }}
+
+{{- $secrets := include "neutree.secrets.names" . | fromYamlArray }}
+{{- if ne (len $secrets) (len (uniq $secrets)) }}
+{{- $problems = append $problems "global.admin.existingSecret and global.secrets.existingSecret must name two Secrets, and none that the chart makes itself" }}
+{{- end }}
+
+{{- /* The sum of the services' pools, those of services that surge counted twice, of the seeds, and what the operator uses. */}}
+{{- $connections := $global.rollout.surge | ternary 219 166 }}
+{{- if lt (int $global.database.cnpg.maxConnections) $connections }}
+{{- $problems = append $problems (printf "global.database.cnpg.maxConnections %d is too few: the services open up to %d connections" (int $global.database.cnpg.maxConnections) $connections) }}
+{{- end }}
+
+{{- $problems | toYaml }}
+{{- end }}

@@ -1,0 +1,77 @@
+{{/*
+The database. Bootstrap applies it: its kind does not exist yet when the release that brings the operator is built.
+*/}}
+{{- define "neutree.cluster" -}}
+{{- $global := .Values.global -}}
+{{- $cnpg := $global.database.cnpg -}}
+{{- $several := gt (int $cnpg.instances) 1 -}}
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata:
+  name: {{ include "common.name" (list . "pg") }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    app.kubernetes.io/part-of: neutree
+    app.kubernetes.io/component: database
+  annotations:
+    # An uninstall stops the database; an install starts it again.
+    cnpg.io/hibernation: "off"
+spec:
+  instances: {{ $cnpg.instances }}
+  imageName: {{ include "common.image" (list . "postgresql") }}
+  {{- with include "common.imagePullPolicy" . }}{{ nindent 2 . }}{{ end }}
+  {{- with include "common.imagePullSecrets" . }}{{ nindent 2 . }}{{ end }}
+  primaryUpdateMethod: {{ $several | ternary "switchover" "restart" }}
+  # With one instance a disruption budget would only keep its node from being drained.
+  enablePDB: {{ $several }}
+  bootstrap:
+    initdb:
+      database: {{ $global.database.name }}
+      owner: {{ $global.database.user }}
+      secret:
+        name: {{ include "common.name" (list . "pg-user") }}
+  storage:
+    size: {{ $cnpg.storage.size }}
+    {{- with $cnpg.storage.storageClass }}
+    storageClass: {{ . }}
+    {{- end }}
+  postgresql:
+    parameters:
+      {{- include "neutree.cluster.parameters" . | nindent 6 }}
+    {{- if $several }}
+    # A commit is on two nodes. With two instances only as long as both run, or the loss of one would stop all writes.
+    synchronous:
+      method: any
+      number: 1
+      dataDurability: {{ gt (int $cnpg.instances) 2 | ternary "required" "preferred" }}
+    {{- end }}
+  resources:
+    {{- toYaml $cnpg.resources | nindent 4 }}
+  affinity:
+    enablePodAntiAffinity: true
+    podAntiAffinityType: preferred
+    topologyKey: kubernetes.io/hostname
+    {{- with $cnpg.nodeSelector }}
+    nodeSelector:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $cnpg.tolerations }}
+    tolerations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- end }}
+
+{{/*
+Settings of PostgreSQL. Data and write-ahead log share one volume, so the log gets a share of it: a tenth before a
+checkpoint is forced, a twentieth kept for standbys, at most a fifth held back for one that is away.
+*/}}
+{{- define "neutree.cluster.parameters" -}}
+{{- $cnpg := .Values.global.database.cnpg -}}
+{{- $size := include "common.mebibytes" $cnpg.storage.size | int64 -}}
+{{- dict
+  "max_connections" (toString $cnpg.maxConnections)
+  "max_wal_size" (printf "%sMB" (include "common.clamp" (list (div $size 10) 128 8192)))
+  "wal_keep_size" (printf "%sMB" (include "common.clamp" (list (div $size 20) 64 512)))
+  "max_slot_wal_keep_size" (printf "%sMB" (include "common.clamp" (list (div $size 5) 192 16384)))
+  | merge (deepCopy $cnpg.parameters) | toYaml }}
+{{- end }}

@@ -1,0 +1,54 @@
+{{/* Not empty when the workspaces' namespace is there before this release makes it, as far as this render can know. */}}
+{{- define "neutree.workspaceNamespaceExists" -}}
+{{- $namespace := include "common.workspaceNamespace" . -}}
+{{- if and (ne $namespace .Release.Namespace)
+  (or (not .Values.global.workspaces.createNamespace) (lookup "v1" "Namespace" "" $namespace)) -}}
+yes
+{{- end }}
+{{- end }}
+
+{{/* What guard has to prove before anything is created. */}}
+{{- define "neutree.guard.spec" -}}
+{{- $global := .Values.global -}}
+{{- $namespace := include "common.workspaceNamespace" . -}}
+namespace: {{ .Release.Namespace }}
+storageClasses:
+  - purpose: PostgreSQL
+    value: global.database.cnpg.storage.storageClass
+    name: {{ $global.database.cnpg.storage.storageClass | quote }}
+    accessMode: ReadWriteOnce
+  - purpose: the volume that all workspaces share
+    value: global.storage.shared.storageClass
+    name: {{ $global.storage.shared.storageClass | quote }}
+    accessMode: {{ $global.storage.shared.accessMode }}
+  - purpose: the AFS controller's database
+    value: global.storage.afsController.storageClass
+    name: {{ $global.storage.afsController.storageClass | quote }}
+    accessMode: {{ $global.storage.afsController.accessMode }}
+  - purpose: the volume of each workspace
+    value: global.workspaces.storageClass
+    name: {{ $global.workspaces.storageClass | quote }}
+    accessMode: {{ $global.workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
+{{- if eq $global.exposure.type "nodePort" }}
+nodePorts:
+  - service: {{ include "common.name" (list . "cp") }}
+    port: {{ $global.exposure.nodePorts.web }}
+    value: global.exposure.nodePorts.web
+{{- end }}
+podSecurity:
+  {{- if eq $namespace .Release.Namespace }}
+  - namespace: {{ $namespace }}
+    level: privileged
+    value: global.workspaces.namespace
+  {{- else }}
+  - namespace: {{ .Release.Namespace }}
+    level: {{ eq (int .Values.workspaceRuntime.afsController.runAsUser) 0 | ternary "baseline" "restricted" }}
+    value: helm --namespace
+  - namespace: {{ $namespace }}
+    level: privileged
+    value: global.workspaces.namespace
+  {{- end }}
+kubernetes:
+  # The oldest that the operator of the bundled CloudNativePG chart is tested with.
+  tested: "1.30"
+{{- end }}

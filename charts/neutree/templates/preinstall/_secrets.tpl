@@ -1,0 +1,83 @@
+{{/* Names of all Secrets in the spec below, as a YAML list. */}}
+{{- define "neutree.secrets.names" -}}
+{{- $names := list }}
+{{- range (include "neutree.secrets.spec" . | fromYaml).secrets }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- $names | toYaml }}
+{{- end }}
+
+{{/* The same without those that the user gave, which are never written. */}}
+{{- define "neutree.secrets.madeNames" -}}
+{{- $names := list }}
+{{- range (include "neutree.secrets.spec" . | fromYaml).secrets }}
+{{- if not .existing }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- $names | toYaml }}
+{{- end }}
+
+{{/* Labels of a Secret that nap-hooks makes; who manages it nap-hooks says itself. */}}
+{{- define "neutree.secrets.labels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: neutree
+{{- end }}
+
+{{/* The Secrets of a release: made once, with random content where only machines read it, never changed. */}}
+{{- define "neutree.secrets.spec" -}}
+{{- $global := .Values.global -}}
+{{- $user := include "common.name" (list . "pg-user") -}}
+namespace: {{ .Release.Namespace }}
+secrets:
+  - name: {{ $user }}
+    type: kubernetes.io/basic-auth
+    labels:
+      {{- include "neutree.secrets.labels" . | nindent 6 }}
+      # The operator follows a change of the password.
+      cnpg.io/reload: "true"
+    data:
+      username: {value: {{ $global.database.user | quote }}}
+      password: {generate: {bytes: 32}}
+  - name: {{ include "common.keysSecret" . }}
+    {{- if $global.secrets.existingSecret }}
+    existing: true
+    value: global.secrets.existingSecret
+    data:
+      JWT_SECRET: {required: true, minLength: 32}
+      CREDENTIAL_ENCRYPTION_KEY: {required: true, minLength: 32}
+      PLATFORM_SERVICE_KEY: {required: true, minLength: 32}
+    {{- else }}
+    labels:
+      {{- include "neutree.secrets.labels" . | nindent 6 }}
+    data:
+      JWT_SECRET: {generate: {bytes: 32}}
+      CREDENTIAL_ENCRYPTION_KEY: {generate: {bytes: 32}}
+      PLATFORM_SERVICE_KEY: {generate: {bytes: 32}}
+    {{- end }}
+  - name: {{ include "common.adminSecret" . }}
+    {{- if $global.admin.existingSecret }}
+    existing: true
+    value: global.admin.existingSecret
+    data:
+      username: {required: true}
+      password: {required: true, minLength: 6}
+    {{- else }}
+    labels:
+      {{- include "neutree.secrets.labels" . | nindent 6 }}
+    data:
+      username: {value: {{ $global.admin.username | quote }}}
+      password: {generate: {bytes: 12}}
+    {{- end }}
+  - name: {{ include "common.databaseSecret" . }}
+    labels:
+      {{- include "neutree.secrets.labels" . | nindent 6 }}
+    data:
+      url:
+        postgresURL:
+          host: {{ include "common.name" (list . "pg-rw") }}
+          port: 5432
+          database: {{ $global.database.name | quote }}
+          userFrom: {secret: {{ $user }}, key: username}
+          passwordFrom: {secret: {{ $user }}, key: password}
+{{- end }}

@@ -1,0 +1,24 @@
+{{/*
+The control plane's own scripts, in order. They take the password as an argument only, so it is named here and put in
+by nap-hooks: it stands in no object.
+*/}}
+{{- define "neutree.seed.spec" -}}
+{{- $admin := list "node" "dist/seed-admin.js" "--username" "$(ADMIN_USERNAME)" "--password" "$(ADMIN_PASSWORD)" }}
+{{- with .Values.global.admin.displayName }}
+{{- $admin = concat $admin (list "--display-name" .) }}
+{{- end -}}
+set: {{ include "common.migrationSet" . }}
+seeds:
+  - name: admin
+    command: {{ $admin | toJson }}
+  - name: mcp-catalog
+    command: [node, dist/seed-mcp-catalog-core.js]
+{{- end }}
+
+{{- define "neutree.seed.env" -}}
+{{ include "neutree.bootstrap.env" . }}
+{{ include "common.secretEnv" (list "ADMIN_USERNAME" (include "common.adminSecret" .) "username") }}
+{{ include "common.secretEnv" (list "ADMIN_PASSWORD" (include "common.adminSecret" .) "password") }}
+- name: CP_SERVICE_URL
+  value: {{ include "common.serviceURL" (list . "cp" 3000) }}
+{{- end }}
