@@ -1,0 +1,270 @@
+// Package chart_test renders the chart as a user's Helm would, without a cluster and without a network,
+// and holds the outcome against what the platform needs.
+package chart_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/cli/values"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/neutree-ai/packaging/internal/chart"
+)
+
+const (
+	source      = "../../charts/neutree"
+	operator    = "cloudnative-pg"
+	releaseName = "neutree"
+	namespace   = "nap"
+	prefix      = "nap"
+	workspace   = "nap-workspaces"
+	// kubernetes is what the chart is rendered for unless a test says otherwise.
+	kubernetes = "1.34"
+)
+
+// umbrella is a copy of the chart whose operator is a small one of the test's own.
+var umbrella string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "chart")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		umbrella = filepath.Join(dir, "neutree")
+		if err := assemble(umbrella); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// assemble copies the chart to dir and gives it the operator in testdata.
+func assemble(dir string) error {
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		return err
+	}
+	downloaded, err := filepath.Glob(filepath.Join(dir, "charts", operator+"*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range downloaded {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return os.CopyFS(filepath.Join(dir, "charts", operator), os.DirFS(filepath.Join("testdata", operator)))
+}
+
+// target is what a test renders for.
+type target struct {
+	set        []string // as given to --set
+	json       []string // as given to --set-json
+	files      []string // as given to -f
+	kubernetes string
+	upgrade    bool
+}
+
+// render fills in the chart with settings as given to --set.
+func render(t *testing.T, set ...string) *chart.Rendered {
+	t.Helper()
+	return renderFor(t, target{set: set})
+}
+
+func renderFor(t *testing.T, to target) *chart.Rendered {
+	t.Helper()
+	rendered, err := tryRender(to)
+	if err != nil {
+		t.Fatalf("render with %q: %v", append(to.set, to.json...), err)
+	}
+	return rendered
+}
+
+func tryRender(to target) (*chart.Rendered, error) {
+	merged, err := chart.Values(values.Options{Values: to.set, JSONValues: to.json, ValueFiles: to.files})
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := chart.Load(umbrella)
+	if err != nil {
+		return nil, err
+	}
+	if to.kubernetes == "" {
+		to.kubernetes = kubernetes
+	}
+	return chart.Render(loaded, chart.Options{
+		Release: releaseName, Namespace: namespace, Values: merged, Upgrade: to.upgrade,
+		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
+	})
+}
+
+// ours are the objects that the chart makes itself, without the operator's.
+func ours(objects []chart.Object) []chart.Object {
+	var own []chart.Object
+	for _, object := range objects {
+		if !strings.Contains(object.Source, "/charts/"+operator+"/") {
+			own = append(own, object)
+		}
+	}
+	return own
+}
+
+var strict = serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+
+// typed decodes an object into its Go type. A field that the type does not have is an error.
+func typed(t *testing.T, object chart.Object) runtime.Object {
+	t.Helper()
+	decoded, _, err := strict.Decode([]byte(object.YAML), nil, nil)
+	if err != nil {
+		t.Fatalf("%s: %v", object, err)
+	}
+	return decoded
+}
+
+// namespaceOf is where Helm creates an object.
+func namespaceOf(object chart.Object) string {
+	if ns := object.GetNamespace(); ns != "" {
+		return ns
+	}
+	return namespace
+}
+
+// find is the one object of type T with this name in this namespace.
+func find[T runtime.Object](t *testing.T, objects []chart.Object, ns, name string) T {
+	t.Helper()
+	var found []T
+	for _, object := range objects {
+		if object.GetName() != name || namespaceOf(object) != ns {
+			continue
+		}
+		if match, ok := typed(t, object).(T); ok {
+			found = append(found, match)
+		}
+	}
+	if len(found) != 1 {
+		var want T
+		t.Fatalf("%d objects of type %T named %s/%s are rendered, want 1", len(found), want, ns, name)
+	}
+	return found[0]
+}
+
+// pod is the specification of the pods that one rendered object makes.
+type pod struct {
+	from     chart.Object
+	template corev1.PodTemplateSpec
+}
+
+func (p pod) spec() corev1.PodSpec { return p.template.Spec }
+
+// pods are the pods that objects make.
+func pods(t *testing.T, objects []chart.Object) []pod {
+	t.Helper()
+	var all []pod
+	for _, object := range objects {
+		var template corev1.PodTemplateSpec
+		switch made := typed(t, object).(type) {
+		case *appsv1.Deployment:
+			template = made.Spec.Template
+		case *appsv1.StatefulSet:
+			template = made.Spec.Template
+		case *appsv1.DaemonSet:
+			template = made.Spec.Template
+		case *batchv1.Job:
+			template = made.Spec.Template
+		case *batchv1.CronJob:
+			template = made.Spec.JobTemplate.Spec.Template
+		case *corev1.Pod:
+			template = corev1.PodTemplateSpec{ObjectMeta: made.ObjectMeta, Spec: made.Spec}
+		default:
+			continue
+		}
+		all = append(all, pod{object, template})
+	}
+	if len(all) == 0 {
+		t.Fatal("no pod is rendered")
+	}
+	return all
+}
+
+// containers are all containers of a pod, the init containers first.
+func (p pod) containers() []corev1.Container {
+	return append(append([]corev1.Container{}, p.spec().InitContainers...), p.spec().Containers...)
+}
+
+// container is the one with this name.
+func (p pod) container(t *testing.T, name string) corev1.Container {
+	t.Helper()
+	var names []string
+	for _, c := range p.containers() {
+		if c.Name == name {
+			return c
+		}
+		names = append(names, c.Name)
+	}
+	t.Fatalf("%s: containers are %v, want one named %s", p.from, names, name)
+	return corev1.Container{}
+}
+
+// podOf is the pod of one workload.
+func podOf(t *testing.T, objects []chart.Object, kind, name string) pod {
+	t.Helper()
+	var matching []chart.Object
+	for _, object := range objects {
+		if object.GetKind() == kind && object.GetName() == name {
+			matching = append(matching, object)
+		}
+	}
+	if len(matching) != 1 {
+		t.Fatalf("%d objects %s %s are rendered, want 1", len(matching), kind, name)
+	}
+	return pods(t, matching)[0]
+}
+
+// profiles are the values files that come with the chart, each a target by its name.
+func profiles(t *testing.T) map[string]target {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(source, "ci", "*-values.yaml"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s/ci holds no *-values.yaml (%v)", source, err)
+	}
+	targets := map[string]target{}
+	for _, path := range paths {
+		targets[filepath.Base(path)] = target{files: []string{path}}
+	}
+	return targets
+}
+
+// files are the paths below the chart, the operator's own left out.
+func files(t *testing.T, match string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(umbrella, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || (entry.IsDir() && entry.Name() == operator) {
+			if err == nil {
+				err = fs.SkipDir
+			}
+			return err
+		}
+		if entry.Name() == match {
+			found = append(found, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}

@@ -1,0 +1,241 @@
+package chart_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"helm.sh/helm/v3/pkg/release"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+var phases = []release.HookEvent{
+	release.HookPreInstall, release.HookPostInstall, release.HookPreUpgrade, release.HookPostUpgrade,
+	release.HookPreRollback, release.HookPostRollback, release.HookPreDelete, release.HookPostDelete,
+}
+
+func TestHookOrder(t *testing.T) {
+	rendered := render(t)
+	want := map[release.HookEvent][]string{
+		release.HookPreInstall:  {"guard", "secrets"},
+		release.HookPreUpgrade:  {"guard", "secrets"},
+		release.HookPostInstall: {"seed"},
+		release.HookPostUpgrade: {"seed"},
+		release.HookPreDelete:   {"teardown"},
+	}
+	for _, phase := range phases {
+		var got []string
+		weights := map[int]chart.Object{}
+		for _, object := range rendered.Hooks(phase) {
+			if other, taken := weights[object.Hook.Weight]; taken {
+				t.Errorf("%s: on %s it shares the weight %d with %s, so their order hangs on their names", object, phase, object.Hook.Weight, other)
+			}
+			weights[object.Hook.Weight] = object
+			if object.GetKind() == "Job" {
+				got = append(got, pods(t, []chart.Object{object})[0].spec().Containers[0].Args[0])
+			}
+		}
+		if !slices.Equal(got, want[phase]) {
+			t.Errorf("on %s the Jobs run %v, want %v", phase, got, want[phase])
+		}
+	}
+}
+
+func TestHooksCleanUpAfterThemselves(t *testing.T) {
+	want := []release.HookDeletePolicy{release.HookBeforeHookCreation, release.HookSucceeded}
+	for _, object := range render(t).Objects {
+		if object.Hook != nil && !slices.Equal(object.Hook.DeletePolicies, want) {
+			t.Errorf("%s: helm.sh/hook-delete-policy = %v, want %v", object, object.Hook.DeletePolicies, want)
+		}
+	}
+}
+
+// What holds data would be deleted with the hook, and is neither kept nor upgraded.
+func TestHooksHoldNoData(t *testing.T) {
+	for _, object := range render(t).Objects {
+		if object.Hook == nil {
+			continue
+		}
+		switch object.GetKind() {
+		case "Job", "ServiceAccount", "ConfigMap", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
+		default:
+			t.Errorf("%s: a hook of this kind", object)
+		}
+	}
+}
+
+// permanent are the exit codes that no retry would change.
+var permanent = []int32{int32(hook.Usage), int32(hook.Refused), int32(hook.MigrationFailed), int32(hook.Deadline)}
+
+func TestJobs(t *testing.T) {
+	for _, object := range ours(render(t).Objects) {
+		job, ok := typed(t, object).(*batchv1.Job)
+		if !ok {
+			continue
+		}
+		t.Run(object.GetName(), func(t *testing.T) {
+			p := pod{object, job.Spec.Template}
+			if len(p.spec().Containers) != 1 {
+				t.Fatalf("%s: has %d containers, want 1", object, len(p.spec().Containers))
+			}
+			main := p.spec().Containers[0]
+			if got := p.spec().RestartPolicy; got != corev1.RestartPolicyNever {
+				t.Errorf("%s: restartPolicy = %s, want Never: the log of the failure must stay", object, got)
+			}
+			if got := job.Spec.BackoffLimit; got == nil || *got != 4 {
+				t.Errorf("%s: spec.backoffLimit = %v, want 4", object, got)
+			}
+			if job.Spec.TTLSecondsAfterFinished != nil {
+				t.Errorf("%s: spec.ttlSecondsAfterFinished is set: whoever reconciles the chart would make the Job again for ever", object)
+			}
+			checkFailurePolicy(t, p, job.Spec.PodFailurePolicy, main.Name)
+			checkDeadline(t, p, job.Spec.ActiveDeadlineSeconds, main.Args)
+			checkTermination(t, p, main)
+			if object.Hook != nil && !strings.Contains(object.GetAnnotations()["helm.sh/hook-output-log-policy"], "hook-failed") {
+				t.Errorf("%s: helm.sh/hook-output-log-policy = %q, want hook-failed", object, object.GetAnnotations()["helm.sh/hook-output-log-policy"])
+			}
+		})
+	}
+}
+
+func checkFailurePolicy(t *testing.T, p pod, policy *batchv1.PodFailurePolicy, main string) {
+	t.Helper()
+	if policy == nil {
+		t.Errorf("%s: spec.podFailurePolicy is missing", p.from)
+		return
+	}
+	var fails, ignores bool
+	for _, rule := range policy.Rules {
+		switch rule.Action {
+		case batchv1.PodFailurePolicyActionFailJob:
+			exit := rule.OnExitCodes
+			fails = exit != nil && exit.Operator == batchv1.PodFailurePolicyOnExitCodesOpIn && slices.Equal(exit.Values, permanent) &&
+				exit.ContainerName != nil && *exit.ContainerName == main
+		case batchv1.PodFailurePolicyActionIgnore:
+			for _, condition := range rule.OnPodConditions {
+				ignores = ignores || condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue
+			}
+		}
+	}
+	if !fails {
+		t.Errorf("%s: spec.podFailurePolicy does not fail the Job on the exit codes %v of container %s", p.from, permanent, main)
+	}
+	if !ignores {
+		t.Errorf("%s: spec.podFailurePolicy does not ignore disruptions", p.from)
+	}
+}
+
+// checkDeadline sees that the command's own deadline comes first: the Job's deletes the pod and its log.
+func checkDeadline(t *testing.T, p pod, active *int64, args []string) {
+	t.Helper()
+	for _, arg := range args {
+		value, ok := strings.CutPrefix(arg, "--timeout=")
+		if !ok {
+			continue
+		}
+		own, err := time.ParseDuration(value)
+		if err != nil {
+			t.Errorf("%s: %s: %v", p.from, arg, err)
+		} else if active == nil || time.Duration(*active)*time.Second <= own {
+			t.Errorf("%s: spec.activeDeadlineSeconds = %v, want more than %s", p.from, active, arg)
+		}
+		return
+	}
+	t.Errorf("%s: args %q hold no --timeout", p.from, args)
+}
+
+func checkTermination(t *testing.T, p pod, main corev1.Container) {
+	t.Helper()
+	if path := main.TerminationMessagePath; path != "" && path != "/dev/termination-log" {
+		t.Errorf("%s: terminationMessagePath = %s, where nap-hooks does not write", p.from, path)
+	}
+}
+
+// Hooks see nothing of a release that is not there yet.
+func TestHooksBringWhatTheyNeed(t *testing.T) {
+	rendered := render(t, "global.imagePullSecrets[0].name=regcred")
+	for _, phase := range phases {
+		brought := map[string]int{} // kind/name to weight
+		for _, object := range rendered.Hooks(phase) {
+			brought[object.GetKind()+"/"+object.GetName()] = object.Hook.Weight
+		}
+		for _, object := range rendered.Hooks(phase) {
+			need := func(kind, name string) {
+				if weight, found := brought[kind+"/"+name]; !found {
+					t.Errorf("%s: on %s it needs %s %s, which is no hook of that phase", object, phase, kind, name)
+				} else if weight >= object.Hook.Weight {
+					t.Errorf("%s: on %s it has weight %d, and %s %s, which it needs, %d", object, phase, object.Hook.Weight, kind, name, weight)
+				}
+			}
+			switch made := typed(t, object).(type) {
+			case *rbacv1.RoleBinding:
+				need(made.RoleRef.Kind, made.RoleRef.Name)
+				need("ServiceAccount", made.Subjects[0].Name)
+			case *rbacv1.ClusterRoleBinding:
+				need(made.RoleRef.Kind, made.RoleRef.Name)
+				need("ServiceAccount", made.Subjects[0].Name)
+			case *batchv1.Job:
+				need("ServiceAccount", made.Spec.Template.Spec.ServiceAccountName)
+				for _, volume := range made.Spec.Template.Spec.Volumes {
+					if volume.ConfigMap != nil {
+						need("ConfigMap", volume.ConfigMap.Name)
+					}
+				}
+				for kindName, weight := range brought {
+					if strings.Contains(kindName, "RoleBinding/") && weight >= object.Hook.Weight {
+						t.Errorf("%s: on %s it has weight %d, and %s, which may give it its rights, %d", object, phase, object.Hook.Weight, kindName, weight)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestMainPhaseHoldsNothingThatCannotBeCreated(t *testing.T) {
+	rendered := render(t)
+	claims := map[string]bool{}
+	for _, p := range pods(t, ours(rendered.Main())) {
+		for _, volume := range p.spec().Volumes {
+			if volume.PersistentVolumeClaim != nil {
+				claims[namespaceOf(p.from)+"/"+volume.PersistentVolumeClaim.ClaimName] = true
+			}
+		}
+	}
+	for _, object := range rendered.Main() {
+		if strings.HasPrefix(object.GetAPIVersion(), "postgresql.cnpg.io/") {
+			t.Errorf("%s: the release is built before its kind exists", object)
+		}
+		if name := namespaceOf(object) + "/" + object.GetName(); object.GetKind() == "PersistentVolumeClaim" && !claims[name] {
+			t.Errorf("%s: no pod of the release mounts it, so it may never be bound and --wait hangs", object)
+		}
+		if object.GetKind() == "Secret" {
+			t.Errorf("%s: its content would stand in the release, and change with each render", object)
+		}
+	}
+	if len(claims) == 0 {
+		t.Errorf("no pod mounts a claim")
+	}
+}
+
+func TestDataOutlivesTheRelease(t *testing.T) {
+	kept := map[string]bool{}
+	for _, object := range render(t).Main() {
+		switch object.GetKind() {
+		case "PersistentVolumeClaim", "Namespace", "CustomResourceDefinition":
+			kept[object.GetKind()] = true
+			if got := object.GetAnnotations()["helm.sh/resource-policy"]; got != "keep" {
+				t.Errorf("%s: annotation helm.sh/resource-policy = %q, want keep", object, got)
+			}
+		}
+	}
+	if want := []string{"CustomResourceDefinition", "Namespace", "PersistentVolumeClaim"}; !slices.Equal(slices.Sorted(maps.Keys(kept)), want) {
+		t.Errorf("rendered kinds that hold data are %v, want %v", slices.Sorted(maps.Keys(kept)), want)
+	}
+}

@@ -1,0 +1,74 @@
+package chart_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+// exceptions are the pods that a setting keeps from passing Pod Security "restricted": what is held against
+// them, and why the setting exists. With the defaults there is none.
+var exceptions = map[string]struct {
+	pod, reason string
+	forbidden   []string
+}{
+	"workspaceRuntime.afsController.runAsUser=0": {
+		pod:       "afs-controller",
+		reason:    "a volume that another installation wrote as root can be read on by root only",
+		forbidden: []string{"runAsNonRoot != true", "runAsUser=0"},
+	},
+}
+
+func TestPodsAreRestricted(t *testing.T) {
+	for p, results := range forbidden(t, api.LevelRestricted) {
+		t.Errorf("%s: not restricted: %v", p, results)
+	}
+	for setting, exception := range exceptions {
+		found := forbidden(t, api.LevelRestricted, setting)
+		for p, results := range found {
+			if !strings.HasSuffix(p, "/"+exception.pod) {
+				t.Errorf("with %s (%s) %s: not restricted: %v", setting, exception.reason, p, results)
+				continue
+			}
+			for _, result := range results {
+				if !slices.Contains(exception.forbidden, result.ForbiddenReason) {
+					t.Errorf("with %s (%s) %s: not restricted: %v", setting, exception.reason, p, result)
+				}
+			}
+		}
+		if len(found) == 0 {
+			t.Errorf("with %s every pod is restricted: drop the exception", setting)
+		}
+	}
+}
+
+// Nothing in the release's namespace needs more than "baseline", so it may enforce that.
+func TestPodsAreBaseline(t *testing.T) {
+	for setting := range exceptions {
+		for p, results := range forbidden(t, api.LevelBaseline, setting) {
+			t.Errorf("with %s %s: not baseline: %v", setting, p, results)
+		}
+	}
+}
+
+// forbidden is what a level holds against the pods that are rendered, by the object that makes them.
+func forbidden(t *testing.T, level api.Level, set ...string) map[string][]policy.CheckResult {
+	t.Helper()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]policy.CheckResult{}
+	for _, p := range pods(t, ours(render(t, set...).Objects)) {
+		spec := p.spec()
+		for _, result := range evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &p.template.ObjectMeta, &spec) {
+			if !result.Allowed {
+				found[p.from.String()] = append(found[p.from.String()], result)
+			}
+		}
+	}
+	return found
+}

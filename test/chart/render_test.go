@@ -1,0 +1,149 @@
+package chart_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/platform"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestObjectsFitTheirTypes(t *testing.T) {
+	for name, to := range profiles(t) {
+		t.Run(name, func(t *testing.T) {
+			seen := map[string]bool{}
+			for _, object := range ours(renderFor(t, to).Objects) {
+				typed(t, object)
+				id := fmt.Sprint(object.GroupVersionKind(), namespaceOf(object), object.GetName())
+				if seen[id] {
+					t.Errorf("%s: rendered twice", object)
+				}
+				seen[id] = true
+			}
+		})
+	}
+}
+
+func TestOperatorIsOptional(t *testing.T) {
+	for _, object := range render(t, "cloudnative-pg.enabled=false").Objects {
+		if strings.Contains(object.Source, "/charts/"+operator+"/") {
+			t.Errorf("cloudnative-pg.enabled=false: %s is rendered", object)
+		}
+	}
+}
+
+func TestRendersAreEqual(t *testing.T) {
+	first, second := text(render(t)), text(render(t))
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("two renders differ (-first +second):\n%s", diff)
+	}
+}
+
+func TestKubernetesVersions(t *testing.T) {
+	want := text(render(t))
+	for _, version := range []string{"1.28", "1.30", "1.34", "1.37", "v1.28.15+k3s1"} {
+		t.Run(version, func(t *testing.T) {
+			if diff := cmp.Diff(want, text(renderFor(t, target{kubernetes: version}))); diff != "" {
+				t.Errorf("Kubernetes %s gets other objects than %s:\n%s", version, kubernetes, diff)
+			}
+		})
+	}
+}
+
+func TestOldKubernetesIsRefused(t *testing.T) {
+	_, err := tryRender(target{kubernetes: "1.27.16"})
+	if err == nil || !strings.Contains(err.Error(), ">=1.28") || !strings.Contains(err.Error(), "1.27.16") {
+		t.Errorf("Kubernetes 1.27.16: %v, want a refusal that names >=1.28 and 1.27.16", err)
+	}
+}
+
+func TestUpgradeAppliesTheSame(t *testing.T) {
+	if diff := cmp.Diff(text(render(t)), text(renderFor(t, target{upgrade: true}))); diff != "" {
+		t.Errorf("an upgrade renders something else than an install (-install +upgrade):\n%s", diff)
+	}
+}
+
+func TestNotes(t *testing.T) {
+	notes := render(t, "global.host=nap.example.org", "global.admin.existingSecret=my-admin").Notes
+	for _, want := range []string{
+		"http://nap.example.org:30080", "kubectl -n nap get secret my-admin", "component=bootstrap", platform.HooksImage.Ref(), "/metrics", "/mcp",
+	} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("NOTES.txt does not speak of %s:\n%s", want, notes)
+		}
+	}
+	if notes := render(t).Notes; !strings.Contains(notes, "global.host") {
+		t.Errorf("without global.host, NOTES.txt does not say that it should be set:\n%s", notes)
+	}
+}
+
+// text is what each template renders to.
+func text(rendered *chart.Rendered) map[string]string {
+	byTemplate := map[string]string{}
+	for _, object := range ours(rendered.Objects) {
+		byTemplate[object.Source] += "---\n" + strings.TrimSpace(object.YAML) + "\n"
+	}
+	return byTemplate
+}
+
+const goldens = "testdata/golden"
+
+// TestGolden shows what a change of the chart does to the objects. go test ./test/chart -update accepts it.
+func TestGolden(t *testing.T) {
+	got := text(render(t))
+	if *update {
+		if err := os.RemoveAll(goldens); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for source, content := range got {
+		path := filepath.Join(goldens, filepath.FromSlash(source))
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Errorf("%s has no golden file; run go test ./test/chart -update: %v", source, err)
+		} else if !bytes.Equal(want, []byte(content)) {
+			t.Errorf("%s renders otherwise than its golden file (-want +got):\n%s", source, cmp.Diff(string(want), content))
+		}
+	}
+	for _, source := range goldenFiles(t) {
+		if _, rendered := got[source]; !rendered {
+			t.Errorf("%s/%s is of a template that renders nothing any more (rendered: %v)", goldens, source, slices.Sorted(maps.Keys(got)))
+		}
+	}
+}
+
+func goldenFiles(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(goldens, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			relative, _ := filepath.Rel(goldens, path)
+			found = append(found, filepath.ToSlash(relative))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}

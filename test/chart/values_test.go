@@ -1,0 +1,196 @@
+package chart_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestBadValuesAreNamed(t *testing.T) {
+	tests := map[string]struct {
+		set, json string
+		want      []string // parts of the message
+	}{
+		"unknown key":                   {set: "global.hots=nap.example.org", want: []string{"global", "hots"}},
+		"unknown key at the top":        {set: "controlplane.cp.listNodes=true", want: []string{"controlplane"}},
+		"unknown key of a subchart":     {set: "controlPlane.cp.replicas=2", want: []string{"cp", "replicas"}},
+		"unknown key of gateway":        {set: "gateway.image=x", want: []string{"gateway", "image"}},
+		"unknown key of runtime":        {set: "workspaceRuntime.runner.foo=x", want: []string{"runner", "foo"}},
+		"unknown image":                 {set: "global.images.browser.tag=v1", want: []string{"global", "images", "browser"}},
+		"unknown key of an image":       {set: "global.images.gateway.sha=x", want: []string{"gateway", "sha"}},
+		"digest of the agents":          {set: "global.images.agent.digest=sha256:00", want: []string{"agent", "digest"}},
+		"prefix with capitals":          {set: "global.namePrefix=NAP", want: []string{"namePrefix", "lower-case"}},
+		"prefix ends in a dash":         {set: "global.namePrefix=nap-", want: []string{"namePrefix"}},
+		"prefix is empty":               {set: "global.namePrefix=", want: []string{"namePrefix"}},
+		"prefix too long":               {set: "global.namePrefix=abcdefghijklmnopqrstu", want: []string{"namePrefix"}},
+		"host with scheme":              {set: "global.host=http://nap.example.org", want: []string{"global.host", "scheme"}},
+		"host with port":                {set: "global.host=nap.example.org:8080", want: []string{"global.host", "port"}},
+		"host of the exported files":    {set: "global.host=files.example.org", want: []string{"global.host", "files."}},
+		"nodePort too low":              {set: "global.exposure.nodePorts.web=0", want: []string{"exposure", "nodePorts", "web"}},
+		"nodePort too high":             {set: "global.exposure.nodePorts.web=65536", want: []string{"exposure", "nodePorts", "web"}},
+		"nodePort is a word":            {json: `global.exposure.nodePorts.web="web"`, want: []string{"exposure", "nodePorts", "web", "integer"}},
+		"unknown exposure":              {set: "global.exposure.type=loadBalancer", want: []string{"exposure", "type", "nodePort"}},
+		"web URL without scheme":        {set: "global.publicUrls.web=nap.example.org", want: []string{"publicUrls.web", "https://"}},
+		"web URL with a slash":          {set: "global.publicUrls.web=https://nap.example.org/", want: []string{"publicUrls.web", "slash"}},
+		"files URL with another host":   {set: "global.publicUrls.files=https://exports.example.org", want: []string{"publicUrls.files", "files."}},
+		"instances is zero":             {set: "global.database.cnpg.instances=0", want: []string{"cnpg", "instances"}},
+		"size without unit":             {set: "global.database.cnpg.storage.size=10", want: []string{"cnpg", "storage", "size"}},
+		"size with a wrong unit":        {set: "global.storage.shared.size=500GB", want: []string{"shared", "size"}},
+		"size of a workspace":           {set: "global.workspaces.storageSize=lots", want: []string{"workspaces", "storageSize"}},
+		"too few connections":           {set: fmt.Sprint("global.database.cnpg.maxConnections=", connections()-1), want: []string{"maxConnections", strconv.Itoa(connections())}},
+		"unknown database mode":         {set: "global.database.mode=sqlite", want: []string{"database", "mode", "cnpg"}},
+		"access mode of several":        {set: "global.storage.shared.accessMode=ReadOnlyMany", want: []string{"shared", "accessMode", "ReadWriteMany"}},
+		"switch is a word":              {json: `global.workspaces.multiReplica="yes"`, want: []string{"workspaces", "multiReplica", "boolean"}},
+		"pull policy":                   {set: "global.imagePullPolicy=always", want: []string{"imagePullPolicy", "Always"}},
+		"pull secret without a name":    {json: `global.imagePullSecrets=[{"secret":"regcred"}]`, want: []string{"imagePullSecrets"}},
+		"workspaces' namespace":         {set: "global.workspaces.namespace=Work", want: []string{"workspaces", "namespace"}},
+		"digest without algorithm":      {set: "global.images.gateway.digest=abc", want: []string{"gateway", "digest"}},
+		"neither tag nor digest":        {set: "global.images.gateway.tag=", want: []string{"gateway", "tag"}},
+		"workspaces share a namespace":  {set: "global.workspaces.namespace=kube_system", want: []string{"workspaces.namespace"}},
+		"timeout is negative":           {set: "global.hooks.timeouts.guard=-1", want: []string{"timeouts", "guard"}},
+		"the operator's switch":         {json: `cloudnative-pg.enabled="no"`, want: []string{"cloudnative-pg", "enabled"}},
+		"node selector with a number":   {json: `global.workspaces.nodeSelector={"pool":3}`, want: []string{"nodeSelector", "pool"}},
+		"user of the database is empty": {set: "global.database.user=", want: []string{"database", "user"}},
+		"administrator is empty":        {set: "global.admin.username=", want: []string{"admin", "username"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			to := target{}
+			if test.set != "" {
+				to.set = []string{test.set}
+			}
+			if test.json != "" {
+				to.json = []string{test.json}
+			}
+			_, err := tryRender(to)
+			if err == nil {
+				t.Fatalf("%s%s is accepted", test.set, test.json)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%s%s: the message does not speak of %q:\n%v", test.set, test.json, want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestContradictionsAreToldAtOnce(t *testing.T) {
+	_, err := tryRender(target{set: []string{
+		"global.host=files.example.org",
+		"global.publicUrls.files=https://exports.example.org",
+		"global.database.cnpg.maxConnections=100",
+	}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"global.host", "global.publicUrls.files", "global.database.cnpg.maxConnections"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the message does not name %s:\n%v", want, err)
+		}
+	}
+}
+
+func TestGoodValuesAreAccepted(t *testing.T) {
+	for _, set := range []string{
+		"global.host=10.0.0.10", "global.host=nap.example.org", "global.namePrefix=acme-2", "global.exposure.type=clusterIP",
+		"global.imagePullSecrets[0]=regcred", "global.imagePullSecrets[0].name=regcred", "global.imageRegistry=registry.example.org:5000/mirror",
+		"global.publicUrls.web=http://nap.example.org:8080", "global.storage.shared.accessMode=ReadWriteOnce",
+		"global.database.cnpg.storage.size=500Mi", "cloudnative-pg.image.repository=registry.example.org/cloudnative-pg",
+		"global.hooks.nodeSelector.pool=system", "gateway.resources.limits.cpu=2", "global.workspaces.createNamespace=false",
+	} {
+		t.Run(set, func(t *testing.T) {
+			if _, err := tryRender(target{set: []string{set}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A misspelt key must never be taken in silence, at any depth.
+func TestSchemasAreStrict(t *testing.T) {
+	paths := files(t, "values.schema.json")
+	want := len(files(t, "values.yaml"))
+	if len(paths) != want {
+		t.Errorf("%d values.schema.json beside %d values.yaml: %v", len(paths), want, paths)
+	}
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var schema map[string]any
+		if err := json.Unmarshal(raw, &schema); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		relative, _ := filepath.Rel(umbrella, path)
+		walkSchema(t, relative, "", schema)
+		properties, _ := schema["properties"].(map[string]any)
+		if _, ok := properties["global"]; !ok {
+			t.Errorf("%s: does not admit global, which Helm hands to every subchart", relative)
+		}
+	}
+}
+
+// open are the objects whose keys belong to somebody else.
+var open = map[string]string{
+	".cloudnative-pg":      "the operator's chart has its own values",
+	".cloudnative-pg.crds": "the operator's chart has its own values",
+	".controlPlane":        "its own schema is strict",
+	".gateway":             "its own schema is strict",
+	".workspaceRuntime":    "its own schema is strict",
+	".common":              "a library has no values, but Helm hands it global",
+}
+
+func walkSchema(t *testing.T, file, at string, schema map[string]any) {
+	t.Helper()
+	// Every chart is handed global, whose keys the umbrella checks.
+	global := at == ".global" && strings.HasPrefix(file, "charts")
+	if schema["type"] == "object" && !isStrict(schema) && open[at] == "" && !ofKubernetes(at) && !global {
+		t.Errorf("%s: %s admits any key: additionalProperties is %v", file, at, schema["additionalProperties"])
+	}
+	for _, group := range []string{"properties", "definitions", "$defs", "patternProperties"} {
+		members, _ := schema[group].(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(members)) {
+			if member, ok := members[name].(map[string]any); ok {
+				walkSchema(t, file, at+"."+name, member)
+			}
+		}
+	}
+	for _, single := range []string{"items", "additionalProperties"} {
+		if member, ok := schema[single].(map[string]any); ok {
+			walkSchema(t, file, fmt.Sprintf("%s.%s", at, single), member)
+		}
+	}
+	for _, several := range []string{"anyOf", "oneOf", "allOf"} {
+		members, _ := schema[several].([]any)
+		for i, member := range members {
+			if member, ok := member.(map[string]any); ok {
+				walkSchema(t, file, fmt.Sprintf("%s.%s[%d]", at, several, i), member)
+			}
+		}
+	}
+}
+
+// isStrict says whether an object's schema says something about every key.
+func isStrict(schema map[string]any) bool {
+	switch extra := schema["additionalProperties"].(type) {
+	case bool:
+		return !extra
+	case map[string]any:
+		return len(extra) > 0
+	}
+	return false
+}
+
+// ofKubernetes says whether a key holds a piece of a pod as Kubernetes defines it, which the API server checks.
+func ofKubernetes(at string) bool {
+	last := at[strings.LastIndex(at, ".")+1:]
+	return slices.Contains([]string{"affinity", "resources"}, last) || strings.HasSuffix(at, ".extraEnv.items") || strings.HasSuffix(at, ".tolerations.items")
+}
