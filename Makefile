@@ -1,0 +1,92 @@
+# Everything a command needs it sets up itself, pinned, and keeps in bin/ and in the testbed's cache.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO         ?= go
+VERSION    := $(shell sed -n 's/^version: *"\(.*\)"/\1/p' plugin.yaml)
+LDFLAGS    := -s -w -X github.com/neutree-ai/packaging/internal/version.version=$(VERSION)
+BUILD      := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)"
+NODES      ?= 3
+KUBERNETES ?= 1.34
+REGISTRY   ?= ghcr.io/neutree-ai/packaging
+
+# With KUBECONFIG set, demo and cluster tests use that cluster; otherwise they bring up the testbed.
+export KUBECONFIG
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## --- for people
+
+.PHONY: demo
+demo: bin/testbed ## Install the platform, on the embedded cluster unless KUBECONFIG names another
+	hack/demo.sh up
+
+.PHONY: demo-down
+demo-down: bin/testbed ## Remove what demo brought up
+	hack/demo.sh down
+
+.PHONY: test
+test: ## Set up everything and run every test
+	hack/test.sh
+
+## --- parts of the test
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck over every module
+	hack/lint.sh
+
+.PHONY: test-unit
+test-unit: bin/helm-neutree ## Unit, chart and database tests (no cluster)
+	hack/test.sh unit
+
+.PHONY: test-e2e
+test-e2e: ## Cluster tests, on the testbed or on KUBECONFIG's cluster
+	hack/test.sh cluster
+
+.PHONY: matrix
+matrix: ## The install on every Helm and Kubernetes version (long; not part of test)
+	hack/matrix.sh
+
+.PHONY: bench
+bench: ## Boot time and memory of the testbed, install and workspace times
+	hack/bench.sh
+
+## --- things to build
+
+.PHONY: plugin
+plugin: bin/helm-neutree ## Build the Helm plugin's binary
+
+.PHONY: images
+images: ## Write the image of nap-hooks for amd64 and arm64 to dist/nap-hooks.oci.tar
+	$(GO) run ./hack/image --output dist/nap-hooks.oci.tar
+
+.PHONY: push
+push: ## Publish the image of nap-hooks to REGISTRY
+	$(GO) run ./hack/image --push $(REGISTRY)/nap-hooks:$(VERSION)
+
+.PHONY: testbed-build
+testbed-build: bin/testbed ## Build the cluster's binaries and images into the cache
+	bin/testbed build
+
+.PHONY: up
+up: bin/testbed ## Bring up the embedded cluster
+	bin/testbed up --nodes $(NODES) --kubernetes $(KUBERNETES)
+
+.PHONY: down
+down: bin/testbed ## Remove the embedded cluster
+	bin/testbed down
+
+.PHONY: bin/testbed bin/helm-neutree bin/nap-hooks
+bin/testbed:
+	cd test/testbed && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/testbed ./cmd/testbed
+bin/helm-neutree:
+	$(BUILD) -o bin/helm-neutree ./plugin
+bin/nap-hooks:
+	$(BUILD) -o bin/nap-hooks ./cmd/nap-hooks
+
+.PHONY: clean
+clean: ## Remove what was built here (the testbed's cache stays)
+	rm -rf bin dist

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# bench.sh: boot time and memory of the testbed, then install and workspace times on 3 nodes and on 1, each
+# once cold (no image on the nodes) and once warm.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+make --no-print-directory bin/testbed
+"$testbed" build
+HELM3=$("$testbed" tool helm-3)
+HELM4=$("$testbed" tool helm-4)
+export HELM3 HELM4
+unset KUBECONFIG
+for nodes in 3 1; do
+  "$testbed" down
+  begin=$SECONDS
+  "$testbed" up --nodes "$nodes"
+  printf '\n%d nodes Ready and images served after %d s\n' "$nodes" "$((SECONDS - begin))"
+  "$testbed" status
+  CHART="$root/bin/chart"
+  "$testbed" chart --out "$CHART"
+  KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+    go test -tags e2e -run '^$' -bench BenchmarkInstall -benchtime 1x -count 2 -timeout 30m ./test/e2e
+done
+"$testbed" down

@@ -1,0 +1,25 @@
+# Shared by the scripts beside it: where things are, and how a step is announced.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+testbed="$root/bin/testbed"
+started=$SECONDS
+
+step() { printf '==> [%4ds] %s\n' "$((SECONDS - started))" "$*" >&2; }
+
+# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed.
+use_cluster() {
+  if [[ -n "${KUBECONFIG:-}" ]]; then
+    IMAGES=${IMAGES:-upstream}
+    step "using the cluster of KUBECONFIG=$KUBECONFIG with the published images"
+    CHART=$(mktemp -d)/neutree
+    cp -r charts/neutree "$CHART"
+    "$HELM" dependency build "$CHART" >&2
+  else
+    IMAGES=stand-ins
+    "$testbed" up --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
+    KUBECONFIG=$("$testbed" kubeconfig)
+    CHART="$root/bin/chart"
+    "$testbed" chart --out "$CHART"
+  fi
+  export KUBECONFIG CHART IMAGES
+}

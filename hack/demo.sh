@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# demo.sh up|down: install the platform as a user would, and remove it again.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+release=neutree
+namespace=nap
+
+up() {
+  step "building what the demo needs (the first time takes about half an hour on two cores)"
+  HELM=$("$testbed" tool helm-4)
+  kubectl=$("$testbed" tool kubernetes-1.34/kubectl)
+  use_cluster
+  if [[ "$IMAGES" == upstream ]]; then
+    step "images: the published ones, since KUBECONFIG names a cluster of your own"
+  else
+    step "images: stand-ins of the platform's services, since the embedded cluster has no way to the public registries"
+  fi
+
+  host=${DEMO_HOST:-$("$kubectl" get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')}
+  step "helm upgrade --install $release (host $host)"
+  "$HELM" upgrade --install "$release" "$CHART" --namespace "$namespace" --create-namespace --wait --timeout 15m \
+    --set global.host="$host" ${VALUES:+--values "$VALUES"} >&2
+
+  step "the platform runs"
+  "$HELM" list --all-namespaces >&2
+  "$kubectl" get pods --all-namespaces >&2
+  cat <<E2
+
+URL:       http://$host:30080
+Login:     admin
+Password:  $kubectl --kubeconfig $KUBECONFIG -n $namespace get secret nap-admin -o go-template='{{.data.password | base64decode}}{{"\n"}}'
+Remove:    make demo-down
+E2
+}
+
+down() {
+  if [[ -z "${KUBECONFIG:-}" ]]; then
+    step "removing the embedded cluster"
+    "$testbed" down
+    return
+  fi
+  HELM=$("$testbed" tool helm-4)
+  step "uninstalling the release; data and Secrets stay in namespace $namespace"
+  "$HELM" uninstall "$release" --namespace "$namespace" --ignore-not-found --wait --timeout 10m >&2
+}
+
+case "${1:-}" in
+  up | down) "$1" ;;
+  *) echo "usage: demo.sh up|down" >&2; exit 2 ;;
+esac

@@ -1,0 +1,168 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+)
+
+var (
+	clusters = schema.GroupVersionResource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}
+	crds     = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	webhooks = []schema.GroupVersionResource{
+		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingwebhookconfigurations"},
+		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingwebhookconfigurations"},
+	}
+	clusterRBAC = []schema.GroupVersionResource{
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"},
+	}
+)
+
+// eventually polls until condition holds and stops the test if it does not within limit. The condition's
+// second result says what is still missing.
+func eventually(t testing.TB, limit time.Duration, what string, condition func(ctx context.Context) (bool, string)) time.Duration {
+	t.Helper()
+	started := time.Now()
+	var missing string
+	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
+		var done bool
+		done, missing = condition(ctx)
+		return done, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: not within %s: %s", what, limit, missing)
+	}
+	return time.Since(started).Round(100 * time.Millisecond)
+}
+
+// purge removes everything a test left, the data included, so that the next one starts on an empty cluster.
+func (r *release) purge(t testing.TB) {
+	t.Helper()
+	if t.Failed() {
+		r.dump(t)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if got := r.uninstall(ctx); got.err != nil && !strings.Contains(got.output, "not found") {
+		t.Errorf("uninstall: %v\n%s", got.err, got.output)
+	}
+	for _, namespace := range []string{r.namespace, r.workspaces()} {
+		r.deleteNamespace(ctx, t, namespace)
+	}
+	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
+		return strings.HasSuffix(o.GetName(), ".postgresql.cnpg.io")
+	})
+}
+
+func (e *environment) deleteNamespace(ctx context.Context, t testing.TB, name string) {
+	t.Helper()
+	namespaces := e.client.CoreV1().Namespaces()
+	err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		err := namespaces.Delete(ctx, name, metav1.DeleteOptions{})
+		return apierrors.IsNotFound(err), nil
+	})
+	if err != nil {
+		t.Errorf("delete namespace %s: %v", name, err)
+	}
+}
+
+func (e *environment) deleteMatching(ctx context.Context, t testing.TB, resource schema.GroupVersionResource, match func(*unstructured.Unstructured) bool) {
+	t.Helper()
+	var client dynamic.ResourceInterface = e.dynamic.Resource(resource)
+	list, err := client.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Errorf("list %s: %v", resource.Resource, err)
+		return
+	}
+	for i := range list.Items {
+		if !match(&list.Items[i]) {
+			continue
+		}
+		name := list.Items[i].GetName()
+		err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+			return apierrors.IsNotFound(client.Delete(ctx, name, metav1.DeleteOptions{})), nil
+		})
+		if err != nil {
+			t.Errorf("delete %s %s: %v", resource.Resource, name, err)
+		}
+	}
+}
+
+// dump shows what a reader of a failed test wants to see first: pods that are not well, the latest
+// warnings, and the last lines of the logs of both.
+func (r *release) dump(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, namespace := range []string{r.namespace, r.workspaces()} {
+		pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			t.Logf("list pods in %s: %v", namespace, err)
+			continue
+		}
+		for _, pod := range pods.Items {
+			t.Logf("pod %s/%s: %s, ready %v", namespace, pod.Name, pod.Status.Phase, podReady(&pod))
+			if !podReady(&pod) && pod.Status.Phase != corev1.PodSucceeded {
+				r.dumpPod(ctx, t, &pod)
+			}
+		}
+		events, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
+		if err != nil {
+			continue
+		}
+		for _, event := range events.Items[max(0, len(events.Items)-15):] {
+			t.Logf("event %s/%s %s: %s", namespace, event.InvolvedObject.Name, event.Reason, event.Message)
+		}
+	}
+}
+
+func (r *release) dumpPod(ctx context.Context, t testing.TB, pod *corev1.Pod) {
+	t.Helper()
+	for _, status := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
+		if status.State.Waiting != nil {
+			t.Logf("  %s waits: %s %s", status.Name, status.State.Waiting.Reason, status.State.Waiting.Message)
+		}
+		if status.State.Terminated != nil && status.State.Terminated.ExitCode != 0 {
+			t.Logf("  %s ended %d: %s", status.Name, status.State.Terminated.ExitCode, status.State.Terminated.Message)
+		}
+		if text := r.logs(ctx, pod.Namespace, pod.Name, status.Name); text != "" {
+			t.Logf("  last lines of %s:\n%s", status.Name, text)
+		}
+	}
+}
+
+func (e *environment) logs(ctx context.Context, namespace, pod, container string) string {
+	lines := int64(15)
+	stream, err := e.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, TailLines: &lines}).Stream(ctx)
+	if err != nil {
+		return ""
+	}
+	defer stream.Close()
+	text, err := io.ReadAll(io.LimitReader(stream, 1<<16))
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+func podReady(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

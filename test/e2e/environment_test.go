@@ -1,0 +1,150 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// environment is what a test runs against, all of it named by variables that `make test-e2e` sets.
+type environment struct {
+	chart      string
+	helm3      string
+	helm4      string
+	client     kubernetes.Interface
+	dynamic    dynamic.Interface
+	nodeIP     string
+	standalone bool
+}
+
+func newEnvironment(t testing.TB) *environment {
+	t.Helper()
+	variable := func(name string) string {
+		value := os.Getenv(name)
+		if value == "" {
+			t.Fatalf("%s is not set: run these tests by `make test-e2e`", name)
+		}
+		return value
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", variable("KUBECONFIG"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS, config.Burst = 50, 100
+	env := &environment{chart: variable("CHART"), helm3: variable("HELM3"), helm4: variable("HELM4")}
+	env.client = kubernetes.NewForConfigOrDie(config)
+	env.dynamic = dynamic.NewForConfigOrDie(config)
+	nodes, err := env.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatalf("list nodes of %s: %v", config.Host, err)
+	}
+	for _, address := range nodes.Items[0].Status.Addresses {
+		if address.Type == corev1.NodeInternalIP {
+			env.nodeIP = address.Address
+		}
+	}
+	return env
+}
+
+// result is what one run of a command printed, how it ended, and how long it took.
+type result struct {
+	output string
+	err    error
+	took   time.Duration
+}
+
+// release is one Helm release of the chart in one namespace, driven by one helm binary.
+type release struct {
+	*environment
+	helm      string
+	name      string
+	namespace string
+}
+
+func (e *environment) release(helm, name, namespace string) *release {
+	return &release{environment: e, helm: helm, name: name, namespace: namespace}
+}
+
+// workspaces is the namespace that the release's workspaces live in.
+func (r *release) workspaces() string { return r.namespace + "-workspaces" }
+
+// run runs helm with a bound on its time and returns all it printed.
+func (r *release) run(ctx context.Context, timeout time.Duration, args ...string) result {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	command := exec.CommandContext(ctx, r.helm, args...)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	started := time.Now()
+	err := command.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("helm did not end within %s: %w", timeout, ctx.Err())
+	}
+	return result{output: output.String(), err: err, took: time.Since(started).Round(100 * time.Millisecond)}
+}
+
+func (r *release) upgrade(ctx context.Context, args ...string) result {
+	base := []string{"upgrade", "--install", r.name, r.chart, "--namespace", r.namespace, "--create-namespace", "--timeout", "6m"}
+	return r.run(ctx, 7*time.Minute, slices.Concat(base, args)...)
+}
+
+func (r *release) uninstall(ctx context.Context) result {
+	return r.run(ctx, 4*time.Minute, "uninstall", r.name, "--namespace", r.namespace, "--wait", "--timeout", "3m")
+}
+
+// mustUpgrade installs or upgrades and stops the test, showing what the cluster looks like, if that fails.
+func (r *release) mustUpgrade(t testing.TB, args ...string) result {
+	t.Helper()
+	got := r.upgrade(t.Context(), args...)
+	if got.err != nil {
+		r.dump(t)
+		t.Fatalf("helm %s: %v after %s\n%s", strings.Join(args, " "), got.err, got.took, got.output)
+	}
+	t.Logf("helm upgrade --install %s: %s", strings.Join(args, " "), got.took)
+	return got
+}
+
+func (r *release) mustUninstall(t testing.TB) result {
+	t.Helper()
+	got := r.uninstall(t.Context())
+	if got.err != nil {
+		r.dump(t)
+		t.Fatalf("helm uninstall: %v after %s\n%s", got.err, got.took, got.output)
+	}
+	t.Logf("helm uninstall: %s", got.took)
+	return got
+}
+
+// wantRefused asserts that helm failed within limit and that what it printed holds every one of words.
+func wantRefused(t testing.TB, got result, limit time.Duration, words ...string) {
+	t.Helper()
+	var exit *exec.ExitError
+	if !errors.As(got.err, &exit) {
+		t.Fatalf("helm was to fail by itself, got %v after %s\n%s", got.err, got.took, got.output)
+	}
+	if got.took > limit {
+		t.Errorf("helm took %s to fail, want at most %s", got.took, limit)
+	}
+	for _, word := range words {
+		if !strings.Contains(got.output, word) {
+			t.Errorf("helm's output does not name %q:\n%s", word, got.output)
+		}
+	}
+	t.Logf("refused after %s:\n%s", got.took, strings.TrimSpace(got.output))
+}

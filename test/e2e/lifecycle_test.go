@@ -1,0 +1,84 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The life of a release: installed with nothing set, used, removed, installed again on its data.
+func TestLifecycle(t *testing.T) {
+	env := newEnvironment(t)
+	r := env.release(env.helm4, "neutree", "nap")
+	t.Cleanup(func() { r.purge(t) })
+
+	r.mustUpgrade(t, "--wait")
+	session := r.login(t)
+	first, _ := r.createWorkspace(t, session, "first")
+	secrets := r.secretData(t)
+	claims := r.claims(t)
+
+	t.Run("an upgrade that changes nothing restarts nothing", func(t *testing.T) {
+		before := r.podIdentities(t)
+		r.mustUpgrade(t, "--wait")
+		if diff := cmp.Diff(before, r.podIdentities(t)); diff != "" {
+			t.Errorf("pods before and after:\n%s", diff)
+		}
+	})
+
+	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
+		r.mustUninstall(t)
+		if diff := cmp.Diff(secrets, r.secretData(t)); diff != "" {
+			t.Errorf("Secrets changed:\n%s", redact(diff))
+		}
+		if diff := cmp.Diff(claims, r.claims(t)); diff != "" {
+			t.Errorf("claims changed:\n%s", diff)
+		}
+		eventually(t, time.Minute, "no pod is left", func(ctx context.Context) (bool, string) {
+			for _, namespace := range []string{r.namespace, r.workspaces()} {
+				pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+				if err != nil {
+					return false, err.Error()
+				}
+				for _, pod := range pods.Items {
+					return false, fmt.Sprintf("%s/%s is there", namespace, pod.Name)
+				}
+			}
+			return true, ""
+		})
+	})
+
+	t.Run("a new install finds both", func(t *testing.T) {
+		r.mustUpgrade(t, "--wait")
+		if diff := cmp.Diff(secrets, r.secretData(t)); diff != "" {
+			t.Errorf("Secrets changed:\n%s", redact(diff))
+		}
+		session := r.login(t)
+		want := map[string]string{first.ID: "first"}
+		if diff := cmp.Diff(want, session.workspaceNames(t)); diff != "" {
+			t.Errorf("workspaces before the uninstall and after the new install:\n%s", diff)
+		}
+		r.waitWorkspace(t, first.ID)
+		session.do(t, http.MethodDelete, "/api/workspaces/"+first.ID, nil, http.StatusOK, nil)
+	})
+}
+
+// The chart installs under Helm 3 with the same result.
+func TestHelm3(t *testing.T) {
+	env := newEnvironment(t)
+	r := env.release(env.helm3, "neutree", "nap")
+	t.Cleanup(func() { r.purge(t) })
+
+	r.mustUpgrade(t, "--wait")
+	session := r.login(t)
+	r.createWorkspace(t, session, "under-helm-3")
+	r.mustUninstall(t)
+}

@@ -1,0 +1,85 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// secretData is a fingerprint of every value of the platform's Secrets, by "secret/key", so that a
+// comparison never shows the values themselves.
+func (r *release) secretData(t testing.TB) map[string]string {
+	t.Helper()
+	list, err := r.client.CoreV1().Secrets(r.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := map[string]string{}
+	for _, secret := range list.Items {
+		switch secret.Name {
+		case "nap-pg-user", "nap-cp-secret", "nap-admin", "nap-database":
+			for key, value := range secret.Data {
+				data[secret.Name+"/"+key] = fmt.Sprintf("%x", sha256.Sum256(value))
+			}
+		}
+	}
+	if len(data) == 0 {
+		t.Fatalf("no Secret of the platform in namespace %s", r.namespace)
+	}
+	return data
+}
+
+// claims are the volumes that every claim of the release and its workspaces is bound to.
+func (r *release) claims(t testing.TB) map[string]string {
+	t.Helper()
+	volumes := map[string]string{}
+	for _, namespace := range []string{r.namespace, r.workspaces()} {
+		list, err := r.client.CoreV1().PersistentVolumeClaims(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, claim := range list.Items {
+			volumes[namespace+"/"+claim.Name] = claim.Spec.VolumeName
+		}
+	}
+	return volumes
+}
+
+// podIdentities are the pods of the platform's services with their restarts; hook and bootstrap Jobs' pods
+// come and go and do not count.
+func (r *release) podIdentities(t testing.TB) map[string]int32 {
+	t.Helper()
+	identities := map[string]int32{}
+	for _, namespace := range []string{r.namespace, r.workspaces()} {
+		list, err := r.client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pod := range list.Items {
+			if _, job := pod.Labels["batch.kubernetes.io/job-name"]; job {
+				continue
+			}
+			var restarts int32
+			for _, status := range pod.Status.ContainerStatuses {
+				restarts += status.RestartCount
+			}
+			identities[fmt.Sprintf("%s/%s/%s", namespace, pod.Name, pod.UID)] = restarts
+		}
+	}
+	return identities
+}
+
+// redact keeps the names of a comparison and drops the fingerprints.
+func redact(diff string) string {
+	lines := strings.Split(diff, "\n")
+	for i, line := range lines {
+		name, _, _ := strings.Cut(line, ":")
+		lines[i] = name
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,116 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neutree-ai/packaging/test/testbed/internal/cgroup"
+	"github.com/neutree-ai/packaging/test/testbed/internal/preflight"
+)
+
+const (
+	readyWithin  = 3 * time.Minute
+	removeWithin = 20 * time.Second
+)
+
+// Down removes the testbed, whatever is left of it, and fails when something remains.
+func (t *Testbed) Down(ctx context.Context) error {
+	if err := preflight.Root(); err != nil {
+		return err
+	}
+	groups, err := cgroup.Mounted()
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, t.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := t.clear(groups); err != nil {
+		return err
+	}
+	if err := os.Remove(t.StateDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the state directory: %w", err)
+	}
+	return nil
+}
+
+// clear ends the testbed's processes and removes everything of it but its state directory, which is locked.
+func (t *Testbed) clear(groups cgroup.Hierarchies) error {
+	state, err := readState(t.StateDir)
+	if err != nil {
+		t.Log.Warn("the state cannot be read: finding the processes by their control group", "error", err)
+	} else {
+		for _, identity := range state.Members {
+			if err := identity.Kill(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := groups.Remove("", removeWithin); err != nil {
+		return err
+	}
+	if err := removeLink(); err != nil {
+		return err
+	}
+	if err := unmountBelow(t.StateDir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(t.StateDir)
+	if err != nil {
+		return fmt.Errorf("clear the state directory: %w", err)
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(t.StateDir + "/" + entry.Name()); err != nil {
+			return fmt.Errorf("clear the state directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// unmountBelow unmounts what is mounted below dir in this mount namespace. The members mount in their own only, so
+// there is something only where that failed.
+func unmountBelow(dir string) error {
+	file, err := os.Open("/proc/self/mounts")
+	if err != nil {
+		return fmt.Errorf("list the mounts: %w", err)
+	}
+	defer file.Close()
+	points, err := mountsBelow(file, dir)
+	if err != nil {
+		return fmt.Errorf("list the mounts: %w", err)
+	}
+	for _, point := range slices.Backward(points) {
+		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount %s: %w", point, err)
+		}
+	}
+	return nil
+}
+
+func mountsBelow(mounts io.Reader, dir string) ([]string, error) {
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var points []string
+	lines := bufio.NewScanner(mounts)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 {
+			continue
+		}
+		if point := unescape.Replace(fields[1]); strings.HasPrefix(point, dir+"/") {
+			points = append(points, point)
+		}
+	}
+	return points, lines.Err()
+}

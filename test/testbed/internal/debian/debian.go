@@ -1,0 +1,107 @@
+// Package debian installs the Debian packages that the testbed needs.
+package debian
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Install installs those of packages that are missing. The package lists are fetched only where apt knows no such
+// package without them.
+func Install(ctx context.Context, log *slog.Logger, packages ...string) error {
+	missing, err := Missing(ctx, packages...)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("debian packages %s are missing: run as root, or install them with: apt-get install %s",
+			strings.Join(missing, ", "), strings.Join(missing, " "))
+	}
+	log.Info("installing Debian packages " + strings.Join(missing, ", "))
+	return withLists(ctx, func() error {
+		return apt(ctx, append([]string{"install", "--yes", "--no-install-recommends"}, missing...)...)
+	})
+}
+
+// Unpack unpacks the files of packages into dir, without installing them.
+func Unpack(ctx context.Context, dir string, packages ...string) error {
+	downloads, err := os.MkdirTemp("", "debian-")
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
+	}
+	defer os.RemoveAll(downloads)
+	// As root, apt fetches as a user of its own, which must be able to write here.
+	if err := os.Chmod(downloads, 0o777); err != nil {
+		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
+	}
+	err = withLists(ctx, func() error {
+		command := aptCommand(ctx, append([]string{"download"}, packages...)...)
+		command.Dir = downloads
+		return run(command)
+	})
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(downloads, "*.deb"))
+	if err != nil {
+		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
+	}
+	for _, file := range files {
+		if err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", file, dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withLists runs action, and when it fails, once more with package lists that are up to date.
+func withLists(ctx context.Context, action func() error) error {
+	first := action()
+	if first == nil || ctx.Err() != nil {
+		return first
+	}
+	if err := apt(ctx, "update"); err != nil {
+		return errors.Join(first, err)
+	}
+	return action()
+}
+
+// Missing lists those of packages that are not installed.
+func Missing(ctx context.Context, packages ...string) ([]string, error) {
+	if _, err := exec.LookPath("dpkg-query"); err != nil {
+		return nil, fmt.Errorf("this is no Debian machine (there is no dpkg-query): install what stands for %s yourself", strings.Join(packages, ", "))
+	}
+	var missing []string
+	for _, name := range packages {
+		// dpkg-query fails for a package it never heard of.
+		status, _ := exec.CommandContext(ctx, "dpkg-query", "--show", "--showformat=${db:Status-Status}", name).Output()
+		if string(status) != "installed" {
+			missing = append(missing, name)
+		}
+	}
+	return missing, ctx.Err()
+}
+
+func apt(ctx context.Context, args ...string) error { return run(aptCommand(ctx, args...)) }
+
+func aptCommand(ctx context.Context, args ...string) *exec.Cmd {
+	// Another apt may hold the lock for a while, on a machine that has just started for one.
+	command := exec.CommandContext(ctx, "apt-get", append([]string{"--quiet", "--option", "DPkg::Lock::Timeout=120"}, args...)...)
+	command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	return command
+}
+
+func run(command *exec.Cmd) error {
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(command.Args, " "), err, bytes.TrimSpace(output))
+	}
+	return nil
+}

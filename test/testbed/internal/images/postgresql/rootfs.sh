@@ -1,0 +1,59 @@
+#!/bin/sh
+# Makes the root file system of the PostgreSQL image out of Debian's packages:
+#
+#   rootfs.sh DIR SUITE MAJOR MIRROR
+#
+# It must run in a mount and pid namespace of its own, so that whatever it mounts or starts is gone when it ends,
+# however it ends.
+set -eu
+dir=$1 suite=$2 major=$3 mirror=$4
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+
+mount --make-rprivate /
+
+debootstrap --variant=minbase --force-check-gpg --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$suite" "$dir" "$mirror"
+
+run() { chroot "$dir" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
+
+# Nothing may start inside the chroot.
+printf '#!/bin/sh\nexit 101\n' >"$dir/usr/sbin/policy-rc.d"
+chmod 0755 "$dir/usr/sbin/policy-rc.d"
+cat >"$dir/etc/dpkg/dpkg.cfg.d/small" <<'CFG'
+path-exclude=/usr/share/doc/*
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/locale/*
+CFG
+echo 'APT::Install-Recommends "false";' >"$dir/etc/apt/apt.conf.d/small"
+
+# The operator runs the database as uid and gid 26 and expects the image's postgres to be that user. Debian gives
+# that gid to a group for tape drives.
+run groupdel tape
+run groupadd --system --gid 26 postgres
+run useradd --system --uid 26 --gid 26 --home-dir /var/lib/postgresql --shell /bin/bash --no-create-home postgres
+
+mount -t proc proc "$dir/proc"
+run apt-get update
+run apt-get install --yes postgresql-common
+mkdir -p "$dir/etc/postgresql-common"
+sed -i 's/^#\? *create_main_cluster.*/create_main_cluster = false/' "$dir/etc/postgresql-common/createcluster.conf"
+run apt-get install --yes "postgresql-$major"
+
+bin=/usr/lib/postgresql/$major/bin
+for program in postgres initdb pg_ctl pg_controldata psql pg_dump pg_restore pg_basebackup pg_rewind pg_isready; do
+	test -x "$dir$bin/$program" || { echo "postgresql-$major has no $program in $bin" >&2; exit 1; }
+done
+test -e "$dir/usr/share/postgresql/$major/extension/pgcrypto.control" || { echo "postgresql-$major has no pgcrypto" >&2; exit 1; }
+test "$(run id -u postgres):$(run id -g postgres)" = 26:26 || { echo "postgres is not 26:26" >&2; exit 1; }
+
+# PostgreSQL does without just-in-time compilation where its library is absent; LLVM is half of the image.
+rm -rf "$dir/usr/lib/postgresql/$major/lib"/llvmjit* "$dir/usr/lib/postgresql/$major/lib/bitcode"
+find "$dir/usr/lib" \( -name "libLLVM*" -o -name "libz3*" \) -delete
+run apt-get clean
+rm -rf "$dir"/var/lib/apt/lists/* "$dir"/var/cache/* "$dir"/var/log/* "$dir"/usr/share/doc/* "$dir"/usr/share/man/* \
+	"$dir"/usr/share/info/* "$dir"/usr/share/locale/* "$dir"/tmp/* "$dir"/usr/sbin/policy-rc.d \
+	"$dir"/etc/ssl/private/*.key "$dir"/etc/machine-id "$dir"/var/lib/dpkg/*-old "$dir"/etc/*- \
+	"$dir"/etc/resolv.conf "$dir"/etc/hostname
+mkdir -p "$dir/var/cache" "$dir/var/log"
+run "$bin/postgres" --version
+umount "$dir/proc"
