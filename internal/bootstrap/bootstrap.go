@@ -14,6 +14,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/workspaces"
 )
 
 // The databases that a release can use: a Cluster of ours, or one from outside.
@@ -60,6 +61,7 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 				Apply(ctx, b.Spec.Set, b.Spec.Migrations)
 			return err
 		}},
+		{"stopped workspaces", b.resume},
 	}
 	for i, step := range steps {
 		b.Log.Info("step", "name", step.name, "number", i+1, "of", len(steps))
@@ -83,6 +85,15 @@ func (b *Bootstrap) applyCluster(ctx context.Context, cluster *database.Cluster)
 		return err
 	}
 	return cluster.Apply(ctx, manifest)
+}
+
+// resume starts what an uninstall stopped.
+func (b *Bootstrap) resume(ctx context.Context) error {
+	started, err := workspaces.Resume(ctx, b.Client, b.Spec.Workspaces.Namespace)
+	if started > 0 {
+		b.Log.Info("workspaces that an uninstall stopped are started again", "count", started)
+	}
+	return refused(err, "start the workspaces that an uninstall stopped")
 }
 
 func (b *Bootstrap) waitForSQL(ctx context.Context, cluster *database.Cluster) error {

@@ -205,16 +205,3 @@ func (c *Cluster) WaitStopped(ctx context.Context) error {
 		return len(pods) == 0, "there is still " + strings.Join(names, ", "), nil
 	})
 }
-
-// Claims lists the volumes that hold the database.
-func (c *Cluster) Claims(ctx context.Context) ([]string, error) {
-	claims, err := c.client.ListMetadata(ctx, kube.Claims, c.namespace, metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name})
-	if err != nil {
-		return nil, fmt.Errorf("list the claims of Cluster %s: %w", c.name, err)
-	}
-	var names []string
-	for _, claim := range claims {
-		names = append(names, claim.Name)
-	}
-	return names, nil
-}

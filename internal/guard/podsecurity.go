@@ -110,7 +110,11 @@ func probePod(level string) *corev1.Pod {
 	return pod
 }
 
+// smallResources are what the hooks' own pods ask for: with less, a LimitRange could refuse the probe
+// and admit the platform.
 func smallResources() corev1.ResourceRequirements {
-	list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("4Mi")}
-	return corev1.ResourceRequirements{Requests: list, Limits: list}
+	return corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+	}
 }

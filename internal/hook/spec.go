@@ -187,7 +187,6 @@ type Seed struct {
 type TeardownSpec struct {
 	Namespace  string             `json:"namespace"`
 	Release    string             `json:"release"`
-	Revision   int                `json:"revision"`
 	Cluster    string             `json:"cluster,omitempty"`
 	Runner     string             `json:"runner,omitempty"`
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
@@ -196,7 +195,6 @@ type TeardownSpec struct {
 // TeardownWorkspaces finds the workspaces to stop.
 type TeardownWorkspaces struct {
 	Namespace string `json:"namespace,omitempty"`
-	Selector  string `json:"selector,omitempty"`
 }
 
 // Validate reports what the spec lacks.

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,14 +62,6 @@ type ClassRequest struct {
 	AccessMode corev1.PersistentVolumeAccessMode
 }
 
-// ErrNoClass is in the chain of every refusal of ResolveStorageClass.
-var ErrNoClass = errors.New("no suitable StorageClass")
-
-type noClassError string
-
-func (e noClassError) Error() string { return string(e) }
-func (noClassError) Unwrap() error   { return ErrNoClass }
-
 // ListStorageClasses reads all classes of the cluster.
 func ListStorageClasses(ctx context.Context, c *Client) ([]storagev1.StorageClass, error) {
 	classes, err := List[storagev1.StorageClass](ctx, c, StorageClasses, "", metav1.ListOptions{})
@@ -85,13 +76,13 @@ func ListStorageClasses(ctx context.Context, c *Client) ([]storagev1.StorageClas
 // class that is known to serve one node only.
 func ResolveStorageClass(classes []storagev1.StorageClass, r ClassRequest) (string, error) {
 	if len(classes) == 0 {
-		return "", noClassError(fmt.Sprintf("%s needs a StorageClass and the cluster has none: install a storage provisioner, then set %s or mark its class as the default", r.Purpose, r.Value))
+		return "", fmt.Errorf("%s needs a StorageClass and the cluster has none: install a storage provisioner, then set %s or mark its class as the default", r.Purpose, r.Value)
 	}
 	if r.Name != "" {
 		if slices.ContainsFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == r.Name }) {
 			return r.Name, nil
 		}
-		return "", noClassError(fmt.Sprintf("StorageClass %q for %s does not exist: set %s to one of %s", r.Name, r.Purpose, r.Value, describeClasses(classes)))
+		return "", fmt.Errorf("StorageClass %q for %s does not exist: set %s to one of %s", r.Name, r.Purpose, r.Value, describeClasses(classes))
 	}
 	shared := r.AccessMode == corev1.ReadWriteMany
 	if shared {
@@ -102,13 +93,13 @@ func ResolveStorageClass(classes []storagev1.StorageClass, r ClassRequest) (stri
 	def := newest(classes, defaultClassAnnotation, betaDefaultClassAnnotation)
 	switch {
 	case def == nil && shared:
-		return "", noClassError(fmt.Sprintf("%s needs a StorageClass that serves ReadWriteMany, and the cluster has no default class: set %s to one of %s", r.Purpose, r.Value, describeClasses(classes)))
+		return "", fmt.Errorf("%s needs a StorageClass that serves ReadWriteMany, and the cluster has no default class: set %s to one of %s", r.Purpose, r.Value, describeClasses(classes))
 	case def == nil:
-		return "", noClassError(fmt.Sprintf("%s needs a StorageClass, and the cluster has no default class: set %s to one of %s, or mark one with `kubectl annotate storageclass NAME %s=true`",
-			r.Purpose, r.Value, describeClasses(classes), defaultClassAnnotation))
+		return "", fmt.Errorf("%s needs a StorageClass, and the cluster has no default class: set %s to one of %s, or mark one with `kubectl annotate storageclass NAME %s=true`",
+			r.Purpose, r.Value, describeClasses(classes), defaultClassAnnotation)
 	case shared && servesOneNode(def.Provisioner):
-		return "", noClassError(fmt.Sprintf("%s needs a StorageClass that serves ReadWriteMany, and the default class %q (%s) serves one node only: set %s to a class that all nodes can mount (there is: %s), or on a cluster of one node ask for ReadWriteOnce",
-			r.Purpose, def.Name, def.Provisioner, r.Value, describeClasses(classes)))
+		return "", fmt.Errorf("%s needs a StorageClass that serves ReadWriteMany, and the default class %q (%s) serves one node only: set %s to a class that all nodes can mount (there is: %s), or on a cluster of one node ask for ReadWriteOnce",
+			r.Purpose, def.Name, def.Provisioner, r.Value, describeClasses(classes))
 	}
 	return def.Name, nil
 }

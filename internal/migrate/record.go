@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -40,6 +41,10 @@ func recordSet(ctx context.Context, conn *pgx.Conn, set string, result Result) e
 	return nil
 }
 
+// askTimeout bounds one question to the database. A session whose server vanished without a word would
+// otherwise use up the whole wait, while the new primary could answer.
+const askTimeout = 5 * time.Second
+
 // WaitForSet waits until set is recorded in the database at databaseURL. It only reads.
 func WaitForSet(ctx context.Context, log *slog.Logger, databaseURL, set string) error {
 	if _, err := Config(databaseURL); err != nil {
@@ -52,6 +57,8 @@ func WaitForSet(ctx context.Context, log *slog.Logger, databaseURL, set string) 
 		}
 	}()
 	return hook.Poll(ctx, log, "migration set "+short(set), func(ctx context.Context) (bool, string, error) {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
 		var err error
 		if conn == nil || conn.IsClosed() {
 			if conn, err = Connect(ctx, databaseURL); err != nil {

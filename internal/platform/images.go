@@ -1,4 +1,4 @@
-// Package platform holds the platform's contract as data: which services exist, the images they are
+// Package platform holds what is known of the platform as data: which services exist, the images they are
 // published as, and what each of them needs. The chart's tests, the testbed and the tools read the same
 // facts from here, so that no two of them can disagree.
 package platform

@@ -154,6 +154,9 @@ func (k *keeper) fill(ctx context.Context, s hook.Secret, next *corev1.Secret) (
 		key := s.Data[name]
 		old, has := next.Data[name]
 		if has && key.PostgresURL == nil {
+			if key.Value != "" && string(old) != key.Value {
+				k.log.Warn("the Secret keeps its value, though the chart's values name another: what was set up with it would not follow", "name", s.Name, "key", name)
+			}
 			continue
 		}
 		value, err := k.value(ctx, key)

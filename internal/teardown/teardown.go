@@ -17,6 +17,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/workspaces"
 )
 
 // Teardown stops what an uninstall would leave running or would tear from its storage. It never
@@ -74,8 +75,8 @@ func (t *Teardown) warn(what string, err error) {
 	t.warnings = append(t.warnings, what+": "+cause)
 }
 
-// uninstalling looks for Helm's record of the release in that state. The revision of this hook's
-// own spec can't be relied on: a rollback reuses the hooks of an older revision.
+// uninstalling looks for Helm's record of the release in that state. It goes by
+// labels, since a rollback reuses the hooks of an older revision, which can't know the newest record's name.
 func (t *Teardown) uninstalling(ctx context.Context) (bool, error) {
 	selector := labelled("owner", "helm", "name", t.Spec.Release, "status", "uninstalling")
 	for _, records := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
@@ -121,26 +122,12 @@ func (t *Teardown) stopRunner(ctx context.Context) {
 }
 
 func (t *Teardown) stopWorkspaces(ctx context.Context) int {
-	workspaces := t.Spec.Workspaces
-	if workspaces.Namespace == "" || workspaces.Selector == "" {
+	if t.Spec.Workspaces.Namespace == "" {
 		return 0
 	}
-	stopped := 0
-	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
-		list, err := t.Client.ListMetadata(ctx, kind, workspaces.Namespace, metav1.ListOptions{LabelSelector: workspaces.Selector})
-		if err != nil {
-			t.warn("list the workspaces' "+kind.Resource, err)
-			continue
-		}
-		for _, workspace := range list {
-			if err := t.scaleToZero(ctx, kind, workspaces.Namespace, workspace.Name); err != nil {
-				if !apierrors.IsNotFound(err) {
-					t.warn("stop workspace "+workspace.Name, err)
-				}
-				continue
-			}
-			stopped++
-		}
+	stopped, err := workspaces.Stop(ctx, t.Client, t.Spec.Workspaces.Namespace)
+	if err != nil {
+		t.warn("stop the workspaces", err)
 	}
 	return stopped
 }

@@ -79,10 +79,9 @@ metadata: {name: sh.helm.release.v1.other.v1, namespace: nap, labels: {owner: he
 	pgPath     = "/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg"
 )
 
-// spec carries revision 1 as it does after a rollback to it.
 var spec = hook.TeardownSpec{
-	Namespace: "nap", Release: "neutree", Revision: 1, Cluster: "nap-pg", Runner: "nap-env-runner-k8s",
-	Workspaces: hook.TeardownWorkspaces{Namespace: "ws", Selector: "app=tos"},
+	Namespace: "nap", Release: "neutree", Cluster: "nap-pg", Runner: "nap-env-runner-k8s",
+	Workspaces: hook.TeardownWorkspaces{Namespace: "ws"},
 }
 
 func run(t *testing.T, server *kubetest.Server) (summary, log string) {
