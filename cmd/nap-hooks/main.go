@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/version"
 )
 
 func main() {
@@ -40,6 +41,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "nap-hooks",
 		Short:         "Install, migrate and stop the Neutree Agent Platform from inside the cluster",
+		Version:       version.Get().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -71,6 +71,12 @@ func TestCommandLines(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	if code, stdout, _ := call(t, "--version"); code != 0 || !strings.HasPrefix(stdout, "nap-hooks version 0.0.0-dev ") {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+}
+
 func TestFromImageToSchema(t *testing.T) {
 	t.Setenv("DATABASE_URL", pgtest.Start(t))
 	image, work := t.TempDir(), t.TempDir()

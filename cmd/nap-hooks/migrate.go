@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/upgrade"
 )
 
 func newMigrateCommand(o *hook.Options) *cobra.Command {
@@ -36,9 +38,17 @@ func newMigrateCommand(o *hook.Options) *cobra.Command {
 					}
 					return writePlan(cmd.OutOrStdout(), output, plan)
 				}
-				result, err := m.Apply(ctx, spec.Set, spec.Migrations)
+				u := &upgrade.Upgrade{Log: log, Spec: spec, Migrator: m}
+				if spec.Namespace != "" {
+					client, err := kube.New()
+					if err != nil {
+						return err
+					}
+					u.Client = client
+				}
+				result, err := u.Run(ctx)
 				if err == nil {
-					log.Info(result.String())
+					log.Info(result)
 					o.SetResult("%s", result)
 				}
 				return err

@@ -19,7 +19,8 @@ func newTeardownCommand(o *hook.Options) *cobra.Command {
 		Long: `Stop workspaces and database before an uninstall, keeping all data.
 
 Nothing happens unless Helm's record says that the release is being uninstalled. Once it has
-tried, the command ends with 0 whatever happened: an uninstall must not hang on it.`,
+tried, the command ends with 0 whatever it met: an uninstall must not hang on it. Only a signal
+makes it fail, so that its Job tries again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spec, err := hook.ReadSpec[hook.TeardownSpec](path)
@@ -32,8 +33,9 @@ tried, the command ends with 0 whatever happened: an uninstall must not hang on 
 					return err
 				}
 				t := &teardown.Teardown{Log: log, Client: client, Spec: spec}
-				o.SetResult("%s", t.Run(ctx))
-				return nil
+				summary, err := t.Run(ctx)
+				o.SetResult("%s", summary)
+				return err
 			})
 		},
 	}

@@ -87,13 +87,20 @@ func (b *Bootstrap) applyCluster(ctx context.Context, cluster *database.Cluster)
 	return cluster.Apply(ctx, manifest)
 }
 
-// resume starts what an uninstall stopped.
+// resume starts what an uninstall stopped. The platform is complete by then, so a workspace that can't be
+// started is no reason to fail: its user can start it too.
 func (b *Bootstrap) resume(ctx context.Context) error {
+	if b.Spec.Workspaces.Namespace == "" {
+		return nil
+	}
 	started, err := workspaces.Resume(ctx, b.Client, b.Spec.Workspaces.Namespace)
 	if started > 0 {
 		b.Log.Info("workspaces that an uninstall stopped are started again", "count", started)
 	}
-	return refused(err, "start the workspaces that an uninstall stopped")
+	if err != nil {
+		b.Log.Warn("not every workspace that an uninstall stopped could be started: start it in the web interface", "cause", kube.Brief(err))
+	}
+	return nil
 }
 
 func (b *Bootstrap) waitForSQL(ctx context.Context, cluster *database.Cluster) error {

@@ -1,12 +1,15 @@
 package bootstrap
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
@@ -25,6 +28,9 @@ data: {workspaces: chosen-before}
 	w.mustRun(t)
 	if got := w.server.Object(configPath).Object["data"]; !cmp.Equal(got, map[string]any{"workspaces": "chosen-before"}) {
 		t.Errorf("the class changed to %v though none is named", got)
+	}
+	if line := "the storage class that was chosen once is gone, and new volumes will wait for it: set global.workspaces.storageClass"; !strings.Contains(w.log.String(), line) {
+		t.Errorf("the log lacks %q:\n%s", line, w.log)
 	}
 	w.spec.Storage.Classes[0].Name = "fast"
 	w.mustRun(t)
@@ -90,5 +96,26 @@ data: {.dockerconfigjson: b3du}
 	w.mustRun(t)
 	if got := w.server.Object(secretPath).Object["data"]; !cmp.Equal(got, map[string]any{".dockerconfigjson": "b3du"}) {
 		t.Errorf("the Secret was changed to %v", got)
+	}
+}
+
+func TestClaimThatIsBeingDeleted(t *testing.T) {
+	w := newWorld(t, cluster+`---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: afs-shared-storage, namespace: ws, deletionTimestamp: "2026-01-01T00:00:00Z"}
+spec: {accessModes: [ReadWriteMany], storageClassName: old, resources: {requests: {storage: 50Gi}}}
+`)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := w.run(ctx)
+	want := "gave up waiting for the claim ws/afs-shared-storage of before to go after 1s: somebody deleted it, and it stays until no pod uses it"
+	if hook.CodeOf(err) != hook.Deadline || !strings.Contains(err.Error(), want) {
+		t.Errorf("exit code %d, want %d\n%v\nlacks\n%s", hook.CodeOf(err), hook.Deadline, err, want)
+	}
+	w.server.Delete(claimPath)
+	w.mustRun(t)
+	if got := w.server.Object(claimPath).Object["spec"].(map[string]any)["storageClassName"]; got != "standard" {
+		t.Errorf("the new claim's class is %v", got)
 	}
 }

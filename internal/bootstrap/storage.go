@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -36,6 +37,9 @@ func (b *Bootstrap) storageClasses(ctx context.Context) error {
 		kept := live.Data[class.Key]
 		if class.Name == "" && kept != "" {
 			data[class.Key] = kept
+			if !slices.ContainsFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == kept }) {
+				b.Log.Warn("the storage class that was chosen once is gone, and new volumes will wait for it: set "+class.Value+" or make the class again", "key", class.Key, "class", kept)
+			}
 			continue
 		}
 		name, err := resolve(classes, "the workspaces' volumes", class.Value, class.Name, class.AccessMode)
@@ -87,7 +91,7 @@ func (b *Bootstrap) sharedClaim(ctx context.Context) error {
 		namespace = b.Spec.Workspaces.Namespace
 		desired.SetNamespace(namespace)
 	}
-	live, err := b.Client.Resource(kube.Claims, namespace).Get(ctx, name, metav1.GetOptions{})
+	live, err := b.claim(ctx, namespace, name)
 	switch {
 	case apierrors.IsNotFound(err):
 		return b.createClaim(ctx, desired)
@@ -108,6 +112,18 @@ func (b *Bootstrap) sharedClaim(ctx context.Context) error {
 	// The class can't grow volumes, or the claim is not bound yet. What there is works.
 	b.Log.Warn("the shared claim stays as it is", "claim", namespace+"/"+name, "cause", kube.Brief(err))
 	return nil
+}
+
+// claim reads a claim. One that is being deleted is waited for: what is applied to it would go with it.
+func (b *Bootstrap) claim(ctx context.Context, namespace, name string) (live *unstructured.Unstructured, err error) {
+	err = hook.Poll(ctx, b.Log, "the claim "+namespace+"/"+name+" of before to go", func(ctx context.Context) (bool, string, error) {
+		live, err = b.Client.Resource(kube.Claims, namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false, "", err
+		}
+		return live.GetDeletionTimestamp() == nil, "somebody deleted it, and it stays until no pod uses it", nil
+	})
+	return live, err
 }
 
 func (b *Bootstrap) createClaim(ctx context.Context, claim *unstructured.Unstructured) error {

@@ -177,6 +177,18 @@ func hibernation(on bool) string {
 	return "off"
 }
 
+// Running tells whether the Cluster exists and is meant to run. Without its CRD there is none.
+func (c *Cluster) Running(ctx context.Context) (bool, error) {
+	cluster, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for Cluster %s in namespace %s: %w", c.name, c.namespace, err)
+	}
+	return cluster.GetAnnotations()[hibernationAnnotation] != hibernation(true), nil
+}
+
 // Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all.
 func (c *Cluster) Hibernate(ctx context.Context) (bool, error) {
 	err := c.client.Merge(ctx, kube.Clusters, c.namespace, c.name, map[string]any{

@@ -165,8 +165,14 @@ type Migration struct {
 	Dir    string `json:"dir"`
 }
 
-// MigrateSpec says which folders make up a set of migrations.
+// MigrateSpec says which folders make up a set of migrations. Before an upgrade it also names what the
+// namespace holds of the release by then; either of the two need not be there.
 type MigrateSpec struct {
+	Namespace string `json:"namespace,omitempty"`
+	// Cluster is the database that has to run for there to be anything to migrate.
+	Cluster string `json:"cluster,omitempty"`
+	// FailedJob is the bootstrap Job to delete, if an earlier attempt left it failed.
+	FailedJob  string      `json:"failedJob,omitempty"`
 	Set        string      `json:"set"`
 	Migrations []Migration `json:"migrations"`
 }
@@ -204,6 +210,8 @@ func (s MigrateSpec) Validate() error {
 		return errors.New("set is empty")
 	case len(s.Migrations) == 0:
 		return errors.New("migrations is empty")
+	case s.Namespace == "" && (s.Cluster != "" || s.FailedJob != ""):
+		return errors.New("namespace is empty")
 	}
 	return nil
 }

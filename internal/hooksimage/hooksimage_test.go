@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -55,13 +57,17 @@ func TestPublishedImage(t *testing.T) {
 			if diff := cmp.Diff([]string{"/nap-hooks"}, file.Config.Entrypoint); diff != "" {
 				t.Errorf("entrypoint (-want +got):\n%s", diff)
 			}
-			checkContents(t, image, machine)
+			binary := checkContents(t, image, machine)
+			// One for another machine can't be asked.
+			if arch == runtime.GOARCH {
+				checkVersion(t, binary)
+			}
 		})
 	}
 }
 
-// checkContents looks for one static program for machine and nothing else.
-func checkContents(t *testing.T, image v1.Image, machine elf.Machine) {
+// checkContents looks for one static program for machine and nothing else, and returns it.
+func checkContents(t *testing.T, image v1.Image, machine elf.Machine) []byte {
 	t.Helper()
 	content := mutate.Extract(image)
 	defer content.Close()
@@ -92,6 +98,24 @@ func checkContents(t *testing.T, image v1.Image, machine elf.Machine) {
 	}
 	if _, err := archive.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("the image holds more than the program: %v", err)
+	}
+	return binary
+}
+
+// checkVersion asks the program for its version.
+func checkVersion(t *testing.T, binary []byte) {
+	t.Helper()
+	want, err := Version("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "nap-hooks")
+	if err := os.WriteFile(program, binary, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err := exec.Command(program, "--version").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(got), "nap-hooks version "+want+" ") {
+		t.Errorf("the program says %q, %v, want version %s", got, err, want)
 	}
 }
 

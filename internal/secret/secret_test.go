@@ -192,6 +192,9 @@ func TestCompletesWithoutTouchingWhatIsThere(t *testing.T) {
 	if c.value("nap-pg-user", "username") != "other" {
 		t.Error("the chart's user name went over the one that was there")
 	}
+	if !strings.Contains(c.log.String(), `"msg":"the Secret keeps its value, though`) {
+		t.Errorf("nobody is told that the chart's user name was not taken:\n%s", &c.log)
+	}
 	u, err := url.Parse(c.value("nap-database", "url"))
 	if err != nil {
 		t.Fatal(err)

@@ -8,10 +8,8 @@ import (
 	"strings"
 	"time"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/database"
@@ -20,8 +18,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/workspaces"
 )
 
-// Teardown stops what an uninstall would leave running or would tear from its storage. It never
-// fails: an uninstall that somebody asked for must not hang on us.
+// Teardown stops what an uninstall would leave running or would tear from its storage. Nothing that
+// it meets makes it fail: an uninstall that somebody asked for must not hang on us.
 type Teardown struct {
 	Log    *slog.Logger
 	Client *kube.Client
@@ -34,12 +32,24 @@ type Teardown struct {
 	warnings []string
 }
 
-// Run does what can be done and returns one sentence on it.
-func (t *Teardown) Run(ctx context.Context) string {
+// reportTime is kept back for the report: the waits may use up all the time there is.
+const reportTime = 10 * time.Second
+
+// Run does what can be done and returns one sentence on it. The only error is that ctx was cancelled
+// meanwhile, as by the drain of a node: then the rest is worth another try.
+func (t *Teardown) Run(ctx context.Context) (string, error) {
+	summary := t.run(ctx)
+	if ctx.Err() == context.Canceled {
+		return summary, fmt.Errorf("cut off: %s: %w", summary, ctx.Err())
+	}
+	return summary, nil
+}
+
+func (t *Teardown) run(ctx context.Context) string {
 	uninstalling, err := t.uninstalling(ctx)
 	if err != nil {
 		t.warn("find the release record", err)
-		return t.sum("nothing was stopped, since it can't be told whether the release is being uninstalled")
+		return t.sum("nothing was stopped, since it can't be told whether the release is being uninstalled", nil)
 	}
 	if !uninstalling {
 		t.Log.Info("the release is not being uninstalled: nothing to do", "release", t.Spec.Release)
@@ -52,15 +62,18 @@ func (t *Teardown) Run(ctx context.Context) string {
 	if hibernated {
 		summary += ", the database hibernates"
 	}
-	if kept := t.kept(ctx); len(kept) > 0 {
-		summary += "; kept: " + strings.Join(kept, ", ")
-	}
-	return t.sum(summary)
+	reporting, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
+	defer cancel()
+	return t.sum(summary, t.kept(reporting))
 }
 
-func (t *Teardown) sum(summary string) string {
+// sum puts what is kept last: the list may be longer than a termination message.
+func (t *Teardown) sum(summary string, kept []string) string {
 	if len(t.warnings) > 0 {
 		summary += "; warnings: " + strings.Join(t.warnings, "; ")
+	}
+	if len(kept) > 0 {
+		summary += "; kept: " + strings.Join(kept, ", ")
 	}
 	t.Log.Info("teardown done", "summary", summary)
 	return summary
@@ -71,6 +84,10 @@ func (t *Teardown) warn(what string, err error) {
 	if cause == "" {
 		cause = kube.Brief(err)
 	}
+	t.note(what, cause)
+}
+
+func (t *Teardown) note(what, cause string) {
 	t.Log.Warn(what, "cause", cause)
 	t.warnings = append(t.warnings, what+": "+cause)
 }
@@ -91,7 +108,8 @@ func (t *Teardown) uninstalling(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// stopRunner comes first: while it runs it would start the workspaces again.
+// stopRunner comes first: while it runs it would start the workspaces again. It waits for the pods,
+// since a Deployment does not count those that are still ending.
 func (t *Teardown) stopRunner(ctx context.Context) {
 	name := t.Spec.Runner
 	if name == "" {
@@ -107,14 +125,15 @@ func (t *Teardown) stopRunner(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, orElse(t.RunnerWait, 30*time.Second))
 	defer cancel()
 	err := hook.Poll(ctx, t.Log, "the runner to stop", func(ctx context.Context) (bool, string, error) {
-		scale, err := t.scaleOf(ctx, kube.Deployments, t.Spec.Namespace, name)
-		if apierrors.IsNotFound(err) {
-			return true, "", nil
-		}
+		pods, err := t.Client.ListMetadata(ctx, kube.Pods, t.Spec.Namespace, metav1.ListOptions{
+			LabelSelector: labelled("app", name),
+			// A pod that was evicted stays as a record.
+			FieldSelector: "status.phase!=Failed,status.phase!=Succeeded",
+		})
 		if err != nil {
 			return false, kube.Brief(err), nil
 		}
-		return scale.Status.Replicas == 0, fmt.Sprintf("%d replicas are left", scale.Status.Replicas), nil
+		return len(pods) == 0, fmt.Sprintf("%d of its pods are left", len(pods)), nil
 	})
 	if err != nil {
 		t.warn("stop the runner "+name, err)
@@ -127,7 +146,8 @@ func (t *Teardown) stopWorkspaces(ctx context.Context) int {
 	}
 	stopped, err := workspaces.Stop(ctx, t.Client, t.Spec.Workspaces.Namespace)
 	if err != nil {
-		t.warn("stop the workspaces", err)
+		// The API server's words alone would not say which workspaces these are.
+		t.note("stop the workspaces", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return stopped
 }
@@ -187,15 +207,6 @@ func (t *Teardown) kept(ctx context.Context) []string {
 
 func (t *Teardown) scaleToZero(ctx context.Context, kind schema.GroupVersionResource, namespace, name string) error {
 	return t.Client.Merge(ctx, kind, namespace, name, map[string]any{"spec": map[string]any{"replicas": 0}}, "scale")
-}
-
-func (t *Teardown) scaleOf(ctx context.Context, kind schema.GroupVersionResource, namespace, name string) (*autoscalingv1.Scale, error) {
-	u, err := t.Client.Resource(kind, namespace).Get(ctx, name, metav1.GetOptions{}, "scale")
-	if err != nil {
-		return nil, err
-	}
-	scale := &autoscalingv1.Scale{}
-	return scale, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, scale)
 }
 
 func labelled(pairs ...string) string {

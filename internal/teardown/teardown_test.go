@@ -3,6 +3,7 @@ package teardown
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -93,7 +94,10 @@ func run(t *testing.T, server *kubetest.Server) (summary, log string) {
 		Log: slog.New(slog.NewTextHandler(&b, nil)), Client: server.Client(), Spec: spec,
 		RunnerWait: 200 * time.Millisecond, DatabaseWait: 200 * time.Millisecond,
 	}
-	summary = teardown.Run(ctx)
+	summary, err := teardown.Run(ctx)
+	if err != nil {
+		t.Error(err)
+	}
 	return summary, b.String()
 }
 
@@ -149,7 +153,12 @@ apiVersion: v1
 kind: Pod
 metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/podRole: instance}}
 `
-	running := strings.Replace(platform, "spec: {replicas: 1}", "spec: {replicas: 1}\nstatus: {replicas: 1}", 1)
+	// The Deployment does not count it any more, yet it may still start workspaces.
+	ending := `
+apiVersion: v1
+kind: Pod
+metadata: {name: nap-env-runner-k8s-1, namespace: nap, labels: {app: nap-env-runner-k8s}, deletionTimestamp: "2026-01-01T00:00:00Z"}
+`
 	denied := kubetest.Status(403, metav1.StatusReasonForbidden,
 		`secrets is forbidden: User "t" cannot list resource "secrets" in API group "" in the namespace "nap"`)
 	for _, tc := range []struct {
@@ -172,15 +181,24 @@ metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnp
 			want: "warnings: stop the database: gave up waiting for PostgreSQL to stop after 0s: there is still nap-pg-1",
 		},
 		{
-			name: "the runner does not stop", objects: []string{running, uninstalling},
-			want: "warnings: stop the runner nap-env-runner-k8s: gave up waiting for the runner to stop after 0s: 1 replicas are left",
+			name: "the runner does not stop", objects: []string{platform, uninstalling, ending},
+			want: "warnings: stop the runner nap-env-runner-k8s: gave up waiting for the runner to stop after 0s: 1 of its pods are left",
+		},
+		{
+			name: "workspaces can't be stopped", objects: []string{platform, uninstalling},
+			refuse: func(s *kubetest.Server) {
+				for _, at := range []string{"deployments/tos-1", "statefulsets/tos-2"} {
+					s.Refuse(-1, "PATCH", "/apis/apps/v1/namespaces/ws/"+at, kubetest.Status(500, metav1.StatusReasonInternalError, "no quorum"))
+				}
+			},
+			want: "warnings: stop the workspaces: workspace tos-1 in namespace ws: no quorum; workspace tos-2 in namespace ws: no quorum; kept:",
 		},
 		{
 			name: "the Cluster can't be changed", objects: []string{platform, uninstalling},
 			refuse: func(s *kubetest.Server) {
 				s.Refuse(-1, "PATCH", pgPath, kubetest.Status(500, metav1.StatusReasonInternalError, "no webhook"))
 			},
-			want: "2 workspaces stopped; kept: Cluster nap/nap-pg, ",
+			want: "2 workspaces stopped; warnings: stop the database: no webhook; kept: Cluster nap/nap-pg, ",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -192,5 +210,38 @@ metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnp
 				t.Errorf("summary\n%s\nlacks\n%s\n%s", summary, tc.want, log)
 			}
 		})
+	}
+}
+
+func TestReportAfterTheDeadline(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling, `
+apiVersion: v1
+kind: Pod
+metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/podRole: instance}}
+`)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: spec}
+	summary, err := teardown.Run(ctx)
+	if err != nil {
+		t.Error(err)
+	}
+	if want := "; kept: Cluster nap/nap-pg, Secret nap/nap-cp-secret, "; !strings.Contains(summary, want) {
+		t.Errorf("summary\n%s\nlacks\n%s", summary, want)
+	}
+}
+
+func TestSignalIsWorthAnotherTry(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	server.OnChange(func(int) { cancel() })
+	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: spec}
+	if _, err := teardown.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v, want one that says that it was cut off", err)
+	}
+	server.OnChange(nil)
+	if summary, _ := run(t, server); !strings.HasPrefix(summary, "2 workspaces stopped, the database hibernates") {
+		t.Errorf("the next try: %s", summary)
 	}
 }

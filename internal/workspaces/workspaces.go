@@ -27,37 +27,45 @@ const (
 // Stop scales every running workspace of the namespace to zero, keeping the number of its replicas in an
 // annotation, and returns how many it stopped. One that cannot be stopped does not keep it from the others.
 func Stop(ctx context.Context, client *kube.Client, namespace string) (int, error) {
-	return each(ctx, client, namespace, func(workspace *unstructured.Unstructured) map[string]any {
+	return each(ctx, client, namespace, func(workspace *unstructured.Unstructured) (patch map[string]any, counts bool) {
 		// The API server fills in the replicas of every Deployment and StatefulSet.
 		replicas, _, _ := unstructured.NestedInt64(workspace.Object, "spec", "replicas")
 		if replicas == 0 {
-			return nil
+			return nil, false
 		}
-		return scale(0, strconv.FormatInt(replicas, 10))
+		return scale(0, strconv.FormatInt(replicas, 10)), true
 	})
 }
 
-// Resume scales every workspace that Stop stopped to what it was, and returns how many it started.
+// Resume scales every workspace that Stop stopped to what it was, and returns how many it started. One
+// that somebody has started meanwhile stays as it is, and stays stopped when it is stopped again.
 func Resume(ctx context.Context, client *kube.Client, namespace string) (int, error) {
-	return each(ctx, client, namespace, func(workspace *unstructured.Unstructured) map[string]any {
+	return each(ctx, client, namespace, func(workspace *unstructured.Unstructured) (patch map[string]any, counts bool) {
 		replicas, err := strconv.ParseInt(workspace.GetAnnotations()[ReplicasAnnotation], 10, 32)
-		if err != nil || replicas < 1 {
-			return nil
+		running, _, _ := unstructured.NestedInt64(workspace.Object, "spec", "replicas")
+		switch {
+		case err != nil || replicas < 1:
+			return nil, false
+		case running > 0:
+			return note(nil), false
 		}
-		return scale(replicas, nil)
+		return scale(replicas, nil), true
 	})
 }
 
-// scale is a merge patch; a nil annotation removes it.
-func scale(replicas int64, annotation any) map[string]any {
-	return map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{ReplicasAnnotation: annotation}},
-		"spec":     map[string]any{"replicas": replicas},
-	}
+// note is a merge patch of the annotation; nil removes it.
+func note(annotation any) map[string]any {
+	return map[string]any{"metadata": map[string]any{"annotations": map[string]any{ReplicasAnnotation: annotation}}}
 }
 
-// each patches every workspace that change returns a patch for, and counts them.
-func each(ctx context.Context, client *kube.Client, namespace string, change func(*unstructured.Unstructured) map[string]any) (int, error) {
+func scale(replicas int64, annotation any) map[string]any {
+	patch := note(annotation)
+	patch["spec"] = map[string]any{"replicas": replicas}
+	return patch
+}
+
+// each patches every workspace that change returns a patch for, and returns how many of those count.
+func each(ctx context.Context, client *kube.Client, namespace string, change func(*unstructured.Unstructured) (map[string]any, bool)) (int, error) {
 	changed := 0
 	var failed []error
 	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
@@ -67,7 +75,7 @@ func each(ctx context.Context, client *kube.Client, namespace string, change fun
 			continue
 		}
 		for i := range list.Items {
-			patch := change(&list.Items[i])
+			patch, counts := change(&list.Items[i])
 			if patch == nil {
 				continue
 			}
@@ -76,7 +84,7 @@ func each(ctx context.Context, client *kube.Client, namespace string, change fun
 			case apierrors.IsNotFound(err):
 			case err != nil:
 				failed = append(failed, fmt.Errorf("workspace %s in namespace %s: %w", name, namespace, err))
-			default:
+			case counts:
 				changed++
 			}
 		}

@@ -75,6 +75,19 @@ func TestStopAndResume(t *testing.T) {
 	}
 }
 
+func TestResumeLeavesARunningOne(t *testing.T) {
+	server := kubetest.New(t, objects, `
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: tos-2, namespace: ws, labels: {app: tos}, annotations: {neutree.ai/replicas: "1"}}
+spec: {replicas: 3}
+`)
+	if n, err := Resume(t.Context(), server.Client(), "ws"); n != 0 || err != nil {
+		t.Fatalf("resumed %d (%v), want 0", n, err)
+	}
+	want(t, server, map[string]int64{"deployments/tos-1": 1, "statefulsets/tos-2": 3, "deployments/bystander": 1})
+}
+
 func TestOneThatFailsDoesNotStopTheOthers(t *testing.T) {
 	server := kubetest.New(t, objects)
 	server.Refuse(-1, "PATCH", "/apis/apps/v1/namespaces/ws/deployments/tos-1",

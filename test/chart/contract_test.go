@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -267,5 +268,39 @@ func TestExposure(t *testing.T) {
 		if made := typed(t, object).(*corev1.Service); made.Spec.Type != corev1.ServiceTypeClusterIP && made.Spec.Type != "" {
 			t.Errorf("%s: type %s, want ClusterIP: only the control plane is for users", object, made.Spec.Type)
 		}
+	}
+}
+
+// Helm 4, Flux and ArgoCD take a Deployment for failed that made no progress within its deadline.
+func TestWaitingIsNoFailure(t *testing.T) {
+	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+		deployment := find[*appsv1.Deployment](t, objects, namespace, w.FullName(prefix))
+		deadline := int32(600) // what Kubernetes sets
+		if deployment.Spec.ProgressDeadlineSeconds != nil {
+			deadline = *deployment.Spec.ProgressDeadlineSeconds
+		}
+		for _, c := range deployment.Spec.Template.Spec.InitContainers {
+			for _, arg := range c.Args {
+				value, ok := strings.CutPrefix(arg, "--timeout=")
+				if !ok {
+					continue
+				}
+				wait, err := time.ParseDuration(value)
+				if err != nil || time.Duration(deadline)*time.Second <= wait {
+					t.Errorf("%s: progressDeadlineSeconds is %d, while init container %s may wait %s (%v)", deployment.Name, deadline, c.Name, value, err)
+				}
+			}
+		}
+	})
+}
+
+// A class that was chosen once is kept, so the one for volumes of several nodes is chosen on its own.
+func TestClassesOfWorkspacesAreKeptApart(t *testing.T) {
+	key := func(set ...string) string {
+		p := podOf(t, render(t, set...).Main(), "Deployment", "nap-cp")
+		return variables(t, p, p.container(t, "control-plane"))["AGENT_STORAGE_CLASS"].ValueFrom.ConfigMapKeyRef.Key
+	}
+	if one, several := key(), key("global.workspaces.multiReplica=true"); one == several {
+		t.Errorf("AGENT_STORAGE_CLASS is read from key %s whether or not workspaces have several replicas", one)
 	}
 }

@@ -172,6 +172,9 @@ func TestBootstrapJobIsNamedByWhatItDoes(t *testing.T) {
 			t.Errorf("the bootstrap Job keeps its name %s when %s changes (%s): the upgrade would be refused or ignored", before, what, setting)
 		}
 	}
+	if job := bootstrapJob(t, render(t).Objects); specConfigMap(t, job) != job.from.GetName() {
+		t.Errorf("%s mounts ConfigMap %s, which an upgrade would change below its pods: want one of its own name", job.from, specConfigMap(t, job))
+	}
 	if after := name("global.exposure.nodePorts.web=31000"); after != before {
 		t.Errorf("the bootstrap Job runs again when only a nodePort changes")
 	}

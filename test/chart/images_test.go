@@ -49,7 +49,7 @@ func withoutCRDs(objects []chart.Object) []chart.Object {
 // cluster is the database that bootstrap applies.
 func cluster(t *testing.T, objects []chart.Object) *unstructured.Unstructured {
 	t.Helper()
-	config := find[*corev1.ConfigMap](t, withoutCRDs(objects), namespace, prefix+"-bootstrap")
+	config := find[*corev1.ConfigMap](t, withoutCRDs(objects), namespace, specConfigMap(t, bootstrapJob(t, objects)))
 	manifest := &unstructured.Unstructured{}
 	if err := yaml.UnmarshalStrict([]byte(config.Data["cluster.yaml"]), &manifest.Object); err != nil {
 		t.Fatalf("ConfigMap %s: cluster.yaml: %v", config.Name, err)

@@ -28,7 +28,7 @@ func specOf[T any](t *testing.T, objects []chart.Object, configMap, command stri
 
 func bootstrapSpec(t *testing.T, objects []chart.Object) hook.BootstrapSpec {
 	t.Helper()
-	return specOf[hook.BootstrapSpec](t, objects, prefix+"-bootstrap", "bootstrap")
+	return specOf[hook.BootstrapSpec](t, objects, specConfigMap(t, bootstrapJob(t, objects)), "bootstrap")
 }
 
 // bootstrapJob is the one Job of the main phase.

@@ -57,6 +57,20 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"the operator's switch":         {json: `cloudnative-pg.enabled="no"`, want: []string{"cloudnative-pg", "enabled"}},
 		"node selector with a number":   {json: `global.workspaces.nodeSelector={"pool":3}`, want: []string{"nodeSelector", "pool"}},
 		"user of the database is empty": {set: "global.database.user=", want: []string{"database", "user"}},
+		"web URL with an empty port":    {set: "global.publicUrls.web=http://nap.example.org:", want: []string{"publicUrls.web", "port"}},
+		"shared volume for one pod":     {set: "global.storage.shared.accessMode=ReadWriteOncePod", want: []string{"shared", "accessMode", "ReadWriteMany"}},
+		"registry with scheme":          {set: "global.imageRegistry=https://registry.example.org", want: []string{"imageRegistry"}},
+		"registry with a slash":         {set: "global.imageRegistry=registry.example.org/", want: []string{"imageRegistry"}},
+		"repository with capitals":      {set: "global.images.afs.repository=Neutree/afs", want: []string{"afs", "repository"}},
+		"Secret with a blank":           {set: "global.admin.existingSecret=my admin", want: []string{"admin", "existingSecret"}},
+		"class with capitals":           {set: "global.storage.shared.storageClass=NFS", want: []string{"shared", "storageClass"}},
+		"pull secret with capitals":     {set: "global.imagePullSecrets[0]=Regcred", want: []string{"imagePullSecrets"}},
+		"variable that is a number":     {json: `controlPlane.cp.extraEnv=[{"name":"A","value":5}]`, want: []string{"extraEnv", "string"}},
+		"group set to null":             {set: "global.publicUrls=null", want: []string{"global", "publicUrls"}},
+		"value set to null":             {set: "global.exposure.type=null", want: []string{"exposure", "type"}},
+		"workload set to null":          {set: "controlPlane.skills=null", want: []string{"skills"}},
+		"connections as a parameter":    {json: `global.database.cnpg.parameters={"max_connections":"10"}`, want: []string{"parameters", "global.database.cnpg.maxConnections"}},
+		"the operator's name":           {set: "cloudnative-pg.nameOverride=pg", want: []string{"cloudnative-pg.nameOverride", "fullnameOverride"}},
 		"administrator is empty":        {set: "global.admin.username=", want: []string{"admin", "username"}},
 	}
 	for name, test := range tests {
@@ -103,6 +117,7 @@ func TestGoodValuesAreAccepted(t *testing.T) {
 		"global.imagePullSecrets[0]=regcred", "global.imagePullSecrets[0].name=regcred", "global.imageRegistry=registry.example.org:5000/mirror",
 		"global.publicUrls.web=http://nap.example.org:8080", "global.storage.shared.accessMode=ReadWriteOnce",
 		"global.database.cnpg.storage.size=500Mi", "cloudnative-pg.image.repository=registry.example.org/cloudnative-pg",
+		"global.publicUrls.web=https://[2001:db8::1]:8443", "global.images.afs.registry=registry.example.org:5000/mirror",
 		"global.hooks.nodeSelector.pool=system", "gateway.resources.limits.cpu=2", "global.workspaces.createNamespace=false",
 	} {
 		t.Run(set, func(t *testing.T) {

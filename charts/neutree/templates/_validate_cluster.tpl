@@ -25,6 +25,16 @@ A YAML list of sentences.
 {{- $problems = append $problems (printf "claim afs-controller-db in namespace %[1]s holds the data of an installation made by %[2]s: install under that release's name, or hand the claim over with kubectl -n %[1]s annotate --overwrite pvc afs-controller-db meta.helm.sh/release-name=%[3]s meta.helm.sh/release-namespace=%[1]s && kubectl -n %[1]s label --overwrite pvc afs-controller-db app.kubernetes.io/managed-by=Helm" $.Release.Namespace . $.Release.Name) }}
 {{- end }}
 
+{{- $storage := .Values.global.storage.afsController }}
+{{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace "afs-controller-db" }}
+{{- if and $storage.storageClass (ne $storage.storageClass (.spec.storageClassName | default "")) }}
+{{- $problems = append $problems (printf "claim afs-controller-db has the StorageClass %q and can't get another: set global.storage.afsController.storageClass to that" .spec.storageClassName) }}
+{{- end }}
+{{- if not (has $storage.accessMode .spec.accessModes) }}
+{{- $problems = append $problems (printf "claim afs-controller-db has the access mode %s and can't get another: set global.storage.afsController.accessMode to that" (first .spec.accessModes)) }}
+{{- end }}
+{{- end }}
+
 {{- range $kind := list "ClusterRole" "ClusterRoleBinding" }}
 {{- range $suffix := list "bootstrap" "cp-node-reader" }}
 {{- $name := include "common.clusterName" (list $ $suffix) }}
@@ -52,7 +62,7 @@ A YAML list of sentences.
   {{- if $webhookOwner -}}
     a CloudNativePG operator is in the cluster already, made by {{ $webhookOwner }}: let the platform use it with --set cloudnative-pg.enabled=false
   {{- else if and $operator.crds.create $crdOwner -}}
-    the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by {{ $crdOwner }}: leave them as they are with --set cloudnative-pg.crds.create=false, or, if an operator still serves them, use that one with --set cloudnative-pg.enabled=false
+    the CustomResourceDefinitions of CloudNativePG (clusters.postgresql.cnpg.io and others) are in the cluster already, made by {{ $crdOwner }}: leave them as they are with --set cloudnative-pg.crds.create=false, or, if an operator still serves them, use that one with --set cloudnative-pg.enabled=false
   {{- else if and $clusterInReach (not $operator.crds.create) (not $crd) -}}
     cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG: leave it true
   {{- end -}}

@@ -14,7 +14,7 @@
 {{- end }}
 
 {{- range $key, $url := $global.publicUrls }}
-{{- if and $url (not (regexMatch `^https?://[^/?#@[:space:]]+$` $url)) }}
+{{- if and $url (not (regexMatch `^https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]+)?$` $url)) }}
 {{- $problems = append $problems (printf "global.publicUrls.%s %q is no origin: write it as https://host or http://host:port, with no path and no slash at the end" $key $url) }}
 {{- end }}
 {{- end }}
@@ -45,6 +45,14 @@
 {{- $connections := $global.rollout.surge | ternary 219 166 }}
 {{- if lt (int $global.database.cnpg.maxConnections) $connections }}
 {{- $problems = append $problems (printf "global.database.cnpg.maxConnections %d is too few: the services open up to %d connections" (int $global.database.cnpg.maxConnections) $connections) }}
+{{- end }}
+
+{{- if hasKey $global.database.cnpg.parameters "max_connections" }}
+{{- $problems = append $problems "global.database.cnpg.parameters sets max_connections, which has a value of its own: set global.database.cnpg.maxConnections" }}
+{{- end }}
+
+{{- if index .Values "cloudnative-pg" "nameOverride" }}
+{{- $problems = append $problems "cloudnative-pg.nameOverride changes the label by which the operator finds its own Deployment: remove it; cloudnative-pg.fullnameOverride renames its objects" }}
 {{- end }}
 
 {{- $problems | toYaml }}

@@ -15,7 +15,7 @@ metadata:
 spec:
   accessModes: [{{ $storage.accessMode }}]
   {{- with $storage.storageClass }}
-  storageClassName: {{ . }}
+  storageClassName: {{ . | quote }}
   {{- end }}
   resources:
     requests:

@@ -26,14 +26,14 @@ spec:
   enablePDB: {{ $several }}
   bootstrap:
     initdb:
-      database: {{ $global.database.name }}
-      owner: {{ $global.database.user }}
+      database: {{ $global.database.name | quote }}
+      owner: {{ $global.database.user | quote }}
       secret:
         name: {{ include "common.name" (list . "pg-user") }}
   storage:
     size: {{ $cnpg.storage.size }}
     {{- with $cnpg.storage.storageClass }}
-    storageClass: {{ . }}
+    storageClass: {{ . | quote }}
     {{- end }}
   postgresql:
     parameters:
@@ -47,6 +47,13 @@ spec:
     {{- end }}
   resources:
     {{- toYaml $cnpg.resources | nindent 4 }}
+  # By default a start is noticed up to ten seconds late. As before, a server counts as lost after thirty.
+  probes:
+    startup:
+      periodSeconds: 2
+    readiness:
+      periodSeconds: 2
+      failureThreshold: 15
   affinity:
     enablePodAntiAffinity: true
     podAntiAffinityType: preferred

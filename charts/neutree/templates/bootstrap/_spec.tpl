@@ -25,7 +25,7 @@ workspaces:
 storage:
   configMap: {{ include "common.storageConfigMap" . }}
   classes:
-    - key: workspaces
+    - key: {{ include "common.workspaceClassKey" . }}
       name: {{ $workspaces.storageClass | quote }}
       accessMode: {{ $workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
       value: global.workspaces.storageClass
@@ -34,6 +34,30 @@ migrations:
   - source: {{ .source }}
     dir: /neutree/migrations/{{ .source }}
   {{- end }}
+{{- end }}
+
+{{/*
+Name of the Job and of the ConfigMap that it mounts. It tells their content: a Job can't be changed, and a pod of an
+older Job that starts once more must not find the spec of a newer one beside its own migrations.
+*/}}
+{{- define "neutree.bootstrap.name" -}}
+{{- $base := include "common.name" (list . "bootstrap") -}}
+{{- $content := printf "%s\n%s" (include "neutree.bootstrap.jobSpec" (list . $base)) (include "neutree.bootstrap.data" .) -}}
+{{ $base }}-{{ $content | sha256sum | trunc 10 }}
+{{- end }}
+
+{{/* Spec of the Job. Usage: include "neutree.bootstrap.jobSpec" (list $ <ConfigMap>) */}}
+{{- define "neutree.bootstrap.jobSpec" -}}
+{{- $root := index . 0 -}}
+{{- $name := include "common.name" (list $root "bootstrap") -}}
+{{- $timeouts := $root.Values.global.hooks.timeouts -}}
+{{- /* Ten minutes more than other Jobs have to start: this one also pulls the images that carry migrations. */ -}}
+{{ include "common.jobSpec" (dict "root" $root "name" $name "component" "bootstrap"
+  "configMap" (index . 1) "serviceAccount" $name "automount" true
+  "command" "bootstrap" "timeout" $timeouts.bootstrap
+  "startSeconds" (add $timeouts.start 600)
+  "env" (include "neutree.bootstrap.env" $root)
+  "initContainers" (include "neutree.bootstrap.initContainers" $root)) }}
 {{- end }}
 
 {{/* Data of the ConfigMap that the Job mounts. */}}

@@ -39,7 +39,7 @@ secrets:
     data:
       username: {value: {{ $global.database.user | quote }}}
       password: {generate: {bytes: 32}}
-  - name: {{ include "common.keysSecret" . }}
+  - name: {{ include "common.keysSecret" . | quote }}
     {{- if $global.secrets.existingSecret }}
     existing: true
     value: global.secrets.existingSecret
@@ -55,7 +55,7 @@ secrets:
       CREDENTIAL_ENCRYPTION_KEY: {generate: {bytes: 32}}
       PLATFORM_SERVICE_KEY: {generate: {bytes: 32}}
     {{- end }}
-  - name: {{ include "common.adminSecret" . }}
+  - name: {{ include "common.adminSecret" . | quote }}
     {{- if $global.admin.existingSecret }}
     existing: true
     value: global.admin.existingSecret

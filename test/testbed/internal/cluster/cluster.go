@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cgroup"
 	"github.com/neutree-ai/packaging/test/testbed/internal/hub"
@@ -62,10 +63,11 @@ func (t *Testbed) Up(ctx context.Context, parameters plan.Parameters) error {
 	if err != nil {
 		return err
 	}
-	if err := t.startMissing(c, groups, state); err != nil {
+	started, err := t.startMissing(c, groups, state)
+	if err != nil {
 		return err
 	}
-	if err := t.await(ctx, c); err != nil {
+	if err := t.await(ctx, c, started); err != nil {
 		return err
 	}
 	if state.Complete {
@@ -159,50 +161,44 @@ func copyTestbed(c *plan.Cluster) error {
 	return nil
 }
 
-// startMissing starts the members that do not run: all of them in a new testbed.
-func (t *Testbed) startMissing(c *plan.Cluster, groups cgroup.Hierarchies, state *state) error {
+// startMissing starts the members that do not run: all of them in a new testbed. It returns when it started which.
+func (t *Testbed) startMissing(c *plan.Cluster, groups cgroup.Hierarchies, state *state) (map[string]time.Time, error) {
 	if !state.Members[hub.Name].Alive() {
 		t.Log.Info("starting the control plane")
 		if err := groups.Create(hub.Name); err != nil {
-			return err
+			return nil, err
 		}
 		identity, err := startHub(c, groups)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		state.Members[hub.Name] = identity
 		if err := state.write(t.StateDir); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return t.startNodes(c, groups, state, c.NodeNames())
 }
 
-func (t *Testbed) startNodes(c *plan.Cluster, groups cgroup.Hierarchies, state *state, names []string) error {
+func (t *Testbed) startNodes(c *plan.Cluster, groups cgroup.Hierarchies, state *state, names []string) (map[string]time.Time, error) {
 	var (
-		group  sync.WaitGroup
-		mu     sync.Mutex
-		failed error
+		group   sync.WaitGroup
+		mu      sync.Mutex
+		failed  error
+		started = map[string]time.Time{}
 	)
 	for _, name := range names {
-		if state.Members[name].Alive() {
+		mu.Lock()
+		alive := state.Members[name].Alive()
+		mu.Unlock()
+		if alive {
 			continue
 		}
-		n, err := c.Number(name)
-		if err != nil {
-			return err
-		}
 		t.Log.Info("starting " + name)
-		hubPID := state.Members[hub.Name].PID
+		started[name] = time.Now()
+		hubPID := state.hubPID()
 		group.Go(func() {
-			err := groups.Remove(name, removeWithin)
-			if err == nil {
-				err = groups.Create(name)
-			}
-			var identity supervise.Identity
-			if err == nil {
-				identity, err = startNode(c, groups, hubPID, n)
-			}
+			identity, err := restartNode(c, groups, hubPID, name)
 			mu.Lock()
 			defer mu.Unlock()
 			state.Members[name] = identity
@@ -210,7 +206,7 @@ func (t *Testbed) startNodes(c *plan.Cluster, groups cgroup.Hierarchies, state *
 		})
 	}
 	group.Wait()
-	return errors.Join(failed, state.write(t.StateDir))
+	return started, errors.Join(failed, state.write(t.StateDir))
 }
 
 // load is the plan and the state of a testbed that is there.
@@ -227,7 +223,7 @@ func (t *Testbed) load() (*plan.Cluster, *state, error) {
 }
 
 // await waits until the cluster can be used.
-func (t *Testbed) await(ctx context.Context, c *plan.Cluster) error {
+func (t *Testbed) await(ctx context.Context, c *plan.Cluster, started map[string]time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	fail := func(what string, err error) error {
@@ -246,7 +242,7 @@ func (t *Testbed) await(ctx context.Context, c *plan.Cluster) error {
 		return fail("the API server", err)
 	}
 	t.Log.Info("waiting for the nodes")
-	if err := awaitNodes(ctx, client, c.NodeNames()); err != nil {
+	if err := awaitNodes(ctx, client, c.NodeNames(), started); err != nil {
 		return fail("the nodes", err)
 	}
 	if err := member.ListenerReady("tcp", plan.Registry())(ctx); err != nil {

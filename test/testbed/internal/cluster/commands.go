@@ -75,10 +75,11 @@ func (t *Testbed) StopNode(ctx context.Context, name string) error {
 	})
 }
 
-// StartNode starts a node that was stopped and waits until all nodes that run are ready.
+// StartNode starts a node that was stopped and waits until it is ready.
 func (t *Testbed) StartNode(ctx context.Context, name string) error {
 	return t.changeNode(ctx, name, func(c *plan.Cluster, groups cgroup.Hierarchies, state *state) error {
-		if err := t.startNodes(c, groups, state, []string{name}); err != nil {
+		started, err := t.startNodes(c, groups, state, []string{name})
+		if err != nil {
 			return err
 		}
 		client, err := newClient(c)
@@ -87,7 +88,7 @@ func (t *Testbed) StartNode(ctx context.Context, name string) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, readyWithin)
 		defer cancel()
-		return awaitNodes(ctx, client, []string{name})
+		return awaitNodes(ctx, client, []string{name}, started)
 	})
 }
 

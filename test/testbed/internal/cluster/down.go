@@ -48,6 +48,9 @@ func (t *Testbed) Down(ctx context.Context) error {
 
 // clear ends the testbed's processes and removes everything of it but its state directory, which is locked.
 func (t *Testbed) clear(groups cgroup.Hierarchies) error {
+	if err := t.refuseOther(groups); err != nil {
+		return err
+	}
 	state, err := readState(t.StateDir)
 	if err != nil {
 		t.Log.Warn("the state cannot be read: finding the processes by their control group", "error", err)
@@ -77,6 +80,36 @@ func (t *Testbed) clear(groups cgroup.Hierarchies) error {
 		}
 	}
 	return nil
+}
+
+// refuseOther refuses to touch the testbed of another state directory, which the control groups lead to as well.
+func (t *Testbed) refuseOther(groups cgroup.Hierarchies) error {
+	pids, err := groups.Processes("")
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		// Whatever has ended meanwhile belongs to nobody.
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		other := stateOf(strings.Split(string(command), "\x00"))
+		if other == "" || other == t.StateDir {
+			continue
+		}
+		if _, err := os.Stat(other); err == nil {
+			return fmt.Errorf("a testbed with another state directory is there, and a machine has room for one: run NEUTREE_TESTBED_STATE=%s testbed down first", other)
+		}
+	}
+	return nil
+}
+
+// stateOf is the state directory in the command of a member, or empty.
+func stateOf(command []string) string {
+	for i, argument := range command {
+		if argument == "--state" && i+1 < len(command) {
+			return command[i+1]
+		}
+	}
+	return ""
 }
 
 // unmountBelow unmounts what is mounted below dir in this mount namespace. The members mount in their own only, so

@@ -84,15 +84,16 @@ func nameService() (*applycorev1.ServiceApplyConfiguration, *applydiscoveryv1.En
 	return service, slice
 }
 
-// awaitNodes waits until each node is Ready and no longer tainted as not ready.
-func awaitNodes(ctx context.Context, client kubernetes.Interface, names []string) error {
+// awaitNodes waits until each node is ready. Those that were started lately must have said so since: what the API
+// server knows of a node that was stopped before is out of date.
+func awaitNodes(ctx context.Context, client kubernetes.Interface, names []string, started map[string]time.Time) error {
 	var missing []string
 	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, nil
 		}
-		missing = unready(names, list.Items)
+		missing = unready(names, list.Items, started)
 		return len(missing) == 0, nil
 	})
 	if err != nil {
@@ -101,11 +102,14 @@ func awaitNodes(ctx context.Context, client kubernetes.Interface, names []string
 	return nil
 }
 
-func unready(names []string, nodes []corev1.Node) []string {
+// unready are those of the named nodes that are not ready, or still tainted as if they were not.
+func unready(names []string, nodes []corev1.Node, started map[string]time.Time) []string {
 	ready := map[string]bool{}
 	for _, node := range nodes {
+		// The API server's times have no fractions.
+		since := started[node.Name].Truncate(time.Second)
 		for _, condition := range node.Status.Conditions {
-			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue && !condition.LastHeartbeatTime.Time.Before(since) {
 				ready[node.Name] = len(node.Spec.Taints) == 0
 			}
 		}

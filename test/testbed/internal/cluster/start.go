@@ -71,8 +71,18 @@ func startHub(c *plan.Cluster, groups cgroup.Hierarchies) (supervise.Identity, e
 	})
 }
 
-func startNode(c *plan.Cluster, groups cgroup.Hierarchies, hubPID, n int) (supervise.Identity, error) {
-	name := plan.Name(n)
+// restartNode starts a node after clearing what is left of it from before.
+func restartNode(c *plan.Cluster, groups cgroup.Hierarchies, hubPID int, name string) (supervise.Identity, error) {
+	n, err := c.Number(name)
+	if err != nil {
+		return supervise.Identity{}, err
+	}
+	if err := groups.Remove(name, removeWithin); err != nil {
+		return supervise.Identity{}, err
+	}
+	if err := groups.Create(name); err != nil {
+		return supervise.Identity{}, err
+	}
 	return startMember(c, groups, name, []string{"node", "run", "--state", c.StateDir, name}, func(pid int) error {
 		return connectNode(c, hubPID, pid, n)
 	})

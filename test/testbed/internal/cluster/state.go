@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/neutree-ai/packaging/test/testbed/internal/hub"
 	"github.com/neutree-ai/packaging/test/testbed/internal/supervise"
 )
 
@@ -39,6 +40,8 @@ func readState(dir string) (*state, error) {
 	}
 	return s, nil
 }
+
+func (s *state) hubPID() int { return s.Members[hub.Name].PID }
 
 // write replaces the state in one step, so that a killed writer leaves no half of one.
 func (s *state) write(dir string) error {

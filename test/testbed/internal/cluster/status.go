@@ -100,7 +100,7 @@ func readyNodes(ctx context.Context, c *plan.Cluster) map[string]bool {
 		return ready
 	}
 	for _, node := range list.Items {
-		ready[node.Name] = len(unready([]string{node.Name}, []corev1.Node{node})) == 0
+		ready[node.Name] = len(unready([]string{node.Name}, []corev1.Node{node}, nil)) == 0
 	}
 	return ready
 }

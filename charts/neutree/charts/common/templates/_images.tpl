@@ -52,7 +52,7 @@ imagePullPolicy: {{ . }}
 {{- with include "common.pullSecretNames" . | fromYamlArray -}}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end }}

@@ -35,3 +35,11 @@ Usage: include "common.clusterName" (list $ "cp")
 {{- define "common.storageConfigMap" -}}
 {{ include "common.name" (list . "storage") }}
 {{- end }}
+
+{{/*
+Key in it for the class of the workspaces' volumes. What was chosen once stays, so a class for volumes that several
+nodes mount is kept apart.
+*/}}
+{{- define "common.workspaceClassKey" -}}
+{{ .Values.global.workspaces.multiReplica | ternary "workspaces-shared" "workspaces" }}
+{{- end }}

@@ -53,7 +53,7 @@ Usage: include "common.secretEnv" (list "JWT_SECRET" <Secret> "JWT_SECRET")
 - name: {{ index . 0 }}
   valueFrom:
     secretKeyRef:
-      name: {{ index . 1 }}
+      name: {{ index . 1 | quote }}
       key: {{ index . 2 }}
 {{- end }}
 

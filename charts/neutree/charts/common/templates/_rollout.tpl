@@ -18,3 +18,12 @@ preStop:
   exec:
     command: [sleep, "5"]
 {{- end }}
+
+{{/*
+While its pods wait for the database a Deployment makes no progress. Kubernetes would call that a failure after ten
+minutes, and Helm 4, Flux and ArgoCD believe it.
+*/}}
+{{- define "common.progressDeadline" -}}
+{{- $timeouts := .Values.global.hooks.timeouts -}}
+progressDeadlineSeconds: {{ add $timeouts.start $timeouts.wait 600 }}
+{{- end }}

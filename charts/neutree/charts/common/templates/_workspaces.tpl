@@ -25,13 +25,13 @@ them from the same: a difference between the two would rebuild every workspace f
   value: {{ $agent.tag | quote }}
 - name: AGENT_STORAGE_CLASS
   {{- if $global.workspaces.storageClass }}
-  value: {{ $global.workspaces.storageClass }}
+  value: {{ $global.workspaces.storageClass | quote }}
   {{- else }}
   # The services can't be told "the default class", so bootstrap finds its name.
   valueFrom:
     configMapKeyRef:
       name: {{ include "common.storageConfigMap" . }}
-      key: workspaces
+      key: {{ include "common.workspaceClassKey" . }}
   {{- end }}
 # Always set, even when empty: unset stands for a selector that no other cluster has.
 - name: AGENT_NODE_SELECTOR
@@ -39,7 +39,7 @@ them from the same: a difference between the two would rebuild every workspace f
 {{- with include "common.pullSecretNames" . | fromYamlArray }}
 # The services know one pull secret only.
 - name: IMAGE_PULL_SECRET
-  value: {{ first . }}
+  value: {{ first . | quote }}
 {{- end }}
 - name: WORKSPACE_STORAGE_SIZE
   value: {{ $global.workspaces.storageSize }}

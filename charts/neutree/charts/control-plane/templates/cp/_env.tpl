@@ -5,9 +5,9 @@
 {{ include "common.secretEnv" (list "PLATFORM_SERVICE_KEY" (include "common.keysSecret" .) "PLATFORM_SERVICE_KEY") }}
 {{ include "common.workspaceEnv" . }}
 - name: WEB_PUBLIC_URL
-  value: {{ include "common.webURL" . }}
+  value: {{ include "common.webURL" . | quote }}
 - name: FILES_PUBLIC_URL
-  value: {{ include "common.filesURL" . }}
+  value: {{ include "common.filesURL" . | quote }}
 - name: CG_URL
   value: {{ include "common.serviceURL" (list . "cg" 3002) }}
 - name: SKILLS_CONTENT_URL
