@@ -194,6 +194,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.create(w, r, body)
 	case http.MethodPatch:
 		s.patch(w, r, body)
+	case http.MethodDelete:
+		if _, ok := s.objects[r.URL.Path]; !ok {
+			fail(w, notFound(r.URL.Path))
+			return
+		}
+		delete(s.objects, r.URL.Path)
+		answer(w, http.StatusOK, metav1.Status{Status: metav1.StatusSuccess})
 	default:
 		fail(w, apierrors.NewMethodNotSupported(groupResource(r.URL.Path), r.Method))
 	}

@@ -29,6 +29,11 @@ storage:
       name: {{ $workspaces.storageClass | quote }}
       accessMode: {{ $workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
       value: global.workspaces.storageClass
+{{ include "neutree.migrations" . }}
+{{- end }}
+
+{{/* The migrations that init containers have put beside nap-hooks, as its specs name them. */}}
+{{- define "neutree.migrations" -}}
 migrations:
   {{- range include "common.migrationSources" . | fromYamlArray }}
   - source: {{ .source }}
@@ -56,6 +61,7 @@ older Job that starts once more must not find the spec of a newer one beside its
   "configMap" (index . 1) "serviceAccount" $name "automount" true
   "command" "bootstrap" "timeout" $timeouts.bootstrap
   "startSeconds" (add $timeouts.start 600)
+  "retries" 6
   "env" (include "neutree.bootstrap.env" $root)
   "initContainers" (include "neutree.bootstrap.initContainers" $root)) }}
 {{- end }}

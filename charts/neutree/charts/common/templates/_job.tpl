@@ -7,6 +7,7 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   command         the command of nap-hooks, and the container's name
   timeout         seconds that the command gives itself
   startSeconds    seconds that scheduling and pulling images may take beside that
+  retries         how many more pods may be tried, 2 unless given
   env             YAML list, optional
   image           optional: a service's image, into which init containers brought nap-hooks
   initContainers  YAML list, optional
@@ -14,7 +15,7 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
 */}}
 {{- define "common.jobSpec" -}}
 {{- $global := .root.Values.global -}}
-backoffLimit: 4
+backoffLimit: {{ .retries | default 2 }}
 # The command's own deadline comes first and leaves a message; this one deletes the pod, and is for pods that never start.
 activeDeadlineSeconds: {{ add .timeout .startSeconds }}
 podFailurePolicy:
