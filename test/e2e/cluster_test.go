@@ -19,17 +19,12 @@ import (
 )
 
 var (
-	clusters = schema.GroupVersionResource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}
-	crds     = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	webhooks = []schema.GroupVersionResource{
-		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingwebhookconfigurations"},
-		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingwebhookconfigurations"},
-	}
-	clusterRBAC = []schema.GroupVersionResource{
-		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"},
-		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"},
-	}
+	crds         = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	clusterRoles = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"}
 )
+
+// operatorGroup ends the names of the operator's CRDs.
+const operatorGroup = ".postgresql.cnpg.io"
 
 // eventually polls until condition holds and stops the test if it does not within limit. The condition's
 // second result says what is still missing.
@@ -65,7 +60,7 @@ func (r *release) purge(t testing.TB) {
 		r.deleteNamespace(ctx, t, namespace)
 	}
 	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
-		return strings.HasSuffix(o.GetName(), ".postgresql.cnpg.io")
+		return strings.HasSuffix(o.GetName(), operatorGroup)
 	})
 }
 

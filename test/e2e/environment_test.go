@@ -24,13 +24,12 @@ import (
 
 // environment is what a test runs against, all of it named by variables that `make test-e2e` sets.
 type environment struct {
-	chart      string
-	helm3      string
-	helm4      string
-	client     kubernetes.Interface
-	dynamic    dynamic.Interface
-	nodeIP     string
-	standalone bool
+	chart   string
+	helm3   string
+	helm4   string
+	client  kubernetes.Interface
+	dynamic dynamic.Interface
+	nodeIP  string
 }
 
 func newEnvironment(t testing.TB) *environment {
@@ -59,7 +58,28 @@ func newEnvironment(t testing.TB) *environment {
 			env.nodeIP = address.Address
 		}
 	}
+	env.claim(t)
 	return env
+}
+
+// claim refuses a cluster that holds something of the kind these tests make, since they remove all of it in
+// the end: a database of somebody else's would go with its CRD.
+func (e *environment) claim(t testing.TB) {
+	t.Helper()
+	for _, name := range []string{"nap", "nap-workspaces", "nap-refused", "nap-reuse", "cnpg-system"} {
+		if _, err := e.client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{}); err == nil {
+			t.Fatalf("namespace %s exists: these tests would delete it; remove it first, or use another cluster", name)
+		}
+	}
+	list, err := e.dynamic.Resource(crds).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, crd := range list.Items {
+		if strings.HasSuffix(crd.GetName(), operatorGroup) {
+			t.Fatalf("CRD %s exists: these tests would delete it and every database with it; use another cluster", crd.GetName())
+		}
+	}
 }
 
 // result is what one run of a command printed, how it ended, and how long it took.
@@ -106,6 +126,17 @@ func (r *release) upgrade(ctx context.Context, args ...string) result {
 
 func (r *release) uninstall(ctx context.Context) result {
 	return r.run(ctx, 4*time.Minute, "uninstall", r.name, "--namespace", r.namespace, "--wait", "--timeout", "3m")
+}
+
+// begin starts an install or upgrade and does not wait for it: Helm itself waits for the seeds, which wait
+// for everything before them. The test ends no sooner than helm.
+func (r *release) begin(t *testing.T, args ...string) <-chan result {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan result, 1)
+	go func() { done <- r.upgrade(ctx, args...) }()
+	t.Cleanup(cancel)
+	return done
 }
 
 // mustUpgrade installs or upgrades and stops the test, showing what the cluster looks like, if that fails.
