@@ -39,7 +39,7 @@ lint: ## gofmt, go vet and staticcheck over every module
 	hack/lint.sh
 
 .PHONY: test-unit
-test-unit: bin/helm-neutree ## Unit, chart and database tests (no cluster)
+test-unit: ## Unit, chart and database tests (no cluster)
 	hack/test.sh unit
 
 .PHONY: test-e2e

@@ -11,16 +11,20 @@ up() {
   HELM=$("$testbed" tool helm-4)
   kubectl=$("$testbed" tool kubernetes-1.34/kubectl)
   use_cluster
+  local settings=()
   if [[ "$IMAGES" == upstream ]]; then
     step "images: the published ones, since KUBECONFIG names a cluster of your own"
   else
     step "images: stand-ins of the platform's services, since the embedded cluster has no way to the public registries"
+    # They are built anew under the same tags, and a node that has one would keep it.
+    "$testbed" push
+    settings+=(--set global.imagePullPolicy=Always)
   fi
 
   host=${DEMO_HOST:-$("$kubectl" get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')}
   step "helm upgrade --install $release (host $host)"
   "$HELM" upgrade --install "$release" "$CHART" --namespace "$namespace" --create-namespace --wait --timeout 15m \
-    --set global.host="$host" ${VALUES:+--values "$VALUES"} >&2
+    --set global.host="$host" "${settings[@]}" ${VALUES:+--values "$VALUES"} >&2
 
   step "the platform runs"
   "$HELM" list --all-namespaces >&2

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # test.sh [unit|cluster]: set up what the tests need and run them; without an argument, all of them.
+# RUN, a pattern of go test, narrows the cluster tests.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-build() {
-  step "building the testbed and its tools (about half an hour on two cores the first time, seconds afterwards)"
+prepare() {
+  step "preparing Helm 3 and 4 (compiled the first time, seconds afterwards)"
   make --no-print-directory bin/testbed bin/helm-neutree
-  "$testbed" build
   HELM3=$("$testbed" tool helm-3)
   HELM4=$("$testbed" tool helm-4)
   HELM=$HELM4
-  export HELM3 HELM4 HELM
+  HELM_NEUTREE="$root/bin/helm-neutree"
+  export HELM3 HELM4 HELM HELM_NEUTREE
 }
 
 unit() {
@@ -24,20 +25,24 @@ unit() {
 
 cluster() {
   local own=${KUBECONFIG:-}
-  use_cluster
   if [[ -z "$own" ]]; then
+    step "building the embedded cluster and its images (about half an hour on two cores the first time)"
+    "$testbed" build
+  fi
+  use_cluster
+  if [[ -z "$own" && -z "${RUN:-}" ]]; then
     step "the testbed itself: DNS, volumes, NetworkPolicies"
     (cd test/testbed && go test -tags e2e -count=1 -timeout 15m ./e2e/...)
   fi
   step "the platform on a real cluster"
-  go test -tags e2e -count=1 -timeout 40m -v ./test/e2e/...
+  go test -tags e2e -count=1 -timeout 40m -v -run "${RUN:-.}" ./test/e2e/...
   if [[ -z "$own" ]]; then
-    step "removing the testbed, which must leave nothing behind"
+    step "removing the testbed"
     "$testbed" down
   fi
 }
 
-build
+prepare
 case "${1:-all}" in
   all) unit; cluster ;;
   unit | cluster) "$1" ;;

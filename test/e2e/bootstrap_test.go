@@ -9,25 +9,27 @@ import (
 	"testing"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The bootstrap Job's pod is killed while it waits for the operator, while it waits for the database it
-// applied, and when it comes to the migrations; and a second Job of the same work runs beside it. The install
-// converges all the same.
+// The operator is slow to serve its webhook; the bootstrap Job's pod is killed while it waits for that, while
+// it waits for the database it applied, and when it comes to the migrations; and a second Job of the same work
+// runs beside it. The install converges all the same.
 func TestBootstrapKilledAndDoubled(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap")
 	t.Cleanup(func() { r.purge(t) })
-	done := r.begin(t)
+	done := r.begin(t, "--set", "cloudnative-pg.replicaCount=0")
 	job := r.bootstrapJob(t)
 	twin := r.double(t, job)
 
-	for _, step := range []string{"database", "primary", "migrations"} {
-		r.killAt(t, job, step)
-	}
+	r.killAt(t, job, `"waiting for the webhook`)
+	r.startOperator(t)
+	r.killAt(t, job, `"name":"primary"`)
+	r.killAt(t, job, `"name":"migrations"`)
 	r.waitJob(t, job)
 	r.waitJob(t, twin)
 	if got := <-done; got.err != nil {
@@ -56,28 +58,37 @@ func (r *release) double(t *testing.T, name string) string {
 	return twin.Name
 }
 
-// killAt deletes the Job's pod as soon as its log says that the step has begun. The Job must not be done
-// before: then the test would prove nothing.
-func (r *release) killAt(t *testing.T, job, step string) {
+// startOperator lets the operator come that was held back.
+func (r *release) startOperator(t *testing.T) {
+	t.Helper()
+	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: r.name + "-cloudnative-pg", Namespace: r.namespace}}
+	scale.Spec.Replicas = 1
+	if _, err := r.client.AppsV1().Deployments(r.namespace).UpdateScale(t.Context(), scale.Name, scale, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// killAt deletes the Job's pod as soon as its log holds the words. The Job must not be done before: then the
+// test would prove nothing.
+func (r *release) killAt(t *testing.T, job, words string) {
 	t.Helper()
 	now := int64(0)
-	began := `"name":"` + step + `"`
-	took := eventually(t, 3*time.Minute, "step "+step+" of "+job, func(ctx context.Context) (bool, string) {
+	took := eventually(t, 3*time.Minute, "the log of "+job+" holds "+words, func(ctx context.Context) (bool, string) {
 		current, err := r.client.BatchV1().Jobs(r.namespace).Get(ctx, job, metav1.GetOptions{})
 		if err != nil {
 			return false, err.Error()
 		}
 		for _, pod := range r.jobPods(ctx, job) {
-			if pod.DeletionTimestamp != nil || !strings.Contains(r.logs(ctx, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name), began) {
+			if pod.DeletionTimestamp != nil || !strings.Contains(r.logs(ctx, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name), words) {
 				continue
 			}
 			if pod.Status.Phase == corev1.PodSucceeded {
-				t.Fatalf("the Job was done before its pod could be killed at step %s", step)
+				t.Fatalf("the Job was done before its pod could be killed at %s", words)
 			}
 			err := r.client.CoreV1().Pods(r.namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
 			return err == nil, "the pod could not be deleted"
 		}
-		return false, fmt.Sprintf("not begun, %d failed", current.Status.Failed)
+		return false, fmt.Sprintf("it does not, %d pods failed", current.Status.Failed)
 	})
-	t.Logf("killed the pod at step %s after %s", step, took)
+	t.Logf("killed the pod at %s after %s", words, took)
 }

@@ -19,8 +19,9 @@ import (
 )
 
 var (
-	crds         = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	clusterRoles = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"}
+	crds                = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	clusterRoles        = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterroles"}
+	clusterRoleBindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
 )
 
 // operatorGroup ends the names of the operator's CRDs.
@@ -59,6 +60,12 @@ func (r *release) purge(t testing.TB) {
 	for _, namespace := range []string{r.namespace, r.workspaces()} {
 		r.deleteNamespace(ctx, t, namespace)
 	}
+	r.deleteMatching(ctx, t, clusterRoles, func(o *unstructured.Unstructured) bool {
+		return strings.HasPrefix(o.GetName(), r.namespace+"-nap-")
+	})
+	r.deleteMatching(ctx, t, clusterRoleBindings, func(o *unstructured.Unstructured) bool {
+		return strings.HasPrefix(o.GetName(), r.namespace+"-nap-")
+	})
 	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
 		return strings.HasSuffix(o.GetName(), operatorGroup)
 	})
@@ -67,7 +74,13 @@ func (r *release) purge(t testing.TB) {
 func (e *environment) deleteNamespace(ctx context.Context, t testing.TB, name string) {
 	t.Helper()
 	namespaces := e.client.CoreV1().Namespaces()
-	err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+	// Some services do not listen for the signal to stop; nobody waits for them here.
+	now := int64(0)
+	err := e.client.CoreV1().Pods(name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
+	if err != nil {
+		t.Errorf("delete the pods of namespace %s: %v", name, err)
+	}
+	err = wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		err := namespaces.Delete(ctx, name, metav1.DeleteOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The life of a release: installed with nothing set, used, removed, installed again on its data.
+// The life of a release: installed with nothing set, used, upgraded, removed, installed again on its data.
 func TestLifecycle(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap")
@@ -32,6 +32,21 @@ func TestLifecycle(t *testing.T) {
 		if diff := cmp.Diff(before, r.podIdentities(t)); diff != "" {
 			t.Errorf("pods before and after:\n%s", diff)
 		}
+	})
+
+	t.Run("a migration that fails ends the upgrade before any service is touched", func(t *testing.T) {
+		before := r.podIdentities(t)
+		got := r.upgrade(t.Context(), "--wait", "--set", "global.images.controlPlane.tag=v0.2.2-broken")
+		wantRefused(t, got, time.Minute, "133_", "nap-migrate")
+		if diff := cmp.Diff(before, r.podIdentities(t)); diff != "" {
+			t.Errorf("pods before and after the failed upgrade:\n%s", diff)
+		}
+		session.do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
+	})
+
+	t.Run("the mended image goes through", func(t *testing.T) {
+		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
+		r.login(t)
 	})
 
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
@@ -57,7 +72,7 @@ func TestLifecycle(t *testing.T) {
 	})
 
 	t.Run("a new install finds both", func(t *testing.T) {
-		r.mustUpgrade(t, "--wait")
+		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
 		if diff := cmp.Diff(secrets, r.secretData(t)); diff != "" {
 			t.Errorf("Secrets changed:\n%s", redact(diff))
 		}

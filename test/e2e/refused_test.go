@@ -75,8 +75,9 @@ func TestHookImageNotPullable(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap-refused")
 	t.Cleanup(func() { r.purge(t) })
-	got := r.upgrade(t.Context(), "--wait", "--set", "global.hooks.image.tag=no-such-tag")
-	wantRefused(t, got, 2*time.Minute, "nap-guard")
+	got := r.upgrade(t.Context(), "--wait", "--set", "global.hooks.image.tag=no-such-tag",
+		"--set", "global.hooks.timeouts.start=20", "--set", "global.hooks.timeouts.guard=10")
+	wantRefused(t, got, time.Minute, "nap-guard")
 	r.wantNothingCreated(t)
 }
 

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -23,6 +24,18 @@ const image = "busybox:1.35"
 
 // within bounds every wait: generous, for a machine that is busy with other things.
 const within = 2 * time.Minute
+
+// parallel is how many tests run at a time: they wait for pods more than they work.
+const parallel = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", parallel); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
 
 func newClient(t *testing.T) kubernetes.Interface {
 	t.Helper()

@@ -163,6 +163,12 @@ func TestUpAndDown(t *testing.T) {
 		if err := syscall.Kill(readStatus(t).Members[1].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
+		// A node takes everything in it along before it is gone itself.
+		for deadline := time.Now().Add(time.Minute); readStatus(t).Members[1].State != "stopped"; {
+			if time.Now().After(deadline) {
+				t.Fatal("a killed node is still there")
+			}
+		}
 		must(t, "up", "--nodes", "2")
 		running(t, 2)
 	})

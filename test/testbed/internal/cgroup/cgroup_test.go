@@ -104,6 +104,25 @@ func TestCreateFillsTheProcessorSet(t *testing.T) {
 	}
 }
 
+// Under version 2 a group's controllers are those that the group above passes on.
+func TestCreatePassesControllersOn(t *testing.T) {
+	root := t.TempDir()
+	h := Hierarchies{V2: root}
+	// The kernel fills this file of each new group; here it must be there before.
+	for _, group := range []string{"", Name, Name + "/node1", Name + "/node1/system"} {
+		write(t, filepath.Join(root, group, "cgroup.controllers"), "memory\n")
+	}
+	if err := h.Create("node1"); err != nil {
+		t.Fatal(err)
+	}
+	for group, want := range map[string]bool{"": true, Name: true, Name + "/node1": true, Name + "/node1/system": false} {
+		got, err := os.ReadFile(filepath.Join(root, group, "cgroup.subtree_control"))
+		if (err == nil) != want || want && string(got) != "+memory" {
+			t.Errorf("%q passes on %q, %v", group, got, err)
+		}
+	}
+}
+
 func TestProcessesAreFoundInEveryGroup(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	h := Hierarchies{V1: []string{one}, V2: other}

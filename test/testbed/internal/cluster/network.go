@@ -133,6 +133,10 @@ func connectNode(c *plan.Cluster, hubPID, nodePID, n int) error {
 	}
 	defer node.close()
 
+	// A node that was there before may not be wholly gone yet.
+	if err := removeFrom(hub.Handle, plan.Name(n)); err != nil {
+		return err
+	}
 	if err := veth(hub, plan.Name(n), node, nodeLink); err != nil {
 		return err
 	}
@@ -178,19 +182,28 @@ func veth(one *network, oneName string, other *network, otherName string) error 
 	return nil
 }
 
-// removeLink removes the host's link to the hub, with its routes. The kernel does so too, but only when the last
-// connection of the hub has timed out.
+// removeLink removes the host's link to the hub, with its routes. The kernel does so too, but only some time after the
+// hub's last process has ended, when its last connection has timed out.
 func removeLink() error {
-	link, err := netlink.LinkByName(hostLink)
+	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open this network namespace: %w", err)
+	}
+	defer host.Close()
+	return removeFrom(host, hostLink)
+}
+
+func removeFrom(handle *netlink.Handle, name string) error {
+	link, err := handle.LinkByName(name)
 	var notFound netlink.LinkNotFoundError
 	if errors.As(err, &notFound) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("find the link %s: %w", hostLink, err)
+		return fmt.Errorf("find the link %s: %w", name, err)
 	}
-	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("remove the link %s: %w", hostLink, err)
+	if err := handle.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the link %s: %w", name, err)
 	}
 	return nil
 }

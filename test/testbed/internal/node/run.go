@@ -4,7 +4,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -62,6 +64,10 @@ func writeFiles(c *plan.Cluster, n int) error {
 	}
 	for path, content := range all {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("configure %s: %w", plan.Name(n), err)
+		}
+		// The host's may be a link that leads nowhere here.
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("configure %s: %w", plan.Name(n), err)
 		}
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
