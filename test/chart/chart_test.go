@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"helm.sh/helm/v3/pkg/cli/values"
@@ -44,13 +45,13 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		umbrella = filepath.Join(dir, "neutree")
-		if err := assemble(umbrella); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
 		return m.Run()
 	}())
 }
+
+// assembled makes the copy when the first test asks for it. Go knows what a result depends on only from files that are
+// read while tests run: read before, a change of the chart would leave an old result standing.
+var assembled = sync.OnceValue(func() error { return assemble(umbrella) })
 
 // assemble copies the chart to dir and gives it the operator in testdata.
 func assemble(dir string) error {
@@ -94,6 +95,9 @@ func renderFor(t *testing.T, to target) *chart.Rendered {
 }
 
 func tryRender(to target) (*chart.Rendered, error) {
+	if err := assembled(); err != nil {
+		return nil, err
+	}
 	merged, err := chart.Values(values.Options{Values: to.set, JSONValues: to.json, ValueFiles: to.files})
 	if err != nil {
 		return nil, err
@@ -250,6 +254,9 @@ func profiles(t *testing.T) map[string]target {
 // files are the paths below the chart, the operator's own left out.
 func files(t *testing.T, match string) []string {
 	t.Helper()
+	if err := assembled(); err != nil {
+		t.Fatal(err)
+	}
 	var found []string
 	err := filepath.WalkDir(umbrella, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || (entry.IsDir() && entry.Name() == operator) {
