@@ -26,7 +26,7 @@ func TestBootstrapKilledAndDoubled(t *testing.T) {
 	job := r.bootstrapJob(t)
 	twin := r.double(t, job)
 
-	r.killAt(t, job, `"waiting for the webhook`)
+	r.killAt(t, job, `its webhook does not answer`)
 	r.startOperator(t)
 	r.killAt(t, job, `"name":"primary"`)
 	r.killAt(t, job, `"name":"migrations"`)
