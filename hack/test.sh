@@ -23,11 +23,19 @@ unit() {
   (cd test/testbed && go test ./...)
 }
 
+lifetime() {
+  step "the testbed comes up, survives faults and leaves nothing behind"
+  "$testbed" down
+  # An old Kubernetes is for the matrix: it would be compiled for this one test.
+  (cd test/testbed && go test -tags e2e -count=1 -timeout 10m -skip "^TestOldKubernetes$" ./lifetime)
+}
+
 cluster() {
   local own=${KUBECONFIG:-}
   if [[ -z "$own" ]]; then
     step "building the embedded cluster and its images (about half an hour on two cores the first time)"
     "$testbed" build
+    [[ -n "${RUN:-}" ]] || lifetime
   fi
   use_cluster
   if [[ -z "$own" && -z "${RUN:-}" ]]; then
