@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 GO         ?= go
 VERSION    := $(shell sed -n 's/^version: *"\(.*\)"/\1/p' plugin.yaml)
 LDFLAGS    := -s -w -X github.com/neutree-ai/packaging/internal/version.version=$(VERSION)
-BUILD      := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)"
+BUILD      := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 NODES      ?= 3
 KUBERNETES ?= 1.34
 REGISTRY   ?= ghcr.io/neutree-ai/packaging
@@ -81,7 +81,7 @@ down: bin/testbed ## Remove the embedded cluster
 
 .PHONY: bin/testbed bin/helm-neutree bin/nap-hooks
 bin/testbed:
-	cd test/testbed && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/testbed ./cmd/testbed
+	cd test/testbed && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o ../../bin/testbed ./cmd/testbed
 bin/helm-neutree:
 	$(BUILD) -o bin/helm-neutree ./plugin
 bin/nap-hooks:

@@ -18,7 +18,8 @@ for nodes in 3 1; do
   "$testbed" status
   CHART="$root/bin/chart"
   "$testbed" chart --out "$CHART"
-  KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+  kubeconfig=$("$testbed" kubeconfig)
+  KUBECONFIG=$kubeconfig CHART=$CHART \
     go test -tags e2e -run '^$' -bench BenchmarkInstall -benchtime 1x -count 2 -timeout 30m ./test/e2e
 done
 "$testbed" down

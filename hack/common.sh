@@ -11,7 +11,9 @@ use_cluster() {
   if [[ -n "${KUBECONFIG:-}" ]]; then
     IMAGES=${IMAGES:-upstream}
     step "using the cluster of KUBECONFIG=$KUBECONFIG with the published images"
-    CHART=$(mktemp -d)/neutree
+    CHART="$root/bin/chart-published"
+    rm -rf "$CHART"
+    mkdir -p "$root/bin"
     cp -r charts/neutree "$CHART"
     "$HELM" dependency build "$CHART" >&2
   else

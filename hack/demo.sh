@@ -22,6 +22,10 @@ up() {
   fi
 
   host=${DEMO_HOST:-$("$kubectl" get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')}
+  if [[ -z "$host" ]]; then
+    echo "the first node tells no address: name one that reaches the cluster in DEMO_HOST" >&2
+    exit 1
+  fi
   step "helm upgrade --install $release (host $host)"
   "$HELM" upgrade --install "$release" "$CHART" --namespace "$namespace" --create-namespace --wait --timeout 15m \
     --set global.host="$host" "${settings[@]}" ${VALUES:+--values "$VALUES"} >&2
@@ -33,7 +37,7 @@ up() {
 
 URL:       http://$host:30080
 Login:     admin
-Password:  $kubectl --kubeconfig $KUBECONFIG -n $namespace get secret nap-admin -o go-template='{{.data.password | base64decode}}{{"\n"}}'
+Password:  KUBECONFIG=$KUBECONFIG $kubectl -n $namespace get secret nap-admin -o go-template='{{.data.password | base64decode}}{{"\n"}}'
 Remove:    make demo-down
 E2
 }

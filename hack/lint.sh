@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
-unformatted=$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l)
+unformatted=$(gofmt -l .)
 if [[ -n "$unformatted" ]]; then
   printf 'gofmt would change these files, run gofmt -w on them:\n%s\n' "$unformatted" >&2
   exit 1

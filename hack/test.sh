@@ -24,10 +24,10 @@ unit() {
 }
 
 lifetime() {
-  step "the testbed comes up, survives faults and leaves nothing behind"
+  step "the testbed comes up, survives faults and leaves nothing behind (one that is up is removed first)"
   "$testbed" down
   # An old Kubernetes is for the matrix: it would be compiled for this one test.
-  (cd test/testbed && go test -tags e2e -count=1 -timeout 10m -skip "^TestOldKubernetes$" ./lifetime)
+  (cd test/testbed && go test -tags e2e -count=1 -timeout 20m -skip "^TestOldKubernetes$" ./lifetime)
 }
 
 cluster() {
@@ -50,10 +50,9 @@ cluster() {
   fi
 }
 
-prepare
 case "${1:-all}" in
-  all) unit; cluster ;;
-  unit | cluster) "$1" ;;
+  all) prepare; unit; cluster ;;
+  unit | cluster) prepare; "$1" ;;
   *) echo "usage: test.sh [unit|cluster]" >&2; exit 2 ;;
 esac
 step "done"

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/neutree-ai/packaging/test/testbed/internal/preflight"
 )
 
 // program is the testbed as built from this tree.
@@ -37,7 +40,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	program = filepath.Join(dir, "testbed")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "../cmd/testbed")
+	// What stays on the machine must be there before the tests look at it.
+	if err := preflight.Install(context.Background(), slog.Default()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "../cmd/testbed")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {

@@ -225,10 +225,11 @@ func (h Hierarchies) Remove(member string, within time.Duration) error {
 		for _, root := range h.all() {
 			last = errors.Join(last, h.removeTree(filepath.Join(root, Name, member)))
 		}
-		if last == nil && len(pids) == 0 {
+		expired := time.Now().After(deadline)
+		if last == nil && (len(pids) == 0 || expired) {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if expired {
 			return fmt.Errorf("control groups are still in use after %s: %w (processes %v)", within, last, pids)
 		}
 		time.Sleep(20 * time.Millisecond)

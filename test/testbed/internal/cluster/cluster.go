@@ -44,11 +44,15 @@ func (t *Testbed) Up(ctx context.Context, parameters plan.Parameters) error {
 	if err := preflight.ForeignRoute(plan.Network, hostLink); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, t.StateDir)
+	unlock, err := lock(ctx, t.Log, t.StateDir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	defer t.forgetEmpty()
+	if err := refuseForeign(t.StateDir); err != nil {
+		return err
+	}
 
 	c, state, err := t.running(parameters)
 	if err != nil {
@@ -109,8 +113,6 @@ func describe(p plan.Parameters) string {
 func (t *Testbed) create(ctx context.Context, parameters plan.Parameters) (*plan.Cluster, *state, cgroup.Hierarchies, error) {
 	groups, err := preflight.Prepare(ctx, t.Log, t.StateDir)
 	if err != nil {
-		// Nothing may be left of a testbed that never was; a directory with something in it stays.
-		_ = os.Remove(t.StateDir)
 		return nil, nil, groups, err
 	}
 	c := &plan.Cluster{Parameters: parameters, StateDir: t.StateDir}

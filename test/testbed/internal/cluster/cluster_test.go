@@ -137,19 +137,19 @@ func TestStateSaysWhatToDoWhenItIsBroken(t *testing.T) {
 
 func TestLockIsHeldByOne(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	release, err := lock(t.Context(), dir)
+	release, err := lock(t.Context(), slog.New(slog.DiscardHandler), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := lock(ctx, dir); err == nil || !strings.HasPrefix(err.Error(), "wait for another testbed command to finish: ") {
+	if _, err := lock(ctx, slog.New(slog.DiscardHandler), dir); err == nil || !strings.HasPrefix(err.Error(), "wait for another testbed command to finish: ") {
 		t.Errorf("a second lock: %v", err)
 	}
 	// Whoever waits while the directory is removed gets the next directory of that name.
 	got := make(chan func(), 1)
 	go func() {
-		if release, err := lock(t.Context(), dir); err == nil {
+		if release, err := lock(t.Context(), slog.New(slog.DiscardHandler), dir); err == nil {
 			got <- release
 		} else {
 			t.Error(err)
@@ -165,6 +165,26 @@ func TestLockIsHeldByOne(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); err != nil {
 		t.Errorf("the lock is on a directory that is gone: %v", err)
+	}
+}
+
+func TestForeignDirectoryIsRefused(t *testing.T) {
+	tb := runningTestbed(t, plan.Parameters{Nodes: 1, Kubernetes: "1.34"})
+	for _, name := range []string{"bin", "members", "probe-1234", "volumes"} {
+		if err := os.Mkdir(filepath.Join(tb.StateDir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := refuseForeign(tb.StateDir); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	thesis := filepath.Join(tb.StateDir, "thesis.tex")
+	if err := os.WriteFile(thesis, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := thesis + " is not the testbed's, which removes everything in its state directory: move it away, or name another directory in NEUTREE_TESTBED_STATE"
+	if err := refuseForeign(tb.StateDir); err == nil || err.Error() != want {
+		t.Errorf("somebody's: got %v, want %s", err, want)
 	}
 }
 

@@ -103,7 +103,7 @@ func (t *Testbed) changeNode(ctx context.Context, name string, change func(*plan
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, t.StateDir)
+	unlock, err := lock(ctx, t.Log, t.StateDir)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,11 +33,15 @@ func (t *Testbed) Down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, t.StateDir)
+	unlock, err := lock(ctx, t.Log, t.StateDir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	defer t.forgetEmpty()
+	if err := refuseForeign(t.StateDir); err != nil {
+		return err
+	}
 	if err := t.clear(groups); err != nil {
 		return err
 	}
@@ -75,12 +80,40 @@ func (t *Testbed) clear(groups cgroup.Hierarchies) error {
 		return fmt.Errorf("clear the state directory: %w", err)
 	}
 	for _, entry := range entries {
-		if err := os.RemoveAll(t.StateDir + "/" + entry.Name()); err != nil {
+		if err := os.RemoveAll(filepath.Join(t.StateDir, entry.Name())); err != nil {
 			return fmt.Errorf("clear the state directory: %w", err)
 		}
 	}
 	return nil
 }
+
+// refuseForeign refuses a state directory that holds anything but a testbed's files, all of which are removed with it:
+// somebody may have named one of their own.
+func refuseForeign(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look into the state directory: %w", err)
+	}
+	for _, entry := range entries {
+		if !owns(entry.Name()) {
+			return fmt.Errorf("%s is not the testbed's, which removes everything in its state directory: move it away, or name another directory in NEUTREE_TESTBED_STATE", filepath.Join(dir, entry.Name()))
+		}
+	}
+	return nil
+}
+
+// owns reports whether a testbed makes a file of that name in its state directory.
+func owns(name string) bool {
+	return slices.ContainsFunc([]string{
+		"bin", "images.json*", "kubeconfig*", "members", "pki", "plan.json", "probe-*", "pushed", "registry", "state.json*", "volumes",
+	}, func(pattern string) bool {
+		match, err := filepath.Match(pattern, name)
+		return err == nil && match
+	})
+}
+
+// forgetEmpty removes the state directory where nothing came of it; one with something in it stays.
+func (t *Testbed) forgetEmpty() { _ = os.Remove(t.StateDir) }
 
 // refuseOther refuses to touch the testbed of another state directory, which the control groups lead to as well.
 func (t *Testbed) refuseOther(groups cgroup.Hierarchies) error {

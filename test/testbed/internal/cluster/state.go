@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -61,8 +62,8 @@ func (s *state) write(dir string) error {
 
 // lock takes the testbed's lock, which is the state directory itself: it is made when missing, and no file is left
 // beside it. What lock returns releases it.
-func lock(ctx context.Context, dir string) (func(), error) {
-	for {
+func lock(ctx context.Context, log *slog.Logger, dir string) (func(), error) {
+	for told := false; ; told = true {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make the state directory: %w", err)
 		}
@@ -80,6 +81,9 @@ func lock(ctx context.Context, dir string) (func(), error) {
 		file.Close()
 		if err != nil {
 			return nil, err
+		}
+		if !told {
+			log.Info("waiting for another testbed command to finish")
 		}
 		select {
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Install installs those of packages that are missing. The package lists are fetched only where apt knows no such
@@ -26,7 +27,8 @@ func Install(ctx context.Context, log *slog.Logger, packages ...string) error {
 	}
 	log.Info("installing Debian packages " + strings.Join(missing, ", "))
 	return withLists(ctx, func() error {
-		return apt(ctx, append([]string{"install", "--yes", "--no-install-recommends"}, missing...)...)
+		// What a machine has already, such as another vendor's containerd, is not given up for a test.
+		return apt(ctx, append([]string{"install", "--yes", "--no-install-recommends", "--no-remove"}, missing...)...)
 	})
 }
 
@@ -37,12 +39,9 @@ func Unpack(ctx context.Context, dir string, packages ...string) error {
 		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
 	}
 	defer os.RemoveAll(downloads)
-	// As root, apt fetches as a user of its own, which must be able to write here.
-	if err := os.Chmod(downloads, 0o777); err != nil {
-		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
-	}
 	err = withLists(ctx, func() error {
-		command := aptCommand(ctx, append([]string{"download"}, packages...)...)
+		// As root, apt would fetch as a user of its own, who cannot write here, and nobody else should.
+		command := aptCommand(ctx, append([]string{"download", "--option", "APT::Sandbox::User=root"}, packages...)...)
 		command.Dir = downloads
 		return run(command)
 	})
@@ -76,7 +75,7 @@ func withLists(ctx context.Context, action func() error) error {
 // Missing lists those of packages that are not installed.
 func Missing(ctx context.Context, packages ...string) ([]string, error) {
 	if _, err := exec.LookPath("dpkg-query"); err != nil {
-		return nil, fmt.Errorf("this is no Debian machine (there is no dpkg-query): install what stands for %s yourself", strings.Join(packages, ", "))
+		return nil, fmt.Errorf("this is no Debian machine (there is no dpkg-query): the testbed runs with Debian's packages %s", strings.Join(packages, ", "))
 	}
 	var missing []string
 	for _, name := range packages {
@@ -95,6 +94,9 @@ func aptCommand(ctx context.Context, args ...string) *exec.Cmd {
 	// Another apt may hold the lock for a while, on a machine that has just started for one.
 	command := exec.CommandContext(ctx, "apt-get", append([]string{"--quiet", "--option", "DPkg::Lock::Timeout=120"}, args...)...)
 	command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	// Killed, apt-get leaves dpkg in the middle of its work; interrupted, it brings that to an end.
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
+	command.WaitDelay = 2 * time.Minute
 	return command
 }
 

@@ -74,6 +74,10 @@ func TestInstall(t *testing.T) {
 	}{
 		"nothing missing": {aptGet: "exit 1", packages: []string{"there"}},
 		"one missing":     {aptGet: "exit 0", packages: []string{"there", "gone"}, want: []string{"install gone"}},
+		"others would have to go": {
+			aptGet:   `case "$*" in *--no-remove*) echo "E: Packages need to be removed but remove is disabled." >&2; exit 100;; esac`,
+			packages: []string{"gone"}, want: []string{"install gone", "update", "install gone"}, problem: "remove is disabled",
+		},
 		"lists are old": {
 			aptGet: `case "$*" in *update) touch fresh;; *) test -e fresh;; esac`, packages: []string{"gone"},
 			want: []string{"install gone", "update", "install gone"},

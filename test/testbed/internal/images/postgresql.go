@@ -47,7 +47,7 @@ func (b builder) postgresql(context.Context) ([]recipe, error) {
 }
 
 func (b builder) makePostgresql(ctx context.Context, scratch string) (v1.Image, error) {
-	if err := debian.Install(ctx, b.log, "debootstrap", "debian-archive-keyring"); err != nil {
+	if err := debian.Install(ctx, b.log, "debootstrap", "debian-archive-keyring", "gpgv"); err != nil {
 		return nil, err
 	}
 	if os.Geteuid() != 0 {

@@ -46,13 +46,10 @@ func Run(ctx context.Context, log *slog.Logger, c *plan.Cluster, node string) er
 	if err := a.watch(ctx, client); err != nil {
 		return err
 	}
-	go func() {
-		if err := a.listen(ctx, socket); err != nil {
-			log.Error("cannot serve the network plugin", "error", err)
-		}
-	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() { cancel(fmt.Errorf("serve the network plugin: %w", a.listen(ctx, socket))) }()
 	a.keep(ctx)
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // agent enforces the policies of one node's pods.

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cgroup"
+	"github.com/neutree-ai/packaging/test/testbed/internal/images"
 	"github.com/neutree-ai/packaging/test/testbed/internal/netpolicy"
 	"github.com/neutree-ai/packaging/test/testbed/internal/pki"
 	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
@@ -23,9 +24,6 @@ const (
 	debianPlugins    = "/usr/lib/cni"
 	cniPlugins       = "/opt/cni/bin"
 )
-
-// PauseImage is the image of every pod's sandbox.
-const PauseImage = "registry.k8s.io/pause:3.10"
 
 // mirrored are the registries that the testbed's own answers for, with the address each really has.
 func mirrored() map[string]string {
@@ -79,7 +77,7 @@ func containerdFile() string {
 	return `version = 2
 
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "` + PauseImage + `"
+  sandbox_image = "` + images.PauseRef + `"
   restrict_oom_score_adj = true
   disable_apparmor = true
 

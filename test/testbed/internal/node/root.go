@@ -73,7 +73,46 @@ func fillRoot(c *plan.Cluster, base, root string) error {
 	if err := os.Symlink("/run", filepath.Join(base, "var", "run")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return member.MountProc(filepath.Join(root, "proc"))
+	if err := member.MountProc(filepath.Join(root, "proc")); err != nil {
+		return err
+	}
+	return coverSettings(filepath.Join(root, "proc/sys"), filepath.Join(root, "run/kernel"), func(from, to string) error {
+		return unix.Mount(from, to, "", unix.MS_BIND, "")
+	})
+}
+
+// kernelSettings are those that kubelet insists on, and changes where they differ. They are of the whole machine.
+func kernelSettings() map[string]string {
+	return map[string]string{
+		"vm/overcommit_memory":      "1",
+		"vm/panic_on_oom":           "0",
+		"kernel/panic":              "10",
+		"kernel/panic_on_oops":      "1",
+		"kernel/keys/root_maxkeys":  "1000000",
+		"kernel/keys/root_maxbytes": "25000000",
+	}
+}
+
+// coverSettings puts files in front of the kernel's in sysctl that show what kubelet wants, so that it leaves the
+// machine's own settings alone.
+func coverSettings(sysctl, dir string, mount func(from, to string) error) error {
+	for path, value := range kernelSettings() {
+		setting := filepath.Join(sysctl, path)
+		if _, err := os.Stat(setting); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		cover := filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(cover), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(cover, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		if err := mount(cover, setting); err != nil {
+			return fmt.Errorf("keep the machine's %s from kubelet: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // outside are the directories that a node shares with the host: the state directory, in which the volumes are, and

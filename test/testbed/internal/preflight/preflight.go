@@ -49,13 +49,18 @@ func Prepare(ctx context.Context, log *slog.Logger, stateDir string) (cgroup.Hie
 	if missing := groups.Missing(); missing != "" {
 		return groups, fmt.Errorf("this machine cannot run the testbed: %s", missing)
 	}
-	if err := debian.Install(ctx, log, packages()...); err != nil {
-		return groups, err
-	}
-	if err := loadModules(ctx); err != nil {
+	if err := Install(ctx, log); err != nil {
 		return groups, err
 	}
 	return groups, probe(ctx, stateDir)
+}
+
+// Install installs the packages and loads the kernel modules that are missing, all that a testbed leaves on a machine.
+func Install(ctx context.Context, log *slog.Logger) error {
+	if err := debian.Install(ctx, log, packages()...); err != nil {
+		return err
+	}
+	return loadModules(ctx)
 }
 
 // ForeignRoute refuses a machine that has a route of its own inside the network that the testbed uses.

@@ -25,7 +25,8 @@ const (
 
 // Run serves the claims of both provisioners until ctx ends. Volumes are directories in dir.
 func Run(ctx context.Context, client kubernetes.Interface, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// The volumes are open to any user of a pod, but not to those of the machine.
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of the volumes: %w", err)
 	}
 	done := make(chan struct{})

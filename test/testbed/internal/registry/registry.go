@@ -25,13 +25,17 @@ import (
 // List is what a registry serves: images in OCI layouts, with the references they answer to.
 type List []images.Built
 
-// Write keeps the list in a file.
+// Write keeps the list in a file, which is replaced in one step: the registry may start and read it at any time.
 func (l List) Write(path string) error {
 	data, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the list of images: %w", err)
 	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the list of images: %w", err)
+	}
+	if err := os.Rename(temporary, path); err != nil {
 		return fmt.Errorf("write the list of images: %w", err)
 	}
 	return nil

@@ -117,7 +117,8 @@ func (b builder) compile(ctx context.Context, m module, names []string, dir stri
 	b.log.Info(fmt.Sprintf("building %s (about %s the first time)…", m.title, m.cold))
 	start := time.Now()
 	out, packages := m.output(names, temporary)
-	args := append([]string{"build"}, m.flags()...)
+	// The checkout's revision is no part of a tool, and git may refuse to tell it to root.
+	args := append([]string{"build", "-buildvcs=false"}, m.flags()...)
 	args = append(args, "-o", out)
 	command := b.goCommand(ctx, filepath.Join(b.sources, m.dir), append(args, packages...)...)
 	output, err := command.CombinedOutput()
