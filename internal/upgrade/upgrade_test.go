@@ -28,7 +28,7 @@ const (
 )
 
 // run upgrades a database of its own with the one migration in sql.
-func run(t *testing.T, sql, url string, objects ...string) (summary string, err error, server *kubetest.Server) {
+func run(t *testing.T, sql, url string, objects ...string) (server *kubetest.Server, summary string, err error) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "001_first.sql"), []byte(sql), 0o600); err != nil {
@@ -46,7 +46,7 @@ func run(t *testing.T, sql, url string, objects ...string) (summary string, err 
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	summary, err = u.Run(ctx)
-	return summary, err, server
+	return server, summary, err
 }
 
 func tableExists(t *testing.T, url string) bool {
@@ -65,7 +65,7 @@ func tableExists(t *testing.T, url string) bool {
 
 func TestMigratesADatabaseThatRuns(t *testing.T) {
 	url := pgtest.Start(t)
-	summary, err, _ := run(t, "CREATE TABLE first (id int);", url, running)
+	_, summary, err := run(t, "CREATE TABLE first (id int);", url, running)
 	if err != nil || summary != "1 migrations applied, the last one 001_first of control-plane" {
 		t.Fatalf("summary %q, error %v", summary, err)
 	}
@@ -78,7 +78,7 @@ func TestLeavesADatabaseAloneThatDoesNotRun(t *testing.T) {
 	for name, objects := range map[string][]string{"none yet": nil, "hibernated": {stopped}} {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Start(t)
-			summary, err, _ := run(t, "CREATE TABLE first (id int);", url, objects...)
+			_, summary, err := run(t, "CREATE TABLE first (id int);", url, objects...)
 			if err != nil || !strings.Contains(summary, "no running database yet") {
 				t.Fatalf("summary %q, error %v", summary, err)
 			}
@@ -90,7 +90,7 @@ func TestLeavesADatabaseAloneThatDoesNotRun(t *testing.T) {
 }
 
 func TestFailingMigrationIsPermanent(t *testing.T) {
-	_, err, _ := run(t, "CREATE TABLE first (id int);\nSELECT nonsense;", pgtest.Start(t), running)
+	_, _, err := run(t, "CREATE TABLE first (id int);\nSELECT nonsense;", pgtest.Start(t), running)
 	if hook.CodeOf(err) != hook.MigrationFailed || !strings.Contains(err.Error(), "001_first") || !strings.Contains(err.Error(), "nonsense") {
 		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 	}
@@ -102,7 +102,7 @@ func TestOnlyAFailedJobIsDeleted(t *testing.T) {
 		deleted bool
 	}{"failed": {failedJob, true}, "at work": {activeJob, false}} {
 		t.Run(name, func(t *testing.T) {
-			_, err, server := run(t, "SELECT 1;", pgtest.Start(t), tc.job)
+			server, _, err := run(t, "SELECT 1;", pgtest.Start(t), tc.job)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,15 +43,6 @@ func (r *release) jobPods(ctx context.Context, job string) []corev1.Pod {
 	return list.Items
 }
 
-// jobLogs is what the main containers of a Job's pods printed last.
-func (r *release) jobLogs(ctx context.Context, job string) string {
-	var text strings.Builder
-	for _, pod := range r.jobPods(ctx, job) {
-		text.WriteString(r.logs(ctx, pod.Namespace, pod.Name, pod.Spec.Containers[0].Name))
-	}
-	return text.String()
-}
-
 func (r *release) waitJob(t testing.TB, name string) {
 	t.Helper()
 	took := eventually(t, 4*time.Minute, "Job "+name+" complete", func(ctx context.Context) (bool, string) {
