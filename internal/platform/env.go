@@ -154,7 +154,8 @@ func controlPlaneEnv() []Env {
 		{Name: "SKILLS_CONTENT_URL", Format: URL},
 		{Name: "OFFICE_CONVERTER_URL", Format: URL},
 		{Name: "WEB_PUBLIC_URL", Format: URL},
-		{Name: "FILES_PUBLIC_URL", Format: FilesURL},
+		// Where there is none, links to exported files do not work.
+		{Name: "FILES_PUBLIC_URL", Format: FilesURL, Optional: true},
 	}, ProviderEnv()...)
 }
 

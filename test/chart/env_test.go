@@ -145,6 +145,8 @@ func TestPublicURLs(t *testing.T) {
 		"nothing set":  {nil, "http://localhost:30080", "http://files.localhost:30080"},
 		"a host":       {[]string{"global.host=nap.example.org"}, "http://nap.example.org:30080", "http://files.nap.example.org:30080"},
 		"another port": {[]string{"global.host=nap.example.org", "global.exposure.nodePorts.web=31000"}, "http://nap.example.org:31000", "http://files.nap.example.org:31000"},
+		// A host name made from an address would be none.
+		"an address": {[]string{"global.host=198.51.100.7"}, "http://198.51.100.7:30080", ""},
 		"both given": {[]string{"global.publicUrls.web=https://nap.example.org", "global.publicUrls.files=https://files.nap.example.org"},
 			"https://nap.example.org", "https://files.nap.example.org"},
 	}

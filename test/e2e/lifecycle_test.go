@@ -86,13 +86,18 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
-// The chart installs under Helm 3 with the same result.
+// The chart installs under Helm 3 with the same result, and with what most people will set: the address of a
+// node and the storage classes.
 func TestHelm3(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm3, "neutree", "nap")
 	t.Cleanup(func() { r.purge(t) })
 
-	r.mustUpgrade(t, "--wait")
+	r.mustUpgrade(t, "--wait", "--set", "global.host="+env.nodeIP,
+		"--set", "global.database.cnpg.storage.storageClass=local-path",
+		"--set", "global.storage.afsController.storageClass=local-path",
+		"--set", "global.storage.shared.storageClass=shared-immediate",
+		"--set", "global.workspaces.storageClass=local-path")
 	session := r.login(t)
 	r.createWorkspace(t, session, "under-helm-3")
 	r.mustUninstall(t)

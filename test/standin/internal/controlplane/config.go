@@ -25,7 +25,6 @@ type options struct {
 	gateway         *url.URL
 	skillsURL       string
 	officeURL       string
-	filesURL        string
 	webDist         string
 	version         string
 	builtAt         string
@@ -44,7 +43,6 @@ func readOptions(p *process.Process) (options, error) {
 		serviceKey:  env.Secret("PLATFORM_SERVICE_KEY"),
 		skillsURL:   env.Required("SKILLS_CONTENT_URL"),
 		officeURL:   env.OptionalURL("OFFICE_CONVERTER_URL"),
-		filesURL:    env.Required("FILES_PUBLIC_URL"),
 		webDist:     env.File("WEB_DIST", "web/dist"),
 		version:     env.Optional("APP_VERSION", "stand-in"),
 		builtAt:     env.Optional("BUILD_TIME", "unknown"),

@@ -18,15 +18,13 @@ http://{{ $host }}:3000
 
 {{/*
 Origin under which users fetch exported files. The control plane tells them apart by a host that starts with
-"files.", which an IP address can't have: there it is the web origin, and links to exported files do not work.
+"files.", which an IP address can't have: there it is empty, and links to exported files do not work.
 */}}
 {{- define "common.filesURL" -}}
 {{- $web := include "common.webURL" . -}}
 {{- if .Values.global.publicUrls.files -}}
 {{ .Values.global.publicUrls.files }}
-{{- else if include "common.isAddress" $web -}}
-{{ $web }}
-{{- else -}}
+{{- else if not (include "common.isAddress" $web) -}}
 {{ regexReplaceAll "^(https?://)" $web "${1}files." }}
 {{- end }}
 {{- end }}

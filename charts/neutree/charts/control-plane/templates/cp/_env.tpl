@@ -6,8 +6,10 @@
 {{ include "common.workspaceEnv" . }}
 - name: WEB_PUBLIC_URL
   value: {{ include "common.webURL" . | quote }}
+{{- with include "common.filesURL" . }}
 - name: FILES_PUBLIC_URL
-  value: {{ include "common.filesURL" . | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: CG_URL
   value: {{ include "common.serviceURL" (list . "cg" 3002) }}
 - name: SKILLS_CONTENT_URL
