@@ -164,9 +164,13 @@ func TestModulesPinTheirTools(t *testing.T) {
 		t.Run(m.dir, func(t *testing.T) {
 			b := builder{sources: "../../tools"}
 			args := append([]string{"list", "-f", "{{.Name}}"}, slices.Sorted(maps.Values(m.programs))...)
-			output, err := b.goCommand(t.Context(), filepath.Join(b.sources, m.dir), args...).CombinedOutput()
+			// What go downloads the first time it tells on the standard error.
+			var talk strings.Builder
+			command := b.goCommand(t.Context(), filepath.Join(b.sources, m.dir), args...)
+			command.Stderr = &talk
+			output, err := command.Output()
 			if err != nil {
-				t.Fatalf("%v\n%s", err, output)
+				t.Fatalf("%v\n%s", err, talk.String())
 			}
 			want := strings.Repeat("main\n", len(m.programs))
 			if diff := cmp.Diff(want, string(output)); diff != "" {
