@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,10 @@ func (r *release) double(t *testing.T, name string) string {
 	}
 	twin := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name + "-twin"}, Spec: job.Spec}
 	twin.Spec.Selector = nil
-	twin.Spec.Template.Labels = nil
+	// These tie a pod to its Job. The others say what it is, and who may talk to it.
+	maps.DeleteFunc(twin.Spec.Template.Labels, func(label, _ string) bool {
+		return strings.HasSuffix(label, "job-name") || strings.HasSuffix(label, "controller-uid")
+	})
 	if _, err := jobs.Create(t.Context(), twin, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
