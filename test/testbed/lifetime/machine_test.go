@@ -19,41 +19,47 @@ import (
 
 // machine is what a testbed could change of the machine that it runs on.
 type machine struct {
-	// Processes are those in other PID namespaces than this one.
-	Processes []string
-	Mounts    []string
-	Links     []string
-	Routes    []string
-	Filters   string
-	Groups    []string
-	Files     []string
-	Sysctls   map[string]string
+	// Namespaces are the PID namespaces, besides our own, that some process lives in. Everything that a testbed
+	// starts lives in one that it made.
+	Namespaces []string
+	Mounts     []string
+	Links      []string
+	Routes     []string
+	Filters    string
+	Groups     []string
+	Files      []string
+	Sysctls    map[string]string
 }
 
 // look takes stock.
 func look(t *testing.T) machine {
 	t.Helper()
 	return machine{
-		Processes: foreignProcesses(t),
-		Mounts:    lines(t, "/proc/self/mounts"),
-		Links:     command(t, "ip", "-brief", "address"),
-		Routes:    command(t, "ip", "route", "show", "table", "all"),
-		Filters:   strings.Join(command(t, "nft", "list", "ruleset"), "\n"),
-		Groups:    groups(t),
-		Files:     present("/var/lib/neutree-testbed", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/etc/cni/net.d", "/etc/kubernetes", "/opt/cni", "/run/containerd", "/run/netns", "/run/neutree-network-policy.sock", "/var/run/kubernetes"),
-		Sysctls:   sysctls(t),
+		Namespaces: foreignNamespaces(t),
+		Mounts:     lines(t, "/proc/self/mounts"),
+		Links:      command(t, "ip", "-brief", "address"),
+		Routes:     command(t, "ip", "route", "show", "table", "all"),
+		Filters:    strings.Join(command(t, "nft", "list", "ruleset"), "\n"),
+		Groups:     groups(t),
+		Files:      present("/var/lib/neutree-testbed", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/etc/cni/net.d", "/etc/kubernetes", "/opt/cni", "/run/containerd", "/run/netns", "/run/neutree-network-policy.sock", "/var/run/kubernetes"),
+		Sysctls:    sysctls(t),
 	}
 }
 
 // same fails where the machine is not as it was.
 func same(t *testing.T, before machine) {
 	t.Helper()
-	if diff := cmp.Diff(before, look(t)); diff != "" {
+	after := look(t)
+	// What else runs on this machine may end meanwhile.
+	before.Namespaces = slices.DeleteFunc(before.Namespaces, func(namespace string) bool {
+		return !slices.Contains(after.Namespaces, namespace)
+	})
+	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("the testbed left something behind (-before +after):\n%s", diff)
 	}
 }
 
-func foreignProcesses(t *testing.T) []string {
+func foreignNamespaces(t *testing.T) []string {
 	t.Helper()
 	own, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
@@ -74,10 +80,11 @@ func foreignProcesses(t *testing.T) []string {
 			continue
 		}
 		if namespace, err := os.Readlink(link); err == nil && namespace != own {
-			found = append(found, link)
+			found = append(found, namespace)
 		}
 	}
-	return found
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 func lines(t *testing.T, path string) []string {
