@@ -50,6 +50,8 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"pull policy":                   {set: "global.imagePullPolicy=always", want: []string{"imagePullPolicy", "Always"}},
 		"pull secret without a name":    {json: `global.imagePullSecrets=[{"secret":"regcred"}]`, want: []string{"imagePullSecrets"}},
 		"workspaces' namespace":         {set: "global.workspaces.namespace=Work", want: []string{"workspaces", "namespace"}},
+		"peer of users":                 {json: `global.networkPolicies.usersFrom=[{"cidr":"10.0.0.0/8"}]`, want: []string{"networkPolicies", "usersFrom", "cidr"}},
+		"addresses of users":            {json: `global.networkPolicies.usersFrom=[{"ipBlock":{"cidr":"10.0.0.1"}}]`, want: []string{"usersFrom", "cidr"}},
 		"digest without algorithm":      {set: "global.images.gateway.digest=abc", want: []string{"gateway", "digest"}},
 		"neither tag nor digest":        {set: "global.images.gateway.tag=", want: []string{"gateway", "tag"}},
 		"workspaces share a namespace":  {set: "global.workspaces.namespace=kube_system", want: []string{"workspaces.namespace"}},

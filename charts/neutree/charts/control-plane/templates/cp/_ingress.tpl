@@ -1,0 +1,11 @@
+{{/* Its port 9090, a profiler that asks nobody who they are, is open to no one. */}}
+{{- define "controlPlane.cp.ingress" -}}
+- ports:
+    - port: http
+  {{- with .Values.global.networkPolicies.usersFrom }}
+  from:
+    {{- toYaml . | nindent 4 }}
+    {{- include "common.peers" (list $ "cg" "scheduler" "env-runner-k8s") | nindent 4 }}
+    {{- include "common.workspacePeer" $ | nindent 4 }}
+  {{- end }}
+{{- end }}
