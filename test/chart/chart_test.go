@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"github.com/neutree-ai/packaging/internal/chart"
 )
 
@@ -44,6 +46,11 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		// HTTPRoutes are decoded as strictly as everything else.
+		if err := gatewayv1.Install(scheme.Scheme); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		umbrella = filepath.Join(dir, "neutree")
 		return m.Run()
 	}())

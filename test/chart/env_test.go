@@ -142,9 +142,11 @@ func TestPublicURLs(t *testing.T) {
 		set        []string
 		web, files string
 	}{
-		"nothing set":  {nil, "http://localhost:30080", "http://files.localhost:30080"},
-		"a host":       {[]string{"global.host=nap.example.org"}, "http://nap.example.org:30080", "http://files.nap.example.org:30080"},
-		"another port": {[]string{"global.host=nap.example.org", "global.exposure.nodePorts.web=31000"}, "http://nap.example.org:31000", "http://files.nap.example.org:31000"},
+		"nothing set":            {nil, "http://localhost:30080", "http://files.localhost:30080"},
+		"a host":                 {[]string{"global.host=nap.example.org"}, "http://nap.example.org:30080", "http://files.nap.example.org:30080"},
+		"another port":           {[]string{"global.host=nap.example.org", "global.exposure.nodePorts.web=31000"}, "http://nap.example.org:31000", "http://files.nap.example.org:31000"},
+		"an Ingress":             {[]string{"global.exposure.type=ingress", "global.host=nap.example.org"}, "https://nap.example.org", "https://files.nap.example.org"},
+		"an Ingress without TLS": {[]string{"global.exposure.type=ingress", "global.host=nap.example.org", "global.exposure.tls.enabled=false"}, "http://nap.example.org", "http://files.nap.example.org"},
 		// A host name made from an address would be none.
 		"an address": {[]string{"global.host=198.51.100.7"}, "http://198.51.100.7:30080", ""},
 		"both given": {[]string{"global.publicUrls.web=https://nap.example.org", "global.publicUrls.files=https://files.nap.example.org"},

@@ -35,6 +35,10 @@ A YAML list of sentences.
 {{- end }}
 {{- end }}
 
+{{- if and (eq .Values.global.exposure.type "gateway") (lookup "v1" "Namespace" "" "kube-system") (not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "httproutes.gateway.networking.k8s.io")) }}
+{{- $problems = append $problems "global.exposure.type is gateway, but the cluster has no HTTPRoutes: install the Gateway API and a controller of it, or choose another type" }}
+{{- end }}
+
 {{- range $kind := list "ClusterRole" "ClusterRoleBinding" }}
 {{- range $suffix := list "bootstrap" "cp-node-reader" }}
 {{- $name := include "common.clusterName" (list $ $suffix) }}

@@ -25,6 +25,8 @@
 {{- $problems = append $problems (printf "global.publicUrls.files %q has a host that does not start with \"files.\", by which the platform knows it: choose such a name, and let it lead to the same address as the web origin" $global.publicUrls.files) }}
 {{- end }}
 
+{{- $problems = concat $problems (include "neutree.validate.exposure" . | fromYamlArray) }}
+
 {{- range $key, $image := merge (dict "hooks.image" $global.hooks.image) $global.images }}
 {{- if not (or $image.tag $image.digest) }}
 {{- $problems = append $problems (printf "global.%s has neither tag nor digest, and there is no common version to take instead: set one" (eq $key "hooks.image" | ternary $key (print "images." $key))) }}

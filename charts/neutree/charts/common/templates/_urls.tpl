@@ -11,6 +11,8 @@ http://{{ include "common.name" . }}.{{ (index . 0).Release.Namespace }}.svc:{{ 
 {{ $global.publicUrls.web }}
 {{- else if eq $global.exposure.type "nodePort" -}}
 http://{{ $host }}:{{ $global.exposure.nodePorts.web }}
+{{- else if include "common.routed" . -}}
+{{ $global.exposure.tls.enabled | ternary "https" "http" }}://{{ $host }}
 {{- else -}}
 http://{{ $host }}:3000
 {{- end }}
@@ -32,4 +34,14 @@ Origin under which users fetch exported files. The control plane tells them apar
 {{/* Not empty when the host of an origin is an IP address and no name. */}}
 {{- define "common.isAddress" -}}
 {{- if regexMatch `^https?://([0-9.]+(:[0-9]+)?|\[.*)$` . }}yes{{ end }}
+{{- end }}
+
+{{/* Not empty when users come through an Ingress or a Gateway, which know them by host and path. */}}
+{{- define "common.routed" -}}
+{{- if has .Values.global.exposure.type (list "ingress" "gateway") }}yes{{ end }}
+{{- end }}
+
+{{/* Host of an origin, without its port. */}}
+{{- define "common.hostOf" -}}
+{{ regexReplaceAll `^https?://([^:/]+).*$` . "${1}" }}
 {{- end }}

@@ -1,0 +1,22 @@
+{{/* Contradictions in how users reach the platform, as a YAML list of sentences. */}}
+{{- define "neutree.validate.exposure" -}}
+{{- $global := .Values.global -}}
+{{- $exposure := $global.exposure -}}
+{{- $problems := list -}}
+{{- if include "common.routed" . }}
+{{- if not (or $global.host $global.publicUrls.web) }}
+{{- $problems = append $problems (printf "global.exposure.type %s tells requests apart by host, and there is none: set global.host to the name under which users reach the platform" $exposure.type) }}
+{{- else if include "common.isAddress" (include "common.webURL" .) }}
+{{- $problems = append $problems (printf "global.exposure.type %s tells requests apart by host, and %q has an address instead of a name: give it a name, or set global.exposure.type to nodePort" $exposure.type (include "common.webURL" .)) }}
+{{- end }}
+{{- end }}
+{{- if and (eq $exposure.type "gateway") (not $exposure.gateway.parentRefs) }}
+{{- $problems = append $problems "global.exposure.type gateway needs a Gateway: name it in global.exposure.gateway.parentRefs" }}
+{{- end }}
+{{- if $exposure.tls.secretName }}
+{{- if not (and (eq $exposure.type "ingress") $exposure.tls.enabled) }}
+{{- $problems = append $problems (printf "global.exposure.tls.secretName %q is used by type ingress with tls.enabled only: with type gateway the certificate belongs to the Gateway's listener" $exposure.tls.secretName) }}
+{{- end }}
+{{- end }}
+{{- $problems | toYaml }}
+{{- end }}

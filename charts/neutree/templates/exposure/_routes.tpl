@@ -1,0 +1,60 @@
+{{/*
+What users reach, by host, as a YAML list of {name, host, paths}. A path leads to a port of a Service, or nowhere:
+the longer of two paths wins.
+*/}}
+{{- define "neutree.routes" -}}
+- name: web
+  host: {{ include "common.hostOf" (include "common.webURL" .) | quote }}
+  paths:
+    # Workspaces and services talk to the control plane on these, some without any password.
+    {{- range concat (list "/mcp" "/metrics" "/workspace/v1" "/svc/v1") (.Values.global.exposure.remoteEnvironments | ternary list (list "/env/v1" "/env-gateway")) }}
+    - path: {{ . }}
+    {{- end }}
+    {{- if .Values.global.exposure.webhooks }}
+    # And nothing else of the channel gateway, which trusts whoever reaches it.
+    - {path: /webhook, service: {{ include "common.name" (list . "cg") }}, port: 3002}
+    {{- end }}
+    - {path: /, service: {{ include "common.name" (list . "cp") }}, port: 3000}
+{{- if ne (include "common.filesURL" .) (include "common.webURL" .) }}
+- name: files
+  host: {{ include "common.hostOf" (include "common.filesURL" .) | quote }}
+  paths:
+    - {path: /, service: {{ include "common.name" (list . "cp") }}, port: 3000}
+{{- end }}
+{{- end }}
+
+{{/* Service of paths that lead nowhere, for an Ingress. */}}
+{{- define "neutree.closedService" -}}
+{{ include "common.name" (list . "closed") }}
+{{- end }}
+
+{{/* Annotations by which a known controller lets streams of hours, WebSockets and uploads of any size pass. */}}
+{{- define "neutree.ingress.annotations" -}}
+{{- $ingress := .Values.global.exposure.ingress -}}
+{{- $tls := .Values.global.exposure.tls.enabled -}}
+{{- $known := dict
+  "nginx" (dict
+    "nginx.ingress.kubernetes.io/proxy-read-timeout" "86400"
+    "nginx.ingress.kubernetes.io/proxy-send-timeout" "86400"
+    "nginx.ingress.kubernetes.io/proxy-body-size" "0"
+    "nginx.ingress.kubernetes.io/proxy-buffering" "off"
+    "nginx.ingress.kubernetes.io/proxy-request-buffering" "off")
+  "traefik" (dict
+    "traefik.ingress.kubernetes.io/router.entrypoints" ($tls | ternary "websecure" "web")
+    "traefik.ingress.kubernetes.io/router.tls" ($tls | toString))
+  "contour" (dict
+    "projectcontour.io/response-timeout" "infinity"
+    "projectcontour.io/websocket-routes" "/")
+-}}
+{{- merge (deepCopy $ingress.annotations) (get $known ($ingress.controller | default $ingress.className) | default dict) | toYaml }}
+{{- end }}
+
+{{/* Secret with the certificate; empty where the controller has one of its own. */}}
+{{- define "neutree.ingress.tlsSecret" -}}
+{{- $annotations := .Values.global.exposure.ingress.annotations -}}
+{{- if .Values.global.exposure.tls.secretName -}}
+{{ .Values.global.exposure.tls.secretName }}
+{{- else if or (get $annotations "cert-manager.io/cluster-issuer") (get $annotations "cert-manager.io/issuer") -}}
+{{ include "common.name" (list . "tls") }}
+{{- end }}
+{{- end }}
