@@ -56,6 +56,10 @@ const (
 	ImageRef
 	// ImagePrefix is an image with a registry and without a tag.
 	ImagePrefix
+	// LDAPURL is an ldap or ldaps URL of a host alone.
+	LDAPURL
+	// Filter is an LDAP filter in parentheses.
+	Filter
 	// PostgresURL is a libpq URL whose parts are percent-encoded.
 	PostgresURL
 )
@@ -68,6 +72,14 @@ func (f Format) Check(value string) error {
 	switch f {
 	case URL, FilesURL:
 		return checkURL(value, f == FilesURL)
+	case LDAPURL:
+		if u, err := url.Parse(value); err != nil || u.Hostname() == "" || u.Path != "" || (u.Scheme != "ldap" && u.Scheme != "ldaps") {
+			return fmt.Errorf("%q is no ldap or ldaps URL of a host", value)
+		}
+	case Filter:
+		if !strings.HasPrefix(value, "(") || !strings.HasSuffix(value, ")") || strings.Count(value, "(") != strings.Count(value, ")") {
+			return fmt.Errorf("%q is no filter in parentheses", value)
+		}
 	case PostgresURL:
 		u, err := url.Parse(value)
 		if err != nil || u.Hostname() == "" || (u.Scheme != "postgresql" && u.Scheme != "postgres") {
@@ -141,6 +153,20 @@ func ProviderEnv() []Env {
 		{Name: "AFS_STORAGE_PVC", Format: Text},
 		{Name: "AFS_CONFIGMAP", Format: Text},
 		{Name: "MEMORY_FUSE_IMAGE", Format: ImageRef},
+	}
+}
+
+// LDAPEnv is what the control plane must be told of a directory: it takes an example for each that is empty.
+func LDAPEnv() []Env {
+	return []Env{
+		{Name: "LDAP_URL", Format: LDAPURL},
+		{Name: "LDAP_BIND_DN", Format: Text},
+		{Name: "LDAP_BIND_PASSWORD", From: FromSecret, Format: Text},
+		{Name: "LDAP_SEARCH_BASE", Format: Text},
+		{Name: "LDAP_SEARCH_FILTER", Format: Filter},
+		{Name: "LDAP_ATTR_USERNAME", Format: Text},
+		{Name: "LDAP_ATTR_NAME", Format: Text},
+		{Name: "LDAP_ATTR_EMAIL", Format: Text},
 	}
 }
 

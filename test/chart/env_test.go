@@ -68,6 +68,54 @@ func checkSource(want platform.Env, got corev1.EnvVar) string {
 	return ""
 }
 
+func TestDirectoryIsDescribed(t *testing.T) {
+	objects := ours(renderFor(t, target{files: []string{source + "/ci/ldap-values.yaml"}}).Objects)
+	p := podOf(t, objects, "Deployment", "nap-cp")
+	set := variables(t, p, p.container(t, "control-plane"))
+	for _, want := range platform.LDAPEnv() {
+		if got, found := set[want.Name]; !found {
+			t.Errorf("%s lacks %s", p.from, want.Name)
+		} else if err := checkSource(want, got); err != "" {
+			t.Errorf("%s: %s %s", p.from, want.Name, err)
+		}
+	}
+	without := podOf(t, render(t).Objects, "Deployment", "nap-cp")
+	for name := range variables(t, without, without.container(t, "control-plane")) {
+		if strings.HasPrefix(name, "LDAP_") {
+			t.Errorf("%s: %s is set though the module is off", without.from, name)
+		}
+	}
+}
+
+func TestPlainDirectoryIsToldOf(t *testing.T) {
+	plain := target{files: []string{source + "/ci/ldap-values.yaml"}, set: []string{"global.ldap.url=ldap://directory.example.com"}}
+	if notes := renderFor(t, plain).Notes; !strings.Contains(notes, "ldap://directory.example.com in the clear") {
+		t.Errorf("NOTES.txt does not say that passwords are not protected:\n%s", notes)
+	}
+}
+
+// Services that call others trust the user's own authorities, from a file that is really there.
+func TestTrustedAuthorities(t *testing.T) {
+	objects := ours(render(t, "global.trustedCAs.existingSecret=authority", "global.trustedCAs.existingSecretKey=root.pem").Main())
+	for name, container := range map[string]string{"nap-cp": "control-plane", "nap-cg": "channel-gateway", "nap-scheduler": "scheduler", "nap-skills": "skills-content-service"} {
+		p := podOf(t, objects, "Deployment", name)
+		c := p.container(t, container)
+		file := variables(t, p, c)["NODE_EXTRA_CA_CERTS"].Value
+		there := false
+		for _, mount := range c.VolumeMounts {
+			for _, volume := range p.spec().Volumes {
+				if volume.Name == mount.Name && volume.Secret != nil && volume.Secret.SecretName == "authority" {
+					item := volume.Secret.Items[0]
+					there = item.Key == "root.pem" && file == mount.MountPath+"/"+item.Path
+				}
+			}
+		}
+		if !there {
+			t.Errorf("%s: NODE_EXTRA_CA_CERTS is %q, where no volume puts the key root.pem of the Secret", p.from, file)
+		}
+	}
+}
+
 func TestCouplingsAgree(t *testing.T) {
 	renders := map[string][]string{
 		"defaults": nil,

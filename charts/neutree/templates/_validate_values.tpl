@@ -27,6 +27,8 @@
 
 {{- $problems = concat $problems (include "neutree.validate.exposure" . | fromYamlArray) }}
 
+{{- $problems = concat $problems (include "neutree.validate.ldap" . | fromYamlArray) }}
+
 {{- range $key, $image := merge (dict "hooks.image" $global.hooks.image) $global.images }}
 {{- if not (or $image.tag $image.digest) }}
 {{- $problems = append $problems (printf "global.%s has neither tag nor digest, and there is no common version to take instead: set one" (eq $key "hooks.image" | ternary $key (print "images." $key))) }}
@@ -40,7 +42,7 @@
 
 {{- $secrets := include "neutree.secrets.names" . | fromYamlArray }}
 {{- if ne (len $secrets) (len (uniq $secrets)) }}
-{{- $problems = append $problems "global.admin.existingSecret and global.secrets.existingSecret must name two Secrets, and none that the chart makes itself" }}
+{{- $problems = append $problems "the values that name existing Secrets (global.admin, global.secrets, global.ldap, global.trustedCAs) must each name another one, and none that the chart makes itself" }}
 {{- end }}
 
 {{- /* The sum of the services' pools, those of services that surge counted twice, of the seeds, and what the operator uses. */}}

@@ -69,6 +69,22 @@ secrets:
       username: {value: {{ $global.admin.username | quote }}}
       password: {generate: {bytes: 12}}
     {{- end }}
+  {{- if $global.modules.ldap.enabled }}
+  - name: {{ $global.ldap.existingSecret | quote }}
+    existing: true
+    value: global.ldap.existingSecret
+    data:
+      {{ $global.ldap.existingSecretKey | quote }}: {required: true}
+  {{- end }}
+  {{- with $global.trustedCAs }}
+  {{- if .existingSecret }}
+  - name: {{ .existingSecret | quote }}
+    existing: true
+    value: global.trustedCAs.existingSecret
+    data:
+      {{ .existingSecretKey | quote }}: {required: true}
+  {{- end }}
+  {{- end }}
   - name: {{ include "common.databaseSecret" . }}
     labels:
       {{- include "neutree.secrets.labels" . | nindent 6 }}

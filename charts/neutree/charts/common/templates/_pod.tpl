@@ -54,7 +54,7 @@ Usage: include "common.secretEnv" (list "JWT_SECRET" <Secret> "JWT_SECRET")
   valueFrom:
     secretKeyRef:
       name: {{ index . 1 | quote }}
-      key: {{ index . 2 }}
+      key: {{ index . 2 | quote }}
 {{- end }}
 
 {{/* ServiceAccount of a service. Usage: include "common.serviceAccount" $app */}}

@@ -1,5 +1,6 @@
 {{- define "controlPlane.cp.env" -}}
 {{ include "common.databaseEnv" . }}
+{{ include "common.trustEnv" . }}
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.keysSecret" .) "JWT_SECRET") }}
 {{ include "common.secretEnv" (list "CREDENTIAL_ENCRYPTION_KEY" (include "common.keysSecret" .) "CREDENTIAL_ENCRYPTION_KEY") }}
 {{ include "common.secretEnv" (list "PLATFORM_SERVICE_KEY" (include "common.keysSecret" .) "PLATFORM_SERVICE_KEY") }}
@@ -20,4 +21,7 @@
   value: {{ include "common.serviceURL" (list . "browser" 3005) }}
 - name: SANDBOX_SERVICE_URL
   value: {{ include "common.serviceURL" (list . "sandbox" 3006) }}
+{{- if .Values.global.modules.ldap.enabled }}
+{{ include "ldap.env" . }}
+{{- end }}
 {{- end }}

@@ -2,6 +2,7 @@
 {{- define "controlPlane.skills.env" -}}
 {{- $bytes := include "common.mebibytes" .Values.skills.cacheSize | int64 | mul 1048576 -}}
 {{ include "common.databaseEnv" . }}
+{{ include "common.trustEnv" . }}
 - name: CACHE_DIR
   value: /var/cache/skills-content
 - name: CACHE_HIGH_WATER_BYTES

@@ -1,0 +1,19 @@
+{{/* What the control plane is told of the directory. An empty variable would stand for an example's value. */}}
+{{- define "ldap.env" -}}
+{{- $ldap := .Values.global.ldap -}}
+- name: LDAP_URL
+  value: {{ $ldap.url | quote }}
+- name: LDAP_BIND_DN
+  value: {{ $ldap.bindDN | quote }}
+{{ include "common.secretEnv" (list "LDAP_BIND_PASSWORD" $ldap.existingSecret $ldap.existingSecretKey) }}
+- name: LDAP_SEARCH_BASE
+  value: {{ $ldap.searchBase | quote }}
+- name: LDAP_SEARCH_FILTER
+  value: {{ $ldap.searchFilter | quote }}
+- name: LDAP_ATTR_USERNAME
+  value: {{ $ldap.attributes.username | quote }}
+- name: LDAP_ATTR_NAME
+  value: {{ $ldap.attributes.name | quote }}
+- name: LDAP_ATTR_EMAIL
+  value: {{ $ldap.attributes.email | quote }}
+{{- end }}
