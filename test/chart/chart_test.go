@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 const (
@@ -90,6 +92,32 @@ type target struct {
 func render(t *testing.T, set ...string) *chart.Rendered {
 	t.Helper()
 	return renderFor(t, target{set: set})
+}
+
+// everyModule turns on all modules.
+var everyModule = []string{
+	"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox-server.opensandbox.svc",
+	"sandbox.imageWarmer.enabled=true",
+}
+
+// renderAll renders with all modules.
+func renderAll(t *testing.T, set ...string) *chart.Rendered {
+	t.Helper()
+	return render(t, slices.Concat(everyModule, set)...)
+}
+
+// workloads are the services of the core, and those of the modules that are rendered.
+func workloads(objects []chart.Object) []platform.Workload {
+	all := platform.Workloads()
+	for _, w := range platform.ModuleWorkloads() {
+		rendered := func(o chart.Object) bool {
+			return o.GetKind() == "Deployment" && o.GetLabels()["app.kubernetes.io/component"] == w.Name
+		}
+		if slices.ContainsFunc(objects, rendered) {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 func renderFor(t *testing.T, to target) *chart.Rendered {

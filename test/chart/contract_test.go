@@ -16,11 +16,14 @@ import (
 	"github.com/neutree-ai/packaging/internal/platform"
 )
 
-// eachWorkload runs check on every service of the platform, rendered with the defaults.
+// eachWorkload runs check on every service of the platform, of the core and of all modules.
 func eachWorkload(t *testing.T, check func(*testing.T, platform.Workload, []chart.Object)) {
 	t.Helper()
-	main := ours(render(t).Main())
-	for _, w := range platform.Workloads() {
+	main := ours(renderAll(t).Main())
+	if found, want := len(workloads(main)), len(platform.Workloads())+len(platform.ModuleWorkloads()); found != want {
+		t.Errorf("%d services are rendered, want %d", found, want)
+	}
+	for _, w := range workloads(main) {
 		t.Run(w.FullName(prefix), func(t *testing.T) { check(t, w, main) })
 	}
 }
@@ -57,7 +60,7 @@ func TestSelectorsAreTheNameAlone(t *testing.T) {
 }
 
 func TestRecommendedLabels(t *testing.T) {
-	for _, object := range ours(render(t).Objects) {
+	for _, object := range ours(renderAll(t).Objects) {
 		for key, want := range map[string]string{
 			"app.kubernetes.io/name": "", "app.kubernetes.io/instance": releaseName,
 			"app.kubernetes.io/part-of": "neutree", "app.kubernetes.io/managed-by": "Helm",
@@ -67,7 +70,7 @@ func TestRecommendedLabels(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range pods(t, ours(render(t).Main())) {
+	for _, p := range pods(t, ours(renderAll(t).Main())) {
 		for _, key := range []string{"helm.sh/chart", "app.kubernetes.io/version"} {
 			if _, found := p.template.Labels[key]; found && p.from.GetKind() == "Deployment" {
 				t.Errorf("%s: pod label %s changes with every chart version and restarts the service", p.from, key)
@@ -242,7 +245,7 @@ func TestReadOnlyRootsLeaveWhatMustBeWritten(t *testing.T) {
 }
 
 func TestEveryContainerHasResources(t *testing.T) {
-	for _, p := range pods(t, ours(render(t).Objects)) {
+	for _, p := range pods(t, ours(renderAll(t).Objects)) {
 		for _, c := range p.containers() {
 			for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 				if c.Resources.Requests.Name(name, "").IsZero() {

@@ -3,6 +3,7 @@ package chart_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,17 @@ func TestClusterLeavesTheClassToTheClusterByDefault(t *testing.T) {
 // a control plane, and a few of the operator and the hooks.
 func connections() int { return platform.Connections() + pool("cp") + 8 }
 
+func TestConnectionsSufficeForModules(t *testing.T) {
+	more := connections()
+	for _, w := range platform.ModuleWorkloads() {
+		more += w.Pool
+	}
+	if _, err := tryRender(target{set: append(everyModule, fmt.Sprint("global.database.cnpg.maxConnections=", more-1))}); err == nil || !strings.Contains(err.Error(), strconv.Itoa(more)) {
+		t.Errorf("maxConnections %d with all modules: %v, want a refusal that names %d", more-1, err, more)
+	}
+	renderAll(t, fmt.Sprint("global.database.cnpg.maxConnections=", more))
+}
+
 func TestConnectionsSuffice(t *testing.T) {
 	parameters, _, _ := unstructured.NestedStringMap(cluster(t, render(t).Objects).Object, "spec", "postgresql", "parameters")
 	got, err := strconv.Atoi(parameters["max_connections"])
@@ -74,7 +86,7 @@ func pool(name string) int {
 func set(t *testing.T, objects []chart.Object) string {
 	t.Helper()
 	var refs []string
-	for _, w := range platform.Workloads() {
+	for _, w := range workloads(objects) {
 		if w.Migrations != "" {
 			refs = append(refs, podOf(t, objects, "Deployment", w.FullName(prefix)).container(t, w.Container).Image)
 		}
@@ -87,6 +99,7 @@ func set(t *testing.T, objects []chart.Object) string {
 func TestServicesWaitForTheirSchema(t *testing.T) {
 	for name, settings := range map[string][]string{
 		"defaults": nil, "another image": {"global.images.controlPlane.tag=v0.3.0"}, "another registry": {"global.imageRegistry=registry.example.org"},
+		"every module": everyModule,
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := render(t, settings...).Objects
@@ -94,7 +107,7 @@ func TestServicesWaitForTheirSchema(t *testing.T) {
 			if got := bootstrapSpec(t, objects).Set; got != want {
 				t.Errorf("bootstrap.yaml: set = %s, want %s, the hash of the images that hold migrations", got, want)
 			}
-			for _, w := range platform.Workloads() {
+			for _, w := range workloads(objects) {
 				if w.Pool == 0 {
 					continue
 				}
@@ -123,10 +136,10 @@ func TestServicesStartInOrder(t *testing.T) {
 }
 
 func TestMigrationsComeFromTheServicesImages(t *testing.T) {
-	objects := render(t).Objects
+	objects := renderAll(t).Objects
 	job := bootstrapJob(t, objects)
 	copied := map[string]bool{}
-	for _, w := range platform.Workloads() {
+	for _, w := range workloads(objects) {
 		if w.Migrations == "" {
 			continue
 		}

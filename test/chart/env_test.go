@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,7 +119,8 @@ func TestTrustedAuthorities(t *testing.T) {
 
 func TestCouplingsAgree(t *testing.T) {
 	renders := map[string][]string{
-		"defaults": nil,
+		"defaults":     nil,
+		"every module": everyModule,
 		"every setting of workspaces": {
 			"global.workspaces.namespace=elsewhere", "global.workspaces.storageClass=fast", "global.workspaces.storageSize=20Gi",
 			"global.workspaces.multiReplica=true", "global.workspaces.nodeSelector.pool=agents",
@@ -130,17 +132,21 @@ func TestCouplingsAgree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			objects := ours(render(t, set...).Main())
 			under := prefix
-			if len(set) > 0 {
+			if slices.Contains(set, "global.namePrefix=acme") {
 				under = "acme"
 			}
 			set := map[platform.Member]corev1.EnvVar{}
-			for _, w := range platform.Workloads() {
+			for _, w := range workloads(objects) {
 				p := podOf(t, objects, "Deployment", w.FullName(under))
 				for variable, value := range variables(t, p, p.container(t, w.Container)) {
 					set[platform.Member{Workload: w.Name, Env: variable}] = value
 				}
 			}
-			for _, coupling := range platform.Couplings() {
+			couplings := platform.Couplings()
+			if name == "every module" {
+				couplings = append(couplings, platform.ModuleCouplings()...)
+			}
+			for _, coupling := range couplings {
 				first := coupling.Members[0]
 				for _, other := range coupling.Members[1:] {
 					a, b := set[first], set[other]

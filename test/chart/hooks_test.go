@@ -76,7 +76,7 @@ func TestHooksHoldNoData(t *testing.T) {
 var permanent = []int32{int32(hook.Usage), int32(hook.Refused), int32(hook.MigrationFailed), int32(hook.Deadline)}
 
 func TestJobs(t *testing.T) {
-	for _, object := range ours(render(t).Objects) {
+	for _, object := range ours(renderAll(t).Objects) {
 		job, ok := typed(t, object).(*batchv1.Job)
 		if !ok {
 			continue
@@ -166,7 +166,7 @@ func checkTermination(t *testing.T, p pod, main corev1.Container) {
 
 // Hooks see nothing of a release that is not there yet.
 func TestHooksBringWhatTheyNeed(t *testing.T) {
-	rendered := render(t, "global.imagePullSecrets[0].name=regcred")
+	rendered := renderAll(t, "global.imagePullSecrets[0].name=regcred")
 	for _, phase := range phases {
 		brought := map[string]int{} // kind/name to weight
 		for _, object := range rendered.Hooks(phase) {
@@ -205,7 +205,7 @@ func TestHooksBringWhatTheyNeed(t *testing.T) {
 }
 
 func TestMainPhaseHoldsNothingThatCannotBeCreated(t *testing.T) {
-	rendered := render(t)
+	rendered := renderAll(t)
 	claims := map[string]bool{}
 	for _, p := range pods(t, ours(rendered.Main())) {
 		for _, volume := range p.spec().Volumes {

@@ -58,8 +58,8 @@ func cluster(t *testing.T, objects []chart.Object) *unstructured.Unstructured {
 }
 
 func TestImagesAreTheBillOfMaterials(t *testing.T) {
-	found := images(t, render(t).Objects)
-	for _, image := range platform.Images() {
+	found := images(t, renderAll(t).Objects)
+	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages()) {
 		if _, ok := found[image.Ref()]; !ok {
 			t.Errorf("no object names the image %s (%s)", image.Ref(), image.Key)
 		}
@@ -71,7 +71,7 @@ func TestImagesAreTheBillOfMaterials(t *testing.T) {
 }
 
 func TestNoImageFloats(t *testing.T) {
-	for image, where := range images(t, render(t).Objects) {
+	for image, where := range images(t, renderAll(t).Objects) {
 		_, tag, tagged := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
 		floats := !tagged || tag == "" || tag == "latest"
 		// AFS publishes no release tags.
@@ -83,8 +83,8 @@ func TestNoImageFloats(t *testing.T) {
 
 func TestRegistryMovesEveryImage(t *testing.T) {
 	const registry = "registry.example.org:5000"
-	moved := images(t, render(t, "global.imageRegistry="+registry).Objects)
-	for _, image := range platform.Images() {
+	moved := images(t, renderAll(t, "global.imageRegistry="+registry).Objects)
+	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages()) {
 		want := registry + "/" + strings.TrimPrefix(image.Ref(), image.Registry+"/")
 		if image.Key == operator {
 			// The operator's chart knows no global registry: its own value moves it.
@@ -114,7 +114,7 @@ func TestDigestPinsAnImage(t *testing.T) {
 }
 
 func TestPullSecretsReachEveryPod(t *testing.T) {
-	objects := render(t, "global.imagePullSecrets[0].name=regcred").Objects
+	objects := renderAll(t, "global.imagePullSecrets[0].name=regcred").Objects
 	for _, p := range pods(t, ours(objects)) {
 		if !slices.Contains(p.spec().ImagePullSecrets, corev1.LocalObjectReference{Name: "regcred"}) {
 			t.Errorf("%s: spec.imagePullSecrets = %v, want regcred among them", p.from, p.spec().ImagePullSecrets)

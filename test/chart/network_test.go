@@ -48,7 +48,7 @@ func networkOf(t *testing.T, objects []chart.Object) network {
 			n.policies = append(n.policies, typed(t, object).(*networkingv1.NetworkPolicy))
 		}
 	}
-	for _, w := range platform.Workloads() {
+	for _, w := range workloads(objects) {
 		p, c := mainContainer(t, w, objects)
 		h := host{namespace: namespaceOf(p.from), labels: p.template.Labels, ports: map[string]int32{}}
 		for _, port := range c.Ports {
@@ -125,6 +125,12 @@ func (n network) selects(selector *metav1.LabelSelector, set labels.Set) bool {
 	return compiled.Matches(set)
 }
 
+// callers are who uses what users use too.
+var callers = map[string][]string{
+	"cp":      {"cg", "scheduler", "env-runner-k8s", "sandbox", platform.Workspaces},
+	"sandbox": {"cp"},
+}
+
 func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 	for name, set := range map[string][]string{
 		"defaults":              nil,
@@ -132,10 +138,10 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 		"an operator elsewhere": {"cloudnative-pg.enabled=false"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := networkOf(t, render(t, set...).Objects)
+			n := networkOf(t, renderAll(t, set...).Objects)
 			needed := map[platform.Flow]bool{}
 			ports := map[string]map[int32]bool{}
-			for _, flow := range platform.Flows() {
+			for _, flow := range slices.Concat(platform.Flows(), platform.ModuleFlows()) {
 				needed[flow] = true
 				if ports[flow.To] == nil {
 					ports[flow.To] = map[int32]bool{}
@@ -152,12 +158,7 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 					for from := range n.hosts {
 						want := needed[platform.Flow{From: from, To: to, Port: port}]
 						if needed[platform.Flow{From: platform.Anyone, To: to, Port: port}] {
-							_, stranger := strangers[from]
-							// What is not for users alone: whom the services' own calls come from is known.
-							own := slices.Contains([]string{"cg", "scheduler", "env-runner-k8s", platform.Workspaces}, from)
-							if name == "users named" && !stranger && !own {
-								continue
-							}
+							own := slices.Contains(callers[to], from)
 							want = name != "users named" || own
 						}
 						if got := n.admits(n.hosts[from], n.hosts[to], port); got != want {
@@ -172,7 +173,7 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 
 // The API server asks the operator's webhook, from an address of its node.
 func TestPoliciesLeaveTheOperatorOpen(t *testing.T) {
-	n := networkOf(t, render(t).Objects)
+	n := networkOf(t, renderAll(t).Objects)
 	to := n.hosts[platform.Operator]
 	if to.namespace != namespace {
 		t.Fatalf("the operator is in namespace %s, want %s", to.namespace, namespace)
@@ -186,7 +187,7 @@ func TestPoliciesLeaveTheOperatorOpen(t *testing.T) {
 
 // A pod that serves nobody is closed on every port.
 func TestPoliciesIsolateEveryPod(t *testing.T) {
-	n := networkOf(t, render(t).Objects)
+	n := networkOf(t, renderAll(t).Objects)
 	for _, to := range slices.Sorted(maps.Keys(n.hosts)) {
 		if _, stranger := strangers[to]; stranger || to == platform.Operator {
 			continue
@@ -201,7 +202,7 @@ func TestPoliciesIsolateEveryPod(t *testing.T) {
 
 // Where models, directories and repositories are is not known, so only who calls nobody is kept from calling.
 func TestPoliciesLeaveCallsOpen(t *testing.T) {
-	n := networkOf(t, render(t).Objects)
+	n := networkOf(t, renderAll(t).Objects)
 	for name, h := range n.hosts {
 		closed := false
 		for _, policy := range n.policies {
@@ -219,7 +220,7 @@ func TestPoliciesLeaveCallsOpen(t *testing.T) {
 }
 
 func TestPoliciesCanBeTurnedOff(t *testing.T) {
-	for _, object := range ours(render(t, "global.networkPolicies.enabled=false").Objects) {
+	for _, object := range ours(renderAll(t, "global.networkPolicies.enabled=false").Objects) {
 		if object.GetKind() == "NetworkPolicy" {
 			t.Errorf("global.networkPolicies.enabled=false: %s is rendered", object)
 		}

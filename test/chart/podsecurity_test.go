@@ -62,7 +62,7 @@ func forbidden(t *testing.T, level api.Level, set ...string) map[string][]policy
 		t.Fatal(err)
 	}
 	found := map[string][]policy.CheckResult{}
-	for _, p := range pods(t, ours(render(t, set...).Objects)) {
+	for _, p := range pods(t, ours(renderAll(t, set...).Objects)) {
 		spec := p.spec()
 		for _, result := range evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &p.template.ObjectMeta, &spec) {
 			if !result.Allowed {

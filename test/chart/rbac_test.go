@@ -126,7 +126,7 @@ func TestServicesHaveTheRightsTheyUse(t *testing.T) {
 }
 
 func TestNobodyMayDoEverything(t *testing.T) {
-	for account, granted := range rights(t, ours(render(t).Objects)) {
+	for account, granted := range rights(t, ours(renderAll(t).Objects)) {
 		for r, object := range granted {
 			if r.group == "*" || r.resource == "*" || r.verb == "*" {
 				t.Errorf("%s: ServiceAccount %s may %s: name what is used", object, account, r)
@@ -146,7 +146,7 @@ func TestNobodyMayDoEverything(t *testing.T) {
 
 // Reading Secrets stays with the hooks, which do not outlive their phase.
 func TestNothingThatStaysReadsSecrets(t *testing.T) {
-	for account, granted := range rights(t, ours(render(t).Main())) {
+	for account, granted := range rights(t, ours(renderAll(t).Main())) {
 		for r, object := range granted {
 			if r.resource == "secrets" && r.namespace == namespace && slices.Contains([]string{"list", "watch"}, r.verb) {
 				t.Errorf("%s: ServiceAccount %s may %s", object, account, r)
@@ -156,7 +156,7 @@ func TestNothingThatStaysReadsSecrets(t *testing.T) {
 }
 
 func TestTokensOnlyWhereRightsAreUsed(t *testing.T) {
-	objects := ours(render(t).Objects)
+	objects := ours(renderAll(t).Objects)
 	granted := rights(t, objects)
 	for _, p := range pods(t, objects) {
 		account := namespaceOf(p.from) + "/" + p.spec().ServiceAccountName
@@ -182,7 +182,7 @@ func TestTokensOnlyWhereRightsAreUsed(t *testing.T) {
 }
 
 func TestNoPodGetsAKubeconfig(t *testing.T) {
-	for _, p := range pods(t, ours(render(t).Objects)) {
+	for _, p := range pods(t, ours(renderAll(t).Objects)) {
 		for _, c := range p.containers() {
 			if _, set := variables(t, p, c)["KUBECONFIG"]; set {
 				t.Errorf("%s: container %s sets KUBECONFIG", p.from, c.Name)
@@ -198,13 +198,13 @@ func TestNoPodGetsAKubeconfig(t *testing.T) {
 
 // Cluster-scoped names are shared by all installations of a cluster.
 func TestClusterScopedNamesCarryTheNamespace(t *testing.T) {
-	for _, object := range ours(render(t).Objects) {
+	for _, object := range ours(renderAll(t).Objects) {
 		scoped := map[string]bool{"ClusterRole": true, "ClusterRoleBinding": true}
 		if scoped[object.GetKind()] && !strings.HasPrefix(object.GetName(), namespace+"-") {
 			t.Errorf("%s: the name does not start with the namespace %s", object, namespace)
 		}
 	}
-	for _, object := range ours(render(t).Objects) {
+	for _, object := range ours(renderAll(t).Objects) {
 		if slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "Namespace"}, object.GetKind()) && object.GetNamespace() != "" {
 			t.Errorf("%s: metadata.namespace is set on a cluster-scoped object", object)
 		}
@@ -212,12 +212,12 @@ func TestClusterScopedNamesCarryTheNamespace(t *testing.T) {
 }
 
 func TestPrefixReachesEveryName(t *testing.T) {
-	fixed := map[string]bool{workspace: true}
+	fixed := map[string]bool{workspace: true, "sandbox-image-warmer": true}
 	for _, name := range []string{"afs-controller", platform.FuseConfig, platform.ControllerConfig, platform.ControllerClaim, platform.SharedClaim} {
 		fixed[name] = true
 	}
 	names := map[string]bool{}
-	for _, object := range ours(render(t, "global.namePrefix=acme").Objects) {
+	for _, object := range ours(renderAll(t, "global.namePrefix=acme").Objects) {
 		name := strings.TrimPrefix(object.GetName(), namespace+"-")
 		if !strings.HasPrefix(name, "acme-") && !fixed[object.GetName()] {
 			t.Errorf("global.namePrefix=acme: %s does not start with it", object)

@@ -104,7 +104,7 @@ func bootstrapWrites(t *testing.T, objects []chart.Object, configMap, key string
 var secretName = regexp.MustCompile(`PASSWORD|SECRET|TOKEN|_KEY$|DATABASE_URL`)
 
 func TestNoSecretStandsInAnObject(t *testing.T) {
-	objects := render(t, "global.imagePullSecrets[0].name=regcred").Objects
+	objects := renderAll(t, "global.imagePullSecrets[0].name=regcred").Objects
 	for _, p := range pods(t, ours(objects)) {
 		for _, c := range p.containers() {
 			for variable, env := range variables(t, p, c) {

@@ -45,17 +45,17 @@ func TestOperatorIsOptional(t *testing.T) {
 }
 
 func TestRendersAreEqual(t *testing.T) {
-	first, second := text(render(t)), text(render(t))
+	first, second := text(renderAll(t)), text(renderAll(t))
 	if diff := cmp.Diff(first, second); diff != "" {
 		t.Errorf("two renders differ (-first +second):\n%s", diff)
 	}
 }
 
 func TestKubernetesVersions(t *testing.T) {
-	want := text(render(t))
+	want := text(renderAll(t))
 	for _, version := range []string{"1.28", "1.30", "1.34", "1.37", "v1.28.15+k3s1"} {
 		t.Run(version, func(t *testing.T) {
-			if diff := cmp.Diff(want, text(renderFor(t, target{kubernetes: version}))); diff != "" {
+			if diff := cmp.Diff(want, text(renderFor(t, target{set: everyModule, kubernetes: version}))); diff != "" {
 				t.Errorf("Kubernetes %s gets other objects than %s:\n%s", version, kubernetes, diff)
 			}
 		})
@@ -70,7 +70,7 @@ func TestOldKubernetesIsRefused(t *testing.T) {
 }
 
 func TestUpgradeAppliesTheSame(t *testing.T) {
-	if diff := cmp.Diff(text(render(t)), text(renderFor(t, target{upgrade: true}))); diff != "" {
+	if diff := cmp.Diff(text(renderAll(t)), text(renderFor(t, target{set: everyModule, upgrade: true}))); diff != "" {
 		t.Errorf("an upgrade renders something else than an install (-install +upgrade):\n%s", diff)
 	}
 }
@@ -98,11 +98,23 @@ func text(rendered *chart.Rendered) map[string]string {
 	return byTemplate
 }
 
+// goldens hold what the defaults render to, and of all modules behind an Ingress and behind a Gateway what is otherwise.
 const goldens = "testdata/golden"
 
 // TestGolden shows what a change of the chart does to the objects. go test ./test/chart -update accepts it.
 func TestGolden(t *testing.T) {
-	got := text(render(t))
+	defaults := text(render(t))
+	got := maps.Clone(defaults)
+	for name, set := range map[string][]string{
+		"ingress": {"global.exposure.type=ingress", "global.exposure.ingress.className=nginx", "global.host=nap.example.org"},
+		"gateway": {"global.exposure.type=gateway", "global.exposure.gateway.parentRefs[0].name=edge", "global.host=nap.example.org"},
+	} {
+		for source, content := range text(renderAll(t, set...)) {
+			if content != defaults[source] {
+				got[name+"/"+source] = content
+			}
+		}
+	}
 	if *update {
 		if err := os.RemoveAll(goldens); err != nil {
 			t.Fatal(err)

@@ -72,6 +72,13 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"filter that is not closed":       {set: "global.modules.ldap.enabled=true,global.ldap.searchFilter=(&(objectClass=person)", want: []string{"ldap.searchFilter", "close"}},
 		"value of the directory's chart":  {set: "ldap.url=ldap://directory", want: []string{"ldap", "url"}},
 		"one Secret for two things":       {set: "global.trustedCAs.existingSecret=mine,global.admin.existingSecret=mine", want: []string{"global.trustedCAs", "another"}},
+		"sandbox without OpenSandbox":     {set: "global.modules.sandbox.enabled=true", want: []string{"modules.sandbox.enabled", "sandbox.openSandbox.url"}},
+		"unknown key of sandbox":          {set: "global.modules.sandbox.enabled=true,sandbox.openSandbox.key=x", want: []string{"openSandbox", "key"}},
+		"OpenSandbox with an empty port":  {set: "global.modules.sandbox.enabled=true,sandbox.openSandbox.url=http://opensandbox:", want: []string{"sandbox.openSandbox.url"}},
+		"warmed image with a scheme":      {json: `sandbox.imageWarmer.images=[{"registry":"https://docker.io","repository":"library/node"}]`, set: "global.modules.sandbox.enabled=true", want: []string{"imageWarmer", "registry"}},
+		"service of a module set to null": {set: "global.modules.sandbox.enabled=true,sandbox.service=null", want: []string{"sandbox", "service"}},
+		"module's Secret with a blank":    {set: "global.secrets.sandbox.existingSecret=my keys", want: []string{"secrets", "sandbox", "existingSecret"}},
+		"ports that collide":              {set: "global.modules.sandbox.enabled=true,global.exposure.nodePorts.sandbox=30080", want: []string{"nodePorts.web", ".sandbox", "30080"}},
 		"digest without algorithm":        {set: "global.images.gateway.digest=abc", want: []string{"gateway", "digest"}},
 		"neither tag nor digest":          {set: "global.images.gateway.tag=", want: []string{"gateway", "tag"}},
 		"workspaces share a namespace":    {set: "global.workspaces.namespace=kube_system", want: []string{"workspaces.namespace"}},
@@ -142,7 +149,7 @@ func TestGoodValuesAreAccepted(t *testing.T) {
 		"global.publicUrls.web=https://[2001:db8::1]:8443", "global.images.afs.registry=registry.example.org:5000/mirror",
 		"global.exposure.type=ingress,global.host=nap.example.org", "global.exposure.type=ingress,global.publicUrls.web=https://nap.example.org:8443",
 		"global.exposure.type=gateway,global.host=nap.example.org,global.exposure.gateway.parentRefs[0].name=edge",
-		"global.hooks.nodeSelector.pool=system", "gateway.resources.limits.cpu=2", "global.workspaces.createNamespace=false",
+		"global.exposure.nodePorts.web=30086", "global.hooks.nodeSelector.pool=system", "gateway.resources.limits.cpu=2", "global.workspaces.createNamespace=false",
 	} {
 		t.Run(set, func(t *testing.T) {
 			if _, err := tryRender(target{set: []string{set}}); err != nil {
@@ -184,6 +191,7 @@ var open = map[string]string{
 	".controlPlane":        "its own schema is strict",
 	".gateway":             "its own schema is strict",
 	".workspaceRuntime":    "its own schema is strict",
+	".sandbox":             "its own schema is strict",
 	".common":              "a library has no values, but Helm hands it global",
 }
 

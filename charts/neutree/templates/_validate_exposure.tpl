@@ -13,9 +13,9 @@
 {{- if and (eq $exposure.type "gateway") (not $exposure.gateway.parentRefs) }}
 {{- $problems = append $problems "global.exposure.type gateway needs a Gateway: name it in global.exposure.gateway.parentRefs" }}
 {{- end }}
-{{- if $exposure.tls.secretName }}
-{{- if not (and (eq $exposure.type "ingress") $exposure.tls.enabled) }}
-{{- $problems = append $problems (printf "global.exposure.tls.secretName %q is used by type ingress with tls.enabled only: with type gateway the certificate belongs to the Gateway's listener" $exposure.tls.secretName) }}
+{{- range $key := list "secretName" "wildcardSecretName" }}
+{{- if and (get $exposure.tls $key) (not (and (eq $exposure.type "ingress") $exposure.tls.enabled)) }}
+{{- $problems = append $problems (printf "global.exposure.tls.%s %q is used by type ingress with tls.enabled only: with type gateway the certificate belongs to the Gateway's listener" $key (get $exposure.tls $key)) }}
 {{- end }}
 {{- end }}
 {{- $problems | toYaml }}

@@ -21,6 +21,19 @@ the longer of two paths wins.
   paths:
     - {path: /, service: {{ include "common.name" (list . "cp") }}, port: 3000}
 {{- end }}
+{{- if .Values.global.modules.sandbox.enabled }}
+{{- $sandbox := include "common.hostOf" (include "common.sandboxURL" .) }}
+- name: sandbox
+  host: {{ $sandbox | quote }}
+  paths:
+    - {path: /, service: {{ include "common.name" (list . "sandbox") }}, port: 3006}
+# What runs in a sandbox.
+- name: sandbox-previews
+  host: "*.{{ $sandbox }}"
+  wildcard: true
+  paths:
+    - {path: /, service: {{ include "common.name" (list . "sandbox") }}, port: 3006}
+{{- end }}
 {{- end }}
 
 {{/* Service of paths that lead nowhere, for an Ingress. */}}
@@ -49,12 +62,16 @@ the longer of two paths wins.
 {{- merge (deepCopy $ingress.annotations) (get $known ($ingress.controller | default $ingress.className) | default dict) | toYaml }}
 {{- end }}
 
-{{/* Secret with the certificate; empty where the controller has one of its own. */}}
+{{/*
+Secret with a certificate; empty where the controller has one of its own.
+Usage: include "neutree.ingress.tlsSecret" (list $ <as given> <suffix of one that cert-manager makes>)
+*/}}
 {{- define "neutree.ingress.tlsSecret" -}}
-{{- $annotations := .Values.global.exposure.ingress.annotations -}}
-{{- if .Values.global.exposure.tls.secretName -}}
-{{ .Values.global.exposure.tls.secretName }}
+{{- $root := index . 0 -}}
+{{- $annotations := $root.Values.global.exposure.ingress.annotations -}}
+{{- if index . 1 -}}
+{{ index . 1 }}
 {{- else if or (get $annotations "cert-manager.io/cluster-issuer") (get $annotations "cert-manager.io/issuer") -}}
-{{ include "common.name" (list . "tls") }}
+{{ include "common.name" (list $root (index . 2)) }}
 {{- end }}
 {{- end }}

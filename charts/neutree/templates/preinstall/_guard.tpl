@@ -34,6 +34,11 @@ nodePorts:
   - service: {{ include "common.name" (list . "cp") }}
     port: {{ $global.exposure.nodePorts.web }}
     value: global.exposure.nodePorts.web
+  {{- if $global.modules.sandbox.enabled }}
+  - service: {{ include "common.name" (list . "sandbox") }}
+    port: {{ $global.exposure.nodePorts.sandbox }}
+    value: global.exposure.nodePorts.sandbox
+  {{- end }}
 {{- end }}
 podSecurity:
   {{- if eq $namespace .Release.Namespace }}

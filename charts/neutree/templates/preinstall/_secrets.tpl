@@ -24,6 +24,27 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: neutree
 {{- end }}
 
+{{/*
+Random keys of a module, or those of the Secret that the user gave instead.
+Usage: include "neutree.secrets.keys" (list $ <module> <key>...)
+*/}}
+{{- define "neutree.secrets.keys" -}}
+{{- $root := index . 0 -}}
+{{- $module := index . 1 -}}
+{{- $given := (get $root.Values.global.secrets $module).existingSecret -}}
+{{- if $given -}}
+existing: true
+value: global.secrets.{{ $module }}.existingSecret
+{{- else -}}
+labels:
+  {{- include "neutree.secrets.labels" $root | nindent 2 }}
+{{- end }}
+data:
+  {{- range slice . 2 }}
+  {{ . }}: {{ $given | empty | ternary "{generate: {bytes: 32}}" "{required: true, minLength: 32}" }}
+  {{- end }}
+{{- end }}
+
 {{/* The Secrets of a release: made once, with random content where only machines read it, never changed. */}}
 {{- define "neutree.secrets.spec" -}}
 {{- $global := .Values.global -}}
@@ -69,6 +90,10 @@ secrets:
       username: {value: {{ $global.admin.username | quote }}}
       password: {generate: {bytes: 12}}
     {{- end }}
+  {{- if $global.modules.sandbox.enabled }}
+  - name: {{ include "common.sandboxSecret" . | quote }}
+    {{- include "neutree.secrets.keys" (list . "sandbox" "JWT_SECRET" "SERVICE_KEY") | nindent 4 }}
+  {{- end }}
   {{- if $global.modules.ldap.enabled }}
   - name: {{ $global.ldap.existingSecret | quote }}
     existing: true

@@ -11,6 +11,10 @@ set: {{ include "common.migrationSet" . }}
 seeds:
   - name: admin
     command: {{ $admin | toJson }}
+  {{- if .Values.global.modules.sandbox.enabled }}
+  - name: oauth-clients
+    command: [node, dist/seed-oauth-clients.js]
+  {{- end }}
   - name: mcp-catalog
     command: [node, dist/seed-mcp-catalog-core.js]
 {{- end }}
@@ -19,6 +23,10 @@ seeds:
 {{ include "neutree.bootstrap.env" . }}
 {{ include "common.secretEnv" (list "ADMIN_USERNAME" (include "common.adminSecret" .) "username") }}
 {{ include "common.secretEnv" (list "ADMIN_PASSWORD" (include "common.adminSecret" .) "password") }}
+{{- if .Values.global.modules.sandbox.enabled }}
+- name: SANDBOX_OAUTH_REDIRECT_URI
+  value: {{ printf "%s/api/auth/callback" (include "common.sandboxURL" .) | quote }}
+{{- end }}
 - name: CP_SERVICE_URL
   value: {{ include "common.serviceURL" (list . "cp" 3000) }}
 {{- end }}

@@ -18,6 +18,20 @@ In the order in which they are applied.
 - source: gateway
   image: {{ include "common.image" (list . "gateway") }}
   folder: /app/channel-gateway/migrations
+{{- if .Values.global.modules.sandbox.enabled }}
+- source: sandbox
+  image: {{ include "common.image" (list . "sandboxService") }}
+  folder: /app/sandbox-service/migrations
+{{- end }}
+{{- end }}
+
+{{/* Who uses the database, by names without the prefix, as a YAML list. */}}
+{{- define "common.databaseClients" -}}
+{{- $clients := list "cp" "cg" "skills" "env-runner-k8s" "scheduler" "migrate" "bootstrap" "seed" }}
+{{- if .Values.global.modules.sandbox.enabled }}
+{{- $clients = append $clients "sandbox" }}
+{{- end }}
+{{- $clients | toYaml }}
 {{- end }}
 
 {{/* Name of a set of migrations: a hash of the images they come from. Services wait until this set is applied. */}}

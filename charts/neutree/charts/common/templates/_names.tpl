@@ -26,6 +26,11 @@ Usage: include "common.clusterName" (list $ "cp")
 {{ .Values.global.secrets.existingSecret | default (include "common.name" (list . "cp-secret")) }}
 {{- end }}
 
+{{/* Secret of the sandbox service; the browser service calls it with one of its keys. */}}
+{{- define "common.sandboxSecret" -}}
+{{ .Values.global.secrets.sandbox.existingSecret | default (include "common.name" (list . "sandbox-secret")) }}
+{{- end }}
+
 {{/* Secret with the first administrator's name and password. */}}
 {{- define "common.adminSecret" -}}
 {{ .Values.global.admin.existingSecret | default (include "common.name" (list . "admin")) }}

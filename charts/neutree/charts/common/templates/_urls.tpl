@@ -31,6 +31,28 @@ Origin under which users fetch exported files. The control plane tells them apar
 {{- end }}
 {{- end }}
 
+{{/* Origin under which users reach sandboxes; what runs in one is a name below it. */}}
+{{- define "common.sandboxURL" -}}
+{{ include "common.moduleURL" (list . "sandbox" "sandbox" 3006) }}
+{{- end }}
+
+{{/*
+Origin of a module: as given, or on a port of its own, or by a name before that of the web interface.
+Usage: include "common.moduleURL" (list $ <key> <name> <port>)
+*/}}
+{{- define "common.moduleURL" -}}
+{{- $root := index . 0 -}}
+{{- $global := $root.Values.global -}}
+{{- $web := include "common.webURL" $root -}}
+{{- if get $global.publicUrls (index . 1) -}}
+{{ get $global.publicUrls (index . 1) }}
+{{- else if include "common.routed" $root -}}
+{{ regexReplaceAll "^(https?://)" $web (printf "${1}%s." (index . 2)) }}
+{{- else -}}
+http://{{ $global.host | default "localhost" }}:{{ eq $global.exposure.type "nodePort" | ternary (get $global.exposure.nodePorts (index . 1)) (index . 3) }}
+{{- end }}
+{{- end }}
+
 {{/* Not empty when the host of an origin is an IP address and no name. */}}
 {{- define "common.isAddress" -}}
 {{- if regexMatch `^https?://([0-9.]+(:[0-9]+)?|\[.*)$` . }}yes{{ end }}

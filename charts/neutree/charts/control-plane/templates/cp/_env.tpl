@@ -21,6 +21,10 @@
   value: {{ include "common.serviceURL" (list . "browser" 3005) }}
 - name: SANDBOX_SERVICE_URL
   value: {{ include "common.serviceURL" (list . "sandbox" 3006) }}
+{{- if .Values.global.modules.sandbox.enabled }}
+- name: SANDBOX_PUBLIC_URL
+  value: {{ include "common.sandboxURL" . | quote }}
+{{- end }}
 {{- if .Values.global.modules.ldap.enabled }}
 {{ include "ldap.env" . }}
 {{- end }}

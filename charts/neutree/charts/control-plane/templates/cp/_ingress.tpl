@@ -6,6 +6,9 @@
   from:
     {{- toYaml . | nindent 4 }}
     {{- include "common.peers" (list $ "cg" "scheduler" "env-runner-k8s") | nindent 4 }}
+    {{- if $.Values.global.modules.sandbox.enabled }}
+    {{- include "common.peers" (list $ "sandbox") | nindent 4 }}
+    {{- end }}
     {{- include "common.workspacePeer" $ | nindent 4 }}
   {{- end }}
 {{- end }}
