@@ -89,9 +89,21 @@ type SecretKey struct {
 	Value       string        `json:"value,omitempty"`
 	Generate    *GenerateSpec `json:"generate,omitempty"`
 	PostgresURL *PostgresURL  `json:"postgresURL,omitempty"`
+	File        *SecretFile   `json:"file,omitempty"`
 	// Required is set on the keys that an existing Secret must hold.
 	Required  bool `json:"required,omitempty"`
 	MinLength int  `json:"minLength,omitempty"`
+}
+
+// Derived says whether the value follows from others. It is made anew by every run.
+func (k SecretKey) Derived() bool { return k.PostgresURL != nil || k.File != nil }
+
+// SecretFile derives a configuration file that holds secrets, for a program that reads them from nowhere else.
+type SecretFile struct {
+	// Text is the file. "$(NAME)" in it stands for the value called NAME.
+	Text string `json:"text"`
+	// Values are what stands in other Secrets, by name.
+	Values map[string]SecretRef `json:"values"`
 }
 
 // GenerateSpec asks for random bytes, written as hexadecimal digits.

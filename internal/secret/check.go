@@ -29,7 +29,7 @@ func validate(spec hook.SecretsSpec) error {
 		}
 		for name, key := range s.Data {
 			sources := 0
-			for _, is := range []bool{key.Value != "", key.Generate != nil, key.PostgresURL != nil} {
+			for _, is := range []bool{key.Value != "", key.Generate != nil, key.PostgresURL != nil, key.File != nil} {
 				if is {
 					sources++
 				}
@@ -38,7 +38,7 @@ func validate(spec hook.SecretsSpec) error {
 			case s.Existing && sources > 0:
 				return hook.Errorf(hook.Usage, "spec: the Secret %s is given by the user, so its key %s cannot have a value", s.Name, name)
 			case !s.Existing && sources > 1:
-				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s has more than one of value, generate and postgresURL", name, s.Name)
+				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s has more than one of value, generate, postgresURL and file", name, s.Name)
 			case key.Generate != nil && key.Generate.Bytes < 8:
 				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s must be generated from at least 8 bytes", name, s.Name)
 			}
@@ -63,7 +63,7 @@ func (k *keeper) check(ctx context.Context, s hook.Secret) ([]string, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Data)) {
 		key := s.Data[name]
-		if key.PostgresURL != nil {
+		if key.Derived() {
 			continue
 		}
 		if current != nil {

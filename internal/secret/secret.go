@@ -79,7 +79,7 @@ func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 
 func rank(s hook.Secret) int {
 	for _, key := range s.Data {
-		if key.PostgresURL != nil {
+		if key.Derived() {
 			return 1
 		}
 	}
@@ -153,7 +153,7 @@ func (k *keeper) fill(ctx context.Context, s hook.Secret, next *corev1.Secret) (
 	for _, name := range slices.Sorted(maps.Keys(s.Data)) {
 		key := s.Data[name]
 		old, has := next.Data[name]
-		if has && key.PostgresURL == nil {
+		if has && !key.Derived() {
 			if key.Value != "" && string(old) != key.Value {
 				k.log.Warn("the Secret keeps its value, though the chart's values name another: what was set up with it would not follow", "name", s.Name, "key", name)
 			}
@@ -175,6 +175,8 @@ func (k *keeper) value(ctx context.Context, key hook.SecretKey) (string, error) 
 	switch {
 	case key.PostgresURL != nil:
 		return k.postgresURL(ctx, *key.PostgresURL)
+	case key.File != nil:
+		return k.file(ctx, *key.File)
 	case key.Generate != nil:
 		raw := make([]byte, key.Generate.Bytes)
 		if _, err := rand.Read(raw); err != nil {

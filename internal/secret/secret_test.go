@@ -216,6 +216,46 @@ func TestSSLMode(t *testing.T) {
 	}
 }
 
+func TestFile(t *testing.T) {
+	relay := func(text string) hook.Secret {
+		return hook.Secret{Name: "nap-coturn", Data: map[string]hook.SecretKey{"turnserver.conf": {File: &hook.SecretFile{
+			Text: text, Values: map[string]hook.SecretRef{"SECRET": {Secret: "mine", Key: "turn"}}}}}}
+	}
+	c := newCluster(t, given("mine", "", map[string]string{"turn": "a$(SECRET)b"}))
+	text := "realm=nap\nstatic-auth-secret=$(SECRET)\n"
+	for i, test := range []struct{ text, want string }{
+		{text, "realm=nap\nstatic-auth-secret=a$(SECRET)b\n"},
+		{text, "realm=nap\nstatic-auth-secret=a$(SECRET)b\n"},
+		{"secret=$(SECRET)", "secret=a$(SECRET)b"},
+	} {
+		result, err := c.ensure(relay(test.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.value("nap-coturn", "turnserver.conf"); got != test.want {
+			t.Errorf("run %d makes another file", i)
+		}
+		if i == 1 && result.Kept != 1 {
+			t.Errorf("a second run with the same text: %s", result)
+		}
+	}
+	for name, test := range map[string]struct {
+		value, text string
+		code        hook.Code
+		want        string
+	}{
+		"a line break":   {"hunt\nrelay-everything", text, hook.Refused, "the key turn of the Secret nap/mine has a line break"},
+		"no place":       {"hunter", "realm=nap", hook.Usage, "no $(SECRET)"},
+		"nothing to put": {"", text, hook.Refused, "lacks the key turn, which a configuration file needs"},
+	} {
+		c := newCluster(t, given("mine", "", map[string]string{"turn": test.value}))
+		_, err := c.ensure(relay(test.text))
+		if hook.CodeOf(err) != test.code || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunt") {
+			t.Errorf("%s: code %d: %v", name, hook.CodeOf(err), err)
+		}
+	}
+}
+
 // Another run creates the Secret between our read and our write.
 func TestRunThatComesSecondKeepsTheOthersValues(t *testing.T) {
 	c := newCluster(t)

@@ -98,6 +98,7 @@ func render(t *testing.T, set ...string) *chart.Rendered {
 var everyModule = []string{
 	"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox-server.opensandbox.svc",
 	"sandbox.imageWarmer.enabled=true",
+	"global.modules.browser.enabled=true", "browser.turn.host=203.0.113.10", "browser.coturn.network=loadBalancer",
 }
 
 // renderAll renders with all modules.

@@ -22,7 +22,7 @@ func images(t *testing.T, objects []chart.Object) map[string]string {
 		for _, c := range p.containers() {
 			found[c.Image] = p.from.String() + " container " + c.Name
 			set := variables(t, p, c)
-			for _, variable := range []string{"AFS_IMAGE", "MEMORY_FUSE_IMAGE"} {
+			for _, variable := range []string{"AFS_IMAGE", "MEMORY_FUSE_IMAGE", "BROWSER_IMAGE"} {
 				if env, ok := set[variable]; ok {
 					found[env.Value] = p.from.String() + " " + variable
 				}

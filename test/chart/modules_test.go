@@ -23,7 +23,7 @@ func TestModulesThatAreOffLeaveNothing(t *testing.T) {
 		}
 	}
 	for _, source := range bootstrapSpec(t, render(t).Objects).Migrations {
-		if source.Source == "sandbox" {
+		if source.Source == "sandbox" || source.Source == "browser" {
 			t.Errorf("with the module off, its migrations are applied")
 		}
 	}
@@ -34,11 +34,12 @@ func TestRedirectsAreThoseOfTheOrigins(t *testing.T) {
 	for name, test := range map[string]struct {
 		set     []string
 		sandbox string
+		browser string
 	}{
-		"a node port":  {[]string{"global.host=nap.example.org", "global.exposure.nodePorts.sandbox=31006"}, "http://nap.example.org:31006"},
-		"an Ingress":   {[]string{"global.host=nap.example.org", "global.exposure.type=ingress"}, "https://sandbox.nap.example.org"},
-		"inside":       {[]string{"global.exposure.type=clusterIP"}, "http://localhost:3006"},
-		"as one likes": {[]string{"global.publicUrls.sandbox=https://boxes.example.org"}, "https://boxes.example.org"},
+		"a node port":  {[]string{"global.host=nap.example.org", "global.exposure.nodePorts.sandbox=31006"}, "http://nap.example.org:31006", "http://nap.example.org:30085"},
+		"an Ingress":   {[]string{"global.host=nap.example.org", "global.exposure.type=ingress"}, "https://sandbox.nap.example.org", "https://browsers.nap.example.org"},
+		"inside":       {[]string{"global.exposure.type=clusterIP"}, "http://localhost:3006", "http://localhost:3005"},
+		"as one likes": {[]string{"global.publicUrls.sandbox=https://boxes.example.org", "global.publicUrls.browser=https://b.example.org"}, "https://boxes.example.org", "https://b.example.org"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := renderAll(t, test.set...).Objects
@@ -54,6 +55,14 @@ func TestRedirectsAreThoseOfTheOrigins(t *testing.T) {
 			redirect := variables(t, seed, seed.spec().Containers[0])["SANDBOX_OAUTH_REDIRECT_URI"].Value
 			if want := test.sandbox + "/api/auth/callback"; redirect != want {
 				t.Errorf("SANDBOX_OAUTH_REDIRECT_URI = %q, want %q", redirect, want)
+			}
+			browser := podOf(t, objects, "Deployment", "nap-browser")
+			if got := variables(t, browser, browser.container(t, "browser"))["BROWSER_SERVICE_URL"].Value; got != test.browser {
+				t.Errorf("BROWSER_SERVICE_URL = %q, want %q", got, test.browser)
+			}
+			redirect = variables(t, seed, seed.spec().Containers[0])["BROWSER_OAUTH_REDIRECT_URI"].Value
+			if want := test.browser + "/api/auth/callback"; redirect != want {
+				t.Errorf("BROWSER_OAUTH_REDIRECT_URI = %q, want %q", redirect, want)
 			}
 		})
 	}
@@ -87,11 +96,18 @@ func TestModulesAreExposed(t *testing.T) {
 		t.Errorf("guard.yaml: nodePorts = %v, want that of nap-sandbox among them", guard.NodePorts)
 	}
 
+	if want := (hook.NodePortCheck{Service: "nap-browser", Port: 30085, Value: "global.exposure.nodePorts.browser"}); !slices.Contains(guard.NodePorts, want) {
+		t.Errorf("guard.yaml: nodePorts = %v, want %v among them", guard.NodePorts, want)
+	}
+
 	// What runs in a sandbox is a name of its own below the service's.
 	for kind, found := range map[string]routes{
 		"ingress": ingressRoutes(t, renderAll(t, "global.exposure.type=ingress", "global.host=nap.example.org").Objects),
 		"gateway": gatewayRoutes(t, renderAll(t, "global.exposure.type=gateway", "global.host=nap.example.org", "global.exposure.gateway.parentRefs[0].name=edge").Objects),
 	} {
+		if got := found.lead("browsers.nap.example.org", "/any"); got != (backend{"nap-browser", 3005}) {
+			t.Errorf("%s: browsers.nap.example.org leads to %v, want nap-browser", kind, got)
+		}
 		for _, host := range []string{"sandbox.nap.example.org", "*.sandbox.nap.example.org"} {
 			if got := found.lead(host, "/any"); got != (backend{"nap-sandbox", 3006}) {
 				t.Errorf("%s: %s leads to %v, want nap-sandbox", kind, host, got)
@@ -118,9 +134,12 @@ func TestModuleKeysAreMadeOrChecked(t *testing.T) {
 		set    []string
 		secret string
 		given  bool
+		keys   []string
 	}{
-		"made":  {nil, "nap-sandbox-secret", false},
-		"given": {[]string{"global.secrets.sandbox.existingSecret=mine"}, "mine", true},
+		"made":               {nil, "nap-sandbox-secret", false, []string{"JWT_SECRET", "SERVICE_KEY"}},
+		"given":              {[]string{"global.secrets.sandbox.existingSecret=mine"}, "mine", true, []string{"JWT_SECRET", "SERVICE_KEY"}},
+		"made for browsers":  {nil, "nap-browser-secret", false, []string{"JWT_SECRET", "TURN_AUTH_SECRET"}},
+		"given for browsers": {[]string{"global.secrets.browser.existingSecret=mine"}, "mine", true, []string{"JWT_SECRET", "TURN_AUTH_SECRET"}},
 	} {
 		objects := renderAll(t, test.set...).Objects
 		spec := specOf[hook.SecretsSpec](t, objects, specConfigMap(t, jobs(t, objects)["secrets"]), "secrets")
@@ -130,7 +149,7 @@ func TestModuleKeysAreMadeOrChecked(t *testing.T) {
 			continue
 		}
 		secret := spec.Secrets[i]
-		for _, key := range []string{"JWT_SECRET", "SERVICE_KEY"} {
+		for _, key := range test.keys {
 			from := secret.Data[key]
 			if secret.Existing != test.given || test.given && !(from.Required && from.MinLength == 32) || !test.given && (from.Generate == nil || from.Generate.Bytes != 32) {
 				t.Errorf("%s: secrets.yaml: %s.%s = %+v, existing %t", name, test.secret, key, from, secret.Existing)

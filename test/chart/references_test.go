@@ -1,7 +1,9 @@
 package chart_test
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,10 +25,14 @@ func madeSecrets(t *testing.T, objects []chart.Object) map[string]map[string]boo
 	}
 	for _, secret := range spec.Secrets {
 		for key, from := range secret.Data {
-			if from.PostgresURL == nil {
-				continue
+			var parts []hook.SecretRef
+			if from.PostgresURL != nil {
+				parts = []hook.SecretRef{from.PostgresURL.UserFrom, from.PostgresURL.PasswordFrom}
 			}
-			for _, part := range []hook.SecretRef{from.PostgresURL.UserFrom, from.PostgresURL.PasswordFrom} {
+			if from.File != nil {
+				parts = slices.Collect(maps.Values(from.File.Values))
+			}
+			for _, part := range parts {
 				if !keys[part.Secret][part.Key] {
 					t.Errorf("secrets.yaml: %s.%s is made from %s.%s, which is not listed", secret.Name, key, part.Secret, part.Key)
 				}
@@ -71,7 +77,7 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 func checkEnvReferences(t *testing.T, p pod, c corev1.Container, objects []chart.Object, secrets map[string]map[string]bool) {
 	t.Helper()
 	for variable, env := range variables(t, p, c) {
-		if env.ValueFrom == nil {
+		if env.ValueFrom == nil || env.ValueFrom.FieldRef != nil {
 			continue
 		}
 		if ref := env.ValueFrom.SecretKeyRef; ref != nil && !secrets[ref.Name][ref.Key] {

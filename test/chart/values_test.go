@@ -79,6 +79,14 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"service of a module set to null": {set: "global.modules.sandbox.enabled=true,sandbox.service=null", want: []string{"sandbox", "service"}},
 		"module's Secret with a blank":    {set: "global.secrets.sandbox.existingSecret=my keys", want: []string{"secrets", "sandbox", "existingSecret"}},
 		"ports that collide":              {set: "global.modules.sandbox.enabled=true,global.exposure.nodePorts.sandbox=30080", want: []string{"nodePorts.web", ".sandbox", "30080"}},
+		"browser without sandbox":         {set: "global.modules.browser.enabled=true,browser.turn.host=203.0.113.10", want: []string{"modules.browser.enabled", "global.modules.sandbox.enabled"}},
+		"relay by a name":                 {set: "global.modules.browser.enabled=true,browser.turn.host=turn.example.org", want: []string{"browser.turn.host", "turn.example.org", "IPv4"}},
+		"relay set to null":               {set: "global.modules.sandbox.enabled=true,global.modules.browser.enabled=true,sandbox.openSandbox.url=http://opensandbox,browser.coturn=null", want: []string{"coturn"}},
+		"relay at no address":             {set: "global.modules.browser.enabled=true,browser.turn.host=10.0.0.256", want: []string{"browser.turn.host", "10.0.0.256"}},
+		"relay elsewhere":                 {set: "global.modules.browser.enabled=true,browser.coturn.enabled=false,browser.turn.host=turn.example.org:3478", want: []string{"browser.turn.host", "no port", "global.secrets.browser.existingSecret"}},
+		"relay ports upside down":         {set: "global.modules.browser.enabled=true,browser.coturn.relayPorts.min=50000", want: []string{"relayPorts.min 50000", "49252"}},
+		"peers as a prefix":               {set: "global.modules.browser.enabled=true,browser.coturn.deniedPeers[0]=10.0.0.0/8", want: []string{"coturn", "deniedPeers"}},
+		"network of the relay":            {set: "global.modules.browser.enabled=true,browser.coturn.network=nodePort", want: []string{"coturn", "network", "loadBalancer"}},
 		"digest without algorithm":        {set: "global.images.gateway.digest=abc", want: []string{"gateway", "digest"}},
 		"neither tag nor digest":          {set: "global.images.gateway.tag=", want: []string{"gateway", "tag"}},
 		"workspaces share a namespace":    {set: "global.workspaces.namespace=kube_system", want: []string{"workspaces.namespace"}},
@@ -192,6 +200,7 @@ var open = map[string]string{
 	".gateway":             "its own schema is strict",
 	".workspaceRuntime":    "its own schema is strict",
 	".sandbox":             "its own schema is strict",
+	".browser":             "its own schema is strict",
 	".common":              "a library has no values, but Helm hands it global",
 }
 

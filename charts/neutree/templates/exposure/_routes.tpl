@@ -21,6 +21,12 @@ the longer of two paths wins.
   paths:
     - {path: /, service: {{ include "common.name" (list . "cp") }}, port: 3000}
 {{- end }}
+{{- if .Values.global.modules.browser.enabled }}
+- name: browser
+  host: {{ include "common.hostOf" (include "common.browserURL" .) | quote }}
+  paths:
+    - {path: /, service: {{ include "common.name" (list . "browser") }}, port: 3005}
+{{- end }}
 {{- if .Values.global.modules.sandbox.enabled }}
 {{- $sandbox := include "common.hostOf" (include "common.sandboxURL" .) }}
 - name: sandbox

@@ -39,6 +39,11 @@ nodePorts:
     port: {{ $global.exposure.nodePorts.sandbox }}
     value: global.exposure.nodePorts.sandbox
   {{- end }}
+  {{- if $global.modules.browser.enabled }}
+  - service: {{ include "common.name" (list . "browser") }}
+    port: {{ $global.exposure.nodePorts.browser }}
+    value: global.exposure.nodePorts.browser
+  {{- end }}
 {{- end }}
 podSecurity:
   {{- if eq $namespace .Release.Namespace }}
@@ -46,9 +51,16 @@ podSecurity:
     level: privileged
     value: global.workspaces.namespace
   {{- else }}
+  {{- $relay := dig "coturn" dict (.Values.browser | default dict) }}
+  {{- if and $global.modules.browser.enabled $relay.enabled (eq $relay.network "hostNetwork") }}
+  - namespace: {{ .Release.Namespace }}
+    level: privileged
+    value: browser.coturn.network
+  {{- else }}
   - namespace: {{ .Release.Namespace }}
     level: {{ eq (int .Values.workspaceRuntime.afsController.runAsUser) 0 | ternary "baseline" "restricted" }}
     value: helm --namespace
+  {{- end }}
   - namespace: {{ $namespace }}
     level: privileged
     value: global.workspaces.namespace

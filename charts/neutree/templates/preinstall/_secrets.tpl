@@ -94,6 +94,22 @@ secrets:
   - name: {{ include "common.sandboxSecret" . | quote }}
     {{- include "neutree.secrets.keys" (list . "sandbox" "JWT_SECRET" "SERVICE_KEY") | nindent 4 }}
   {{- end }}
+  {{- if $global.modules.browser.enabled }}
+  - name: {{ include "common.browserSecret" . | quote }}
+    {{- include "neutree.secrets.keys" (list . "browser" "JWT_SECRET" "TURN_AUTH_SECRET") | nindent 4 }}
+  {{- if .Values.browser.coturn.enabled }}
+  - name: {{ include "browser.coturn.secret" . }}
+    labels:
+      {{- include "neutree.secrets.labels" . | nindent 6 }}
+    data:
+      turnserver.conf:
+        file:
+          values:
+            TURN_AUTH_SECRET: {secret: {{ include "common.browserSecret" . | quote }}, key: TURN_AUTH_SECRET}
+          text: |
+            {{- include "browser.coturn.config" (list . .Values.browser) | nindent 12 }}
+  {{- end }}
+  {{- end }}
   {{- if $global.modules.ldap.enabled }}
   - name: {{ $global.ldap.existingSecret | quote }}
     existing: true

@@ -23,6 +23,10 @@ seeds:
 {{ include "neutree.bootstrap.env" . }}
 {{ include "common.secretEnv" (list "ADMIN_USERNAME" (include "common.adminSecret" .) "username") }}
 {{ include "common.secretEnv" (list "ADMIN_PASSWORD" (include "common.adminSecret" .) "password") }}
+{{- if .Values.global.modules.browser.enabled }}
+- name: BROWSER_OAUTH_REDIRECT_URI
+  value: {{ printf "%s/api/auth/callback" (include "common.browserURL" .) | quote }}
+{{- end }}
 {{- if .Values.global.modules.sandbox.enabled }}
 - name: SANDBOX_OAUTH_REDIRECT_URI
   value: {{ printf "%s/api/auth/callback" (include "common.sandboxURL" .) | quote }}

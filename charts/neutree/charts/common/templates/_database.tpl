@@ -23,6 +23,11 @@ In the order in which they are applied.
   image: {{ include "common.image" (list . "sandboxService") }}
   folder: /app/sandbox-service/migrations
 {{- end }}
+{{- if .Values.global.modules.browser.enabled }}
+- source: browser
+  image: {{ include "common.image" (list . "browserService") }}
+  folder: /app/browser-service/migrations
+{{- end }}
 {{- end }}
 
 {{/* Who uses the database, by names without the prefix, as a YAML list. */}}
@@ -30,6 +35,9 @@ In the order in which they are applied.
 {{- $clients := list "cp" "cg" "skills" "env-runner-k8s" "scheduler" "migrate" "bootstrap" "seed" }}
 {{- if .Values.global.modules.sandbox.enabled }}
 {{- $clients = append $clients "sandbox" }}
+{{- end }}
+{{- if .Values.global.modules.browser.enabled }}
+{{- $clients = append $clients "browser" }}
 {{- end }}
 {{- $clients | toYaml }}
 {{- end }}

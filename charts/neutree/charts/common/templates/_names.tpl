@@ -31,6 +31,11 @@ Usage: include "common.clusterName" (list $ "cp")
 {{ .Values.global.secrets.sandbox.existingSecret | default (include "common.name" (list . "sandbox-secret")) }}
 {{- end }}
 
+{{/* Secret of the browser service; the relay shares one of its keys. */}}
+{{- define "common.browserSecret" -}}
+{{ .Values.global.secrets.browser.existingSecret | default (include "common.name" (list . "browser-secret")) }}
+{{- end }}
+
 {{/* Secret with the first administrator's name and password. */}}
 {{- define "common.adminSecret" -}}
 {{ .Values.global.admin.existingSecret | default (include "common.name" (list . "admin")) }}

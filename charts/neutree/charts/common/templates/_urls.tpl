@@ -36,6 +36,11 @@ Origin under which users fetch exported files. The control plane tells them apar
 {{ include "common.moduleURL" (list . "sandbox" "sandbox" 3006) }}
 {{- end }}
 
+{{/* Origin under which users reach browsers. */}}
+{{- define "common.browserURL" -}}
+{{ include "common.moduleURL" (list . "browser" "browsers" 3005) }}
+{{- end }}
+
 {{/*
 Origin of a module: as given, or on a port of its own, or by a name before that of the web interface.
 Usage: include "common.moduleURL" (list $ <key> <name> <port>)

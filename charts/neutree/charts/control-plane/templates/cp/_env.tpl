@@ -25,6 +25,10 @@
 - name: SANDBOX_PUBLIC_URL
   value: {{ include "common.sandboxURL" . | quote }}
 {{- end }}
+{{- if .Values.global.modules.browser.enabled }}
+- name: BROWSER_PUBLIC_URL
+  value: {{ include "common.browserURL" . | quote }}
+{{- end }}
 {{- if .Values.global.modules.ldap.enabled }}
 {{ include "ldap.env" . }}
 {{- end }}

@@ -9,6 +9,9 @@
     {{- if $.Values.global.modules.sandbox.enabled }}
     {{- include "common.peers" (list $ "sandbox") | nindent 4 }}
     {{- end }}
+    {{- if $.Values.global.modules.browser.enabled }}
+    {{- include "common.peers" (list $ "browser") | nindent 4 }}
+    {{- end }}
     {{- include "common.workspacePeer" $ | nindent 4 }}
   {{- end }}
 {{- end }}

@@ -1,0 +1,36 @@
+{{/* Name of the Secret with the relay's configuration: it reads its secret from there and from nowhere else but its arguments. */}}
+{{- define "browser.coturn.secret" -}}
+{{ include "common.name" (list . "coturn") }}
+{{- end }}
+
+{{/*
+The relay's configuration, with $(TURN_AUTH_SECRET) where the hooks put the secret. Takes the umbrella's or this
+chart's root, and this chart's values. Usage: include "browser.coturn.config" (list $ .Values)
+*/}}
+{{- define "browser.coturn.config" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 1 -}}
+{{- $coturn := $values.coturn -}}
+listening-port=3478
+min-port={{ $coturn.relayPorts.min }}
+max-port={{ $coturn.relayPorts.max }}
+realm={{ include "common.hostOf" (include "common.webURL" $root) }}
+fingerprint
+lt-cred-mech
+use-auth-secret
+static-auth-secret=$(TURN_AUTH_SECRET)
+no-tls
+no-dtls
+no-cli
+no-multicast-peers
+no-tcp-relay
+{{- range $coturn.deniedPeers }}
+denied-peer-ip={{ . }}
+{{- end }}
+{{- range prepend $coturn.allowedPeers $values.turn.host }}
+allowed-peer-ip={{ . }}
+{{- end }}
+log-file=stdout
+pidfile=/tmp/turnserver.pid
+userdb=/tmp/turndb
+{{- end }}
