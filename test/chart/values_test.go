@@ -87,6 +87,8 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"relay ports upside down":         {set: "global.modules.browser.enabled=true,browser.coturn.relayPorts.min=50000", want: []string{"relayPorts.min 50000", "49252"}},
 		"peers as a prefix":               {set: "global.modules.browser.enabled=true,browser.coturn.deniedPeers[0]=10.0.0.0/8", want: []string{"coturn", "deniedPeers"}},
 		"network of the relay":            {set: "global.modules.browser.enabled=true,browser.coturn.network=nodePort", want: []string{"coturn", "network", "loadBalancer"}},
+		"priority with capitals":          {set: "gateway.priorityClassName=High", want: []string{"gateway", "priorityClassName"}},
+		"volumes are no list":             {json: `gateway.extraVolumes={"name":"x"}`, want: []string{"gateway", "extraVolumes", "array"}},
 		"digest without algorithm":        {set: "global.images.gateway.digest=abc", want: []string{"gateway", "digest"}},
 		"neither tag nor digest":          {set: "global.images.gateway.tag=", want: []string{"gateway", "tag"}},
 		"workspaces share a namespace":    {set: "global.workspaces.namespace=kube_system", want: []string{"workspaces.namespace"}},
@@ -248,5 +250,6 @@ func isStrict(schema map[string]any) bool {
 // ofKubernetes says whether a key holds a piece of a pod as Kubernetes defines it, which the API server checks.
 func ofKubernetes(at string) bool {
 	last := at[strings.LastIndex(at, ".")+1:]
-	return slices.Contains([]string{"affinity", "resources"}, last) || strings.HasSuffix(at, ".extraEnv.items") || strings.HasSuffix(at, ".tolerations.items")
+	return slices.Contains([]string{"affinity", "resources"}, last) || strings.HasSuffix(at, ".extraEnv.items") || strings.HasSuffix(at, ".tolerations.items") ||
+		strings.HasSuffix(at, ".topologySpreadConstraints.items") || strings.HasSuffix(at, ".extraVolumes.items") || strings.HasSuffix(at, ".extraVolumeMounts.items")
 }
