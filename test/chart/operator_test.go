@@ -2,8 +2,10 @@ package chart_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -51,5 +53,66 @@ func TestPodsAreWhatOperatorsMakeThem(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCommonLabelsReachEverything(t *testing.T) {
+	objects := ours(renderFor(t, target{set: everyModule, json: []string{`global.commonLabels={"example.org/team":"agents"}`}}).Objects)
+	for _, object := range objects {
+		if object.GetLabels()["example.org/team"] != "agents" {
+			t.Errorf("%s: has not the common label", object)
+		}
+	}
+	for _, p := range pods(t, objects) {
+		if p.template.Labels["example.org/team"] != "agents" {
+			t.Errorf("%s: its pods have not the common label", p.from)
+		}
+	}
+	for _, w := range workloads(objects) {
+		if selector := find[*appsv1.Deployment](t, objects, namespace, w.FullName(prefix)).Spec.Selector; len(selector.MatchLabels) != 1 {
+			t.Errorf("%s: selector %v, which can't be changed later", w.Name, selector.MatchLabels)
+		}
+	}
+}
+
+func TestExtraObjects(t *testing.T) {
+	objects := renderFor(t, target{json: []string{`extraObjects=[
+		{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"mine"},"data":{"a":"{{ .Release.Name }}"}},
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: text}\ndata: {a: {{ .Release.Namespace }}}"]`}}).Objects
+	for name, want := range map[string]string{"mine": releaseName, "text": namespace} {
+		if got := find[*corev1.ConfigMap](t, objects, namespace, name).Data["a"]; got != want {
+			t.Errorf("ConfigMap %s: a = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// The control plane alone knows of proxies, and must not ask one for what is inside the cluster.
+func TestProxy(t *testing.T) {
+	objects := ours(renderAll(t, "controlPlane.cp.proxy.https=http://proxy.example.org:3128", "controlPlane.cp.proxy.noProxy[0]=10.0.0.0/8").Main())
+	for _, w := range workloads(objects) {
+		p, c := mainContainer(t, w, objects)
+		set := variables(t, p, c)
+		if w.Name != "cp" {
+			if env, found := set["HTTPS_PROXY"]; found {
+				t.Errorf("%s: HTTPS_PROXY = %s", p.from, env.Value)
+			}
+			continue
+		}
+		if got := set["HTTPS_PROXY"].Value; got != "http://proxy.example.org:3128" {
+			t.Errorf("%s: HTTPS_PROXY = %q", p.from, got)
+		}
+		without := strings.Split(set["NO_PROXY"].Value, ",")
+		for _, want := range []string{".svc", ".cluster.local", "localhost", "$(KUBERNETES_SERVICE_HOST)", "10.0.0.0/8"} {
+			if !slices.Contains(without, want) {
+				t.Errorf("%s: NO_PROXY = %v lacks %s", p.from, without, want)
+			}
+		}
+		if _, found := set["HTTP_PROXY"]; found {
+			t.Errorf("%s: HTTP_PROXY is set though no such proxy is", p.from)
+		}
+	}
+	p := podOf(t, render(t).Objects, "Deployment", "nap-cp")
+	if env, found := variables(t, p, p.container(t, "control-plane"))["NO_PROXY"]; found {
+		t.Errorf("%s: NO_PROXY = %q without a proxy", p.from, env.Value)
 	}
 }

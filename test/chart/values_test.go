@@ -89,6 +89,12 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"network of the relay":            {set: "global.modules.browser.enabled=true,browser.coturn.network=nodePort", want: []string{"coturn", "network", "loadBalancer"}},
 		"priority with capitals":          {set: "gateway.priorityClassName=High", want: []string{"gateway", "priorityClassName"}},
 		"volumes are no list":             {json: `gateway.extraVolumes={"name":"x"}`, want: []string{"gateway", "extraVolumes", "array"}},
+		"label of the chart's own":        {json: `global.commonLabels={"app":"x"}`, want: []string{"commonLabels", `"app"`}},
+		"recommended label":               {json: `global.commonLabels={"app.kubernetes.io/name":"x"}`, want: []string{"commonLabels", "app.kubernetes.io/name"}},
+		"proxy with a password":           {set: "controlPlane.cp.proxy.https=http://me:hunter2@proxy:3128", want: []string{"cp", "proxy", "https"}},
+		"proxy with an empty port":        {set: "controlPlane.cp.proxy.http=http://proxy:", want: []string{"cp", "proxy", "http"}},
+		"proxy's exceptions set to null":  {set: "controlPlane.cp.proxy.noProxy=null", want: []string{"proxy", "noProxy"}},
+		"extra object without a kind":     {json: `extraObjects=[{"metadata":{"name":"x"}}]`, want: []string{"extraObjects"}},
 		"digest without algorithm":        {set: "global.images.gateway.digest=abc", want: []string{"gateway", "digest"}},
 		"neither tag nor digest":          {set: "global.images.gateway.tag=", want: []string{"gateway", "tag"}},
 		"workspaces share a namespace":    {set: "global.workspaces.namespace=kube_system", want: []string{"workspaces.namespace"}},
@@ -196,14 +202,15 @@ func TestSchemasAreStrict(t *testing.T) {
 
 // open are the objects whose keys belong to somebody else.
 var open = map[string]string{
-	".cloudnative-pg":      "the operator's chart has its own values",
-	".cloudnative-pg.crds": "the operator's chart has its own values",
-	".controlPlane":        "its own schema is strict",
-	".gateway":             "its own schema is strict",
-	".workspaceRuntime":    "its own schema is strict",
-	".sandbox":             "its own schema is strict",
-	".browser":             "its own schema is strict",
-	".common":              "a library has no values, but Helm hands it global",
+	".cloudnative-pg":              "the operator's chart has its own values",
+	".cloudnative-pg.crds":         "the operator's chart has its own values",
+	".controlPlane":                "its own schema is strict",
+	".gateway":                     "its own schema is strict",
+	".workspaceRuntime":            "its own schema is strict",
+	".sandbox":                     "its own schema is strict",
+	".browser":                     "its own schema is strict",
+	".extraObjects.items.oneOf[1]": "an object of any kind",
+	".common":                      "a library has no values, but Helm hands it global",
 }
 
 func walkSchema(t *testing.T, file, at string, schema map[string]any) {

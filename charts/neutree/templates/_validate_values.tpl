@@ -30,6 +30,12 @@
 {{- $problems = concat $problems (include "neutree.validate.modules" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.ldap" . | fromYamlArray) }}
 
+{{- range $key, $value := $global.commonLabels }}
+{{- if or (eq $key "app") (regexMatch `^(app\.kubernetes\.io|helm\.sh|cnpg\.io)/` $key) }}
+{{- $problems = append $problems (printf "global.commonLabels %q is a label that the chart sets itself: choose another key" $key) }}
+{{- end }}
+{{- end }}
+
 {{- range $key, $image := merge (dict "hooks.image" $global.hooks.image) $global.images }}
 {{- if not (or $image.tag $image.digest) }}
 {{- $problems = append $problems (printf "global.%s has neither tag nor digest, and there is no common version to take instead: set one" (eq $key "hooks.image" | ternary $key (print "images." $key))) }}

@@ -21,6 +21,21 @@
   value: {{ include "common.serviceURL" (list . "browser" 3005) }}
 - name: SANDBOX_SERVICE_URL
   value: {{ include "common.serviceURL" (list . "sandbox" 3006) }}
+{{- with .Values.cp.proxy }}
+{{- if or .http .https }}
+{{- with .http }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .https }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+# What is inside the cluster no proxy reaches.
+- name: NO_PROXY
+  value: {{ concat (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") .noProxy | join "," | quote }}
+{{- end }}
+{{- end }}
 {{- if .Values.global.modules.sandbox.enabled }}
 - name: SANDBOX_PUBLIC_URL
   value: {{ include "common.sandboxURL" . | quote }}
