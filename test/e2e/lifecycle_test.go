@@ -100,5 +100,6 @@ func TestHelm3(t *testing.T) {
 		"--set", "global.workspaces.storageClass=local-path")
 	session := r.login(t)
 	r.createWorkspace(t, session, "under-helm-3")
+	r.wantClosedToStrangers(t)
 	r.mustUninstall(t)
 }
