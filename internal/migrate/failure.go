@@ -48,7 +48,7 @@ func (m Migrator) failed(f File, sql string, err error) error {
 	if where == "" {
 		where = ": " + cause
 	}
-	return hook.Errorf(hook.MigrationFailed, "migration %s failed%s; nothing of this file was kept, the ones before it were. Mend what the statement met in the database and delete the failed Job, or use an image of %s with a mended file; then run helm upgrade again",
+	return hook.Errorf(hook.MigrationFailed, "migration %s failed%s; nothing of this file was kept, the ones before it were. Mend what the statement met in the database, or use an image of %s with a mended file; then run helm upgrade again",
 		f.Name(), where, f.Source.Name)
 }
 
