@@ -13,7 +13,7 @@ func TestFailingFirstMigration(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap")
 	t.Cleanup(func() { r.purge(t) })
-	done := r.begin(t, "--set", "global.images.controlPlane.tag=v0.2.2-broken", "--timeout", "70s")
+	done := r.begin(t, "--set", "global.images.controlPlane.tag=v0.2.2-broken", "--timeout", "50s")
 	job := r.bootstrapJob(t)
 	eventually(t, 2*time.Minute, "the cause stands in the termination message", func(ctx context.Context) (bool, string) {
 		text := r.termination(ctx, job)

@@ -47,6 +47,9 @@ spec:
     {{- end }}
   resources:
     {{- toYaml $cnpg.resources | nindent 4 }}
+  # A shutdown that waits for clients lets nobody new in, and the services keep their connections. By default it waits
+  # for three minutes.
+  smartShutdownTimeout: 5
   # By default a start is noticed up to ten seconds late. As before, a server counts as lost after thirty.
   probes:
     startup:
