@@ -136,6 +136,8 @@ func (m Migrator) applyAll(ctx context.Context, conn *pgx.Conn, files []File) ([
 	m.Log.Info("migrating", "pending", len(plan.Pending), "applied before", plan.Applied)
 	done := []Applied{}
 	made := map[string]bool{}
+	session := &session{url: m.URL}
+	defer session.close(ctx)
 	for _, f := range plan.Pending {
 		if ledger := f.Source.Ledger(); !made[ledger] {
 			if err := createLedger(ctx, conn, f.Source); err != nil {
@@ -144,7 +146,7 @@ func (m Migrator) applyAll(ctx context.Context, conn *pgx.Conn, files []File) ([
 			made[ledger] = true
 		}
 		start := time.Now()
-		if err := m.applyWithRetries(ctx, l, f); err != nil {
+		if err := m.applyWithRetries(ctx, l, session, f); err != nil {
 			return done, err
 		}
 		took := time.Since(start).Milliseconds()
@@ -182,7 +184,7 @@ func createOnce(ctx context.Context, conn *pgx.Conn, sql string) error {
 }
 
 // applyWithRetries applies one file. It tries again when another session blocks it.
-func (m Migrator) applyWithRetries(ctx context.Context, l *lock, f File) error {
+func (m Migrator) applyWithRetries(ctx context.Context, l *lock, session *session, f File) error {
 	sql, err := os.ReadFile(f.Path)
 	if err != nil {
 		return fmt.Errorf("read migration %s: %w", f.Name(), err)
@@ -193,7 +195,7 @@ func (m Migrator) applyWithRetries(ctx context.Context, l *lock, f File) error {
 		if err := l.check(ctx); err != nil {
 			return err
 		}
-		who, err := m.applyFile(ctx, l, f, string(sql))
+		who, err := m.applyFile(ctx, l, session, f, string(sql))
 		if err == nil {
 			return nil
 		}
@@ -232,14 +234,18 @@ func (m Migrator) applyWithRetries(ctx context.Context, l *lock, f File) error {
 	}
 }
 
-// applyFile applies one file in one transaction of a session of its own: dumps change settings of
-// the session, which must not reach the next file. It returns who blocked it, if anybody did.
-func (m Migrator) applyFile(ctx context.Context, l *lock, f File, sql string) (blockedBy string, err error) {
-	conn, err := Connect(ctx, m.URL)
+// applyFile applies one file in one transaction of a clean session: dumps change settings of the session, which must
+// not reach the next file. It returns who blocked it, if anybody did.
+func (m Migrator) applyFile(ctx context.Context, l *lock, session *session, f File, sql string) (blockedBy string, err error) {
+	conn, err := session.clean(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer closeConn(ctx, conn)
+	defer func() {
+		if err != nil {
+			session.close(ctx)
+		}
+	}()
 	before := fmt.Sprintf("SET lock_timeout = %d; BEGIN", m.LockTimeout.Milliseconds())
 	if _, err := conn.PgConn().Exec(ctx, before).ReadAll(); err != nil {
 		return "", err

@@ -41,9 +41,9 @@ func Connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.PgConn().Exec(ctx, setup).ReadAll(); err != nil {
+	if err := setUp(ctx, conn); err != nil {
 		closeConn(ctx, conn)
-		return nil, fmt.Errorf("set up the database session: %w", err)
+		return nil, err
 	}
 	return conn, nil
 }
