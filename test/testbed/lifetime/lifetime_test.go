@@ -167,6 +167,11 @@ func TestUpAndDown(t *testing.T) {
 		}
 		running(t, 2)
 	})
+	t.Run("a program of the control plane is restarted", func(t *testing.T) {
+		must(t, "restart", "kube-apiserver")
+		running(t, 2)
+		refused(t, `the control plane runs no program "spoon": it has coredns, etcd, kube-apiserver`, "restart", "spoon")
+	})
 	t.Run("up mends a node that has died", func(t *testing.T) {
 		if err := syscall.Kill(readStatus(t).Members[1].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -275,6 +280,7 @@ func TestRefusals(t *testing.T) {
 	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28]`, "up", "--kubernetes", "1.99")
 	refused(t, "no testbed in /var/lib/neutree-testbed: run testbed up", "kubeconfig")
 	refused(t, "no testbed in /var/lib/neutree-testbed: run testbed up", "node", "stop", "node1")
+	refused(t, "no testbed in /var/lib/neutree-testbed: run testbed up", "restart", "etcd")
 	refused(t, "give both an image archive and the reference it is to have, or neither", "push", "image.tar")
 	refused(t, `no tool is called "spoon"`, "tool", "spoon")
 }

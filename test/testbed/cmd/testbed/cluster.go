@@ -123,6 +123,22 @@ func newNode() *cobra.Command {
 	return node
 }
 
+func newRestart() *cobra.Command {
+	return &cobra.Command{
+		Use:     "restart PROGRAM",
+		Short:   "Kill a program of the control plane and wait until it serves again",
+		Example: "  testbed restart kube-apiserver",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			t, err := newTestbed()
+			if err != nil {
+				return err
+			}
+			return t.Restart(command.Context(), args[0])
+		},
+	}
+}
+
 func newStatus() *cobra.Command {
 	output := "text"
 	command := &cobra.Command{

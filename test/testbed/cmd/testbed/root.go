@@ -32,7 +32,7 @@ It keeps its state in ` + "$" + stateEnv + ` (default /var/lib/neutree-testbed) 
 		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(
-		newUp(), newDown(), newStatus(), newKubeconfig(), newLogs(), newNode(),
+		newUp(), newDown(), newStatus(), newKubeconfig(), newLogs(), newNode(), newRestart(),
 		newBuild(), newTool(), newChart(), newPush(),
 		newHub(), newServices(), newNetworkPolicy(), newProbe(),
 	)

@@ -93,6 +93,16 @@ func (t *Testbed) StartNode(ctx context.Context, name string) error {
 }
 
 func (t *Testbed) changeNode(ctx context.Context, name string, change func(*plan.Cluster, cgroup.Hierarchies, *state) error) error {
+	return t.change(ctx, func(c *plan.Cluster, groups cgroup.Hierarchies, state *state) error {
+		if _, err := c.Number(name); err != nil {
+			return err
+		}
+		return change(c, groups, state)
+	})
+}
+
+// change does something to the testbed that runs, while nobody else does.
+func (t *Testbed) change(ctx context.Context, change func(*plan.Cluster, cgroup.Hierarchies, *state) error) error {
 	if err := preflight.Root(); err != nil {
 		return err
 	}
@@ -110,9 +120,6 @@ func (t *Testbed) changeNode(ctx context.Context, name string, change func(*plan
 	defer unlock()
 	c, state, err := t.load()
 	if err != nil {
-		return err
-	}
-	if _, err := c.Number(name); err != nil {
 		return err
 	}
 	if !state.Members[hub.Name].Alive() {
