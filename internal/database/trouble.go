@@ -3,7 +3,6 @@ package database
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,13 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/podstate"
 )
-
-// stuck are the reasons for which a container waits and that do not pass by themselves.
-var stuck = []string{
-	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable",
-	"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
-}
 
 // Trouble says what keeps the database from coming up, as far as it can be told: the phase that
 // the operator reports, and the claim or pod that hangs.
@@ -79,7 +73,7 @@ func (c *Cluster) podTrouble(ctx context.Context, selector string) string {
 		return ""
 	}
 	for i := range pods {
-		if trouble := troubleOf(&pods[i]); trouble != "" {
+		if trouble, ok := podstate.Of(&pods[i]); ok {
 			return fmt.Sprintf("pod %s %s", pods[i].Name, trouble)
 		}
 		if pods[i].Status.Phase == corev1.PodPending {
@@ -87,23 +81,6 @@ func (c *Cluster) podTrouble(ctx context.Context, selector string) string {
 			if event := c.lastWarning(ctx, "Pod", pods[i].Name); event != "" {
 				return fmt.Sprintf("pod %s is Pending: %s", pods[i].Name, event)
 			}
-		}
-	}
-	return ""
-}
-
-func troubleOf(pod *corev1.Pod) string {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return fmt.Sprintf("can't be scheduled: %s", oneLine(condition.Message))
-		}
-	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if waiting := status.State.Waiting; waiting != nil && slices.Contains(stuck, waiting.Reason) {
-			return fmt.Sprintf("does not start: %s of %s: %s", waiting.Reason, status.Image, oneLine(waiting.Message))
-		}
-		if ended := status.State.Terminated; ended != nil && ended.ExitCode != 0 {
-			return fmt.Sprintf("failed: container %s ended with exit code %d (%s) %s", status.Name, ended.ExitCode, ended.Reason, oneLine(ended.Message))
 		}
 	}
 	return ""
@@ -129,7 +106,7 @@ func (c *Cluster) lastWarning(ctx context.Context, kind, name string) string {
 	if last == nil {
 		return ""
 	}
-	return oneLine(last.Message)
+	return podstate.OneLine(last.Message)
 }
 
 func when(e *corev1.Event) *metav1.Time {
@@ -140,13 +117,4 @@ func when(e *corev1.Event) *metav1.Time {
 		return &metav1.Time{Time: e.EventTime.Time}
 	}
 	return &e.CreationTimestamp
-}
-
-// oneLine is text without line breaks and not longer than a reader's patience.
-func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > 300 {
-		text = string(runes[:300]) + "…"
-	}
-	return text
 }

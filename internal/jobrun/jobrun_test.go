@@ -1,0 +1,242 @@
+package jobrun
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/podstate"
+)
+
+const (
+	namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
+	jobPath   = "/apis/batch/v1/namespaces/nap/jobs/nap-migrate"
+)
+
+// cluster plays the part of the Job's controller and the kubelet: once the Job is there, it gets a status and a pod.
+type cluster struct {
+	*kubetest.Server
+	log bytes.Buffer
+}
+
+// job is the Job of the tests, with a status.
+func jobYAML(digest, status string) string {
+	return fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-migrate, namespace: nap, uid: u1, annotations: {neutree.ai/manifest: %q}}\nstatus: %s\n", digest, status)
+}
+
+func podYAML(status string) string {
+	return "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: {batch.kubernetes.io/controller-uid: u1}}\n" +
+		"spec: {initContainers: [{name: copy, image: \"registry.test/cp:v9\"}], containers: [{name: migrate, image: \"registry.test/hooks:1\"}]}\nstatus: " + status + "\n"
+}
+
+func start(t *testing.T, objects ...string) *cluster {
+	t.Helper()
+	return &cluster{Server: kubetest.New(t, append([]string{namespace}, objects...)...)}
+}
+
+// then puts objects in once the Job of a run has been made.
+func (c *cluster) then(t *testing.T, objects ...string) {
+	t.Helper()
+	go func() {
+		for c.Object(jobPath) == nil || c.Object(jobPath).GetUID() != "" {
+			select {
+			case <-t.Context().Done():
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		for _, o := range objects {
+			c.Put(o)
+		}
+	}()
+}
+
+func (c *cluster) run(ctx context.Context) (string, error) {
+	r := &Runner{
+		Log: slog.New(slog.NewTextHandler(&c.log, nil)), Client: c.Client(), Namespace: "nap",
+		Patience: 50 * time.Millisecond, StartWait: 50 * time.Millisecond,
+	}
+	return r.Run(ctx, manifest())
+}
+
+func manifest() *batchv1.Job {
+	job := &batchv1.Job{}
+	job.APIVersion, job.Kind, job.Name = "batch/v1", "Job", "nap-migrate"
+	job.Spec.Template.Spec.Containers = []corev1.Container{{Name: "migrate", Image: "registry.test/hooks:1"}}
+	return job
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+const (
+	complete = `{conditions: [{type: Complete, status: "True"}]}`
+	failed   = `{conditions: [{type: Failed, status: "True", reason: PodFailurePolicy, message: why}]}`
+	active   = `{active: 1}`
+)
+
+func terminated(code int, message string) string {
+	return podYAML(fmt.Sprintf(`{phase: Failed, containerStatuses: [{name: migrate, image: "registry.test/hooks:1", state: {terminated: {exitCode: %d, reason: Error, message: %q}}}]}`, code, message))
+}
+
+func waiting(list, container, reason, message string) string {
+	return podYAML(fmt.Sprintf(`{phase: Pending, %s: [{name: %s, image: "", state: {waiting: {reason: %s, message: %q}}}]}`, list, container, reason, message))
+}
+
+func TestRelaysTheOutcome(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status, pod string
+		message     string
+		code        hook.Code
+		words       string
+	}{
+		"done":               {complete, terminated(0, "2 migrations applied"), "2 migrations applied", hook.OK, ""},
+		"failed for good":    {failed, terminated(11, "migration 133 failed"), "", hook.MigrationFailed, "migration 133 failed"},
+		"failed by a signal": {failed, terminated(137, ""), "", hook.Unexpected, "container migrate ended with exit code 137"},
+		"an init container":  {failed, podYAML(`{phase: Failed, initContainerStatuses: [{name: copy, image: "", state: {terminated: {exitCode: 10, reason: Error, message: no folder /app/migrations}}}]}`), "", hook.Unexpected, "container copy ended with exit code 10 (Error) no folder /app/migrations"},
+		"no pod is left":     {`{conditions: [{type: Failed, status: "True", reason: DeadlineExceeded}]}`, "", "", hook.Deadline, "ended by its deadline"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			c.then(t, tc.pod, jobYAML("", tc.status))
+			message, err := c.run(within(t, 10*time.Second))
+			if hook.CodeOf(err) != tc.code || (tc.code == hook.OK && message != tc.message) {
+				t.Errorf("message %q, exit %d, error %v", message, hook.CodeOf(err), err)
+			}
+			if err != nil && !strings.Contains(err.Error(), tc.words) {
+				t.Errorf("error %q does not say %q", err, tc.words)
+			}
+			if gone := c.Object(jobPath) == nil; gone != (err == nil) {
+				t.Errorf("the Job is gone: %v, after error %v", gone, err)
+			}
+		})
+	}
+}
+
+func TestNamesWhatKeepsThePodFromStarting(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pod   string
+		kind  podstate.Kind
+		words []string
+	}{
+		"an image that is not there": {waiting("initContainerStatuses", "copy", "ErrImagePull", "registry.test/cp:v9: not found"), podstate.Image, []string{"registry.test/cp:v9", "not found"}},
+		"an image's name":            {waiting("containerStatuses", "migrate", "InvalidImageName", "couldn't parse image name"), podstate.Image, []string{"InvalidImageName", "registry.test/hooks:1"}},
+		"a Secret":                   {waiting("containerStatuses", "migrate", "CreateContainerConfigError", `secret "nap-database" not found`), podstate.Start, []string{`secret "nap-database" not found`}},
+		"no node":                    {podYAML(`{phase: Pending, conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/3 nodes are available"}]}`), podstate.Unschedulable, []string{"0/3 nodes are available"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			c.then(t, tc.pod, jobYAML("", active))
+			_, err := c.run(within(t, 10*time.Second))
+			var notStarted *NotStarted
+			if !errors.As(err, &notStarted) || notStarted.Trouble.Kind != tc.kind || hook.CodeOf(err) != hook.Refused {
+				t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+			}
+			for _, word := range append(tc.words, "nap-migrate") {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("error %q does not say %q", err, word)
+				}
+			}
+			if c.Object(jobPath) != nil {
+				t.Error("the Job is still there and would try on")
+			}
+		})
+	}
+}
+
+func TestFirstCauseOfAnImageIsKept(t *testing.T) {
+	w := &watch{}
+	w.note(&podstate.Trouble{Kind: podstate.Image, Container: "copy", Reason: "ErrImagePull", Message: "registry.test/cp:v9: not found"})
+	w.note(&podstate.Trouble{Kind: podstate.Image, Container: "copy", Reason: "ImagePullBackOff", Message: "Back-off"})
+	if w.last.Message != "registry.test/cp:v9: not found" {
+		t.Errorf("kept %q", w.last.Message)
+	}
+}
+
+func TestLeftoverOfAKilledAttempt(t *testing.T) {
+	digest, err := digestOf(func() *batchv1.Job { j := manifest(); j.Namespace = "nap"; return j }())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("the same work is waited for", func(t *testing.T) {
+		c := start(t, jobYAML(digest, active))
+		time.AfterFunc(50*time.Millisecond, func() {
+			c.Put(terminated(0, "done by the other"))
+			c.Put(jobYAML(digest, complete))
+		})
+		message, err := c.run(within(t, 10*time.Second))
+		if err != nil || message != "done by the other" {
+			t.Errorf("message %q, error %v", message, err)
+		}
+	})
+	for name, old := range map[string]string{"other work": jobYAML("other", active), "failed": jobYAML(digest, failed)} {
+		t.Run(name+" is replaced", func(t *testing.T) {
+			c := start(t, old)
+			c.then(t, terminated(0, "done anew"), jobYAML(digest, complete))
+			message, err := c.run(within(t, 10*time.Second))
+			if err != nil || message != "done anew" {
+				t.Errorf("message %q, error %v", message, err)
+			}
+		})
+	}
+}
+
+func TestDeadlineStopsTheJob(t *testing.T) {
+	c := start(t)
+	_, err := c.run(within(t, 300*time.Millisecond))
+	if hook.CodeOf(err) != hook.Deadline {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if c.Object(jobPath) != nil {
+		t.Error("the Job goes on")
+	}
+}
+
+func TestSignalLeavesTheJobAtWork(t *testing.T) {
+	c := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if _, err := c.run(ctx); hook.CodeOf(err) != hook.Unexpected {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if c.Object(jobPath) == nil {
+		t.Error("the Job is gone")
+	}
+}
+
+func TestReadManifest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "job.yaml")
+	for name, tc := range map[string]struct{ text, words string }{
+		"no such file":  {"", "no such file"},
+		"another kind":  {"apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n", "must hold a Job"},
+		"unknown field": {"apiVersion: batch/v1\nkind: Job\nspek: {}\n", "spek"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = os.Remove(path)
+			if tc.text != "" {
+				if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := ReadManifest(path); hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), tc.words) {
+				t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+			}
+		})
+	}
+}

@@ -1,0 +1,206 @@
+package jobrun
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/podstate"
+)
+
+// watch follows one Job.
+type watch struct {
+	*Runner
+	name string
+	main string
+	uid  string
+	// message is the last that the main container left, code its exit code.
+	message string
+	code    int32
+	// last is the trouble seen last, since tells when it was first seen.
+	last  *podstate.Trouble
+	since time.Time
+}
+
+// start makes the Job, or adopts one that does the same.
+func (w *watch) start(ctx context.Context, job *batchv1.Job) error {
+	job = job.DeepCopy()
+	job.Namespace = w.Namespace
+	digest, err := digestOf(job)
+	if err != nil {
+		return err
+	}
+	metav1.SetMetaDataAnnotation(&job.ObjectMeta, digestAnnotation, digest)
+	err = hook.Poll(ctx, w.Log, "the Job "+w.name+" of an earlier attempt to be gone", func(ctx context.Context) (bool, string, error) {
+		live, err := kube.Get[batchv1.Job](ctx, w.Client, kube.Jobs, w.Namespace, w.name)
+		switch {
+		case apierrors.IsNotFound(err):
+			err := w.Client.Create(ctx, kube.Jobs, w.Namespace, job, false)
+			if apierrors.IsAlreadyExists(err) {
+				return false, "another attempt has just made it", nil
+			}
+			if err == nil {
+				w.Log.Info("Job made", "job", w.name)
+			}
+			return err == nil, "", refused(err, "make", w.name)
+		case err != nil:
+			return false, "", refused(err, "look for", w.name)
+		case live.DeletionTimestamp != nil:
+			return false, "it is being deleted", nil
+		case live.Annotations[digestAnnotation] == digest && !ended(live):
+			w.Log.Info("the Job of an earlier attempt is still at work: its end is awaited", "job", w.name)
+			return true, "", nil
+		}
+		w.Log.Info("the Job of an earlier attempt is replaced", "job", w.name)
+		return false, "it was deleted", refused(w.delete(ctx, w.name), "delete", w.name)
+	})
+	return err
+}
+
+// wait returns when the Job has ended, or will never start.
+func (w *watch) wait(ctx context.Context) error {
+	return hook.Poll(ctx, w.Log, "Job "+w.name, func(ctx context.Context) (bool, string, error) {
+		job, err := kube.Get[batchv1.Job](ctx, w.Client, kube.Jobs, w.Namespace, w.name)
+		if apierrors.IsNotFound(err) {
+			return false, "", fmt.Errorf("somebody deleted Job %s while it was at work", w.name)
+		}
+		if err != nil {
+			return transient(err, w.name)
+		}
+		w.uid = string(job.UID)
+		pods, err := kube.List[corev1.Pod](ctx, w.Client, kube.Pods, w.Namespace,
+			metav1.ListOptions{LabelSelector: batchv1.ControllerUidLabel + "=" + w.uid})
+		if err != nil {
+			return transient(err, w.name)
+		}
+		missing := w.look(pods)
+		if failure := condition(job, batchv1.JobFailed); failure != nil {
+			return false, "", w.failed(failure)
+		}
+		if condition(job, batchv1.JobComplete) != nil {
+			return true, "", nil
+		}
+		return false, missing, w.impatient()
+	})
+}
+
+// look notes how the pods stand and says what the Job is about.
+func (w *watch) look(pods []corev1.Pod) string {
+	// The newest last: it tells how things stand now.
+	slices.SortFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	state := "its pod is not there yet"
+	var trouble *podstate.Trouble
+	for i := range pods {
+		pod := &pods[i]
+		state = "its pod is " + string(pod.Status.Phase)
+		for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+			if status.State.Running != nil {
+				state = "container " + status.Name + " runs"
+			}
+			if ended := status.State.Terminated; ended != nil && status.Name == w.main {
+				w.message, w.code = strings.TrimSpace(ended.Message), ended.ExitCode
+			}
+		}
+		if t, ok := podstate.Of(pod); ok {
+			trouble, state = &t, "its pod "+t.String()
+		}
+	}
+	w.note(trouble)
+	return state
+}
+
+// note keeps the time since which the pods have the same sort of trouble. Of an image the first cause is kept:
+// later ones only say that it will be tried again.
+func (w *watch) note(t *podstate.Trouble) {
+	switch {
+	case t == nil:
+		w.last = nil
+	case w.last == nil || w.last.Kind != t.Kind || w.last.Container != t.Container:
+		w.last, w.since = t, time.Now()
+	case len(t.Message) > len(w.last.Message):
+		w.last = t
+	}
+}
+
+// impatient is an error when the trouble has lasted for too long.
+func (w *watch) impatient() error {
+	if w.last == nil {
+		return nil
+	}
+	patience := w.Patience
+	if patience == 0 {
+		patience = 10 * time.Second
+	}
+	switch w.last.Kind {
+	case podstate.Failed:
+		// The Job itself decides whether there will be another pod.
+		return nil
+	case podstate.Unschedulable:
+		if patience = w.StartWait; patience == 0 {
+			patience = time.Minute
+		}
+	}
+	if w.last.Reason != "InvalidImageName" && time.Since(w.since) < patience {
+		return nil
+	}
+	return &hook.Error{Code: hook.Refused, Err: &NotStarted{Job: w.name, Trouble: *w.last}}
+}
+
+// failed relays how the main container ended, or says what kept it from running.
+func (w *watch) failed(failure *batchv1.JobCondition) error {
+	code := hook.Code(w.code)
+	if !slices.Contains([]hook.Code{hook.Usage, hook.Refused, hook.MigrationFailed, hook.Busy, hook.Deadline}, code) {
+		code = hook.Unexpected
+	}
+	switch {
+	case w.message != "" && w.code != 0:
+		return hook.Errorf(code, "%s", w.message)
+	case w.last != nil:
+		return hook.Errorf(code, "Job %s failed: its pod %s", w.name, w.last)
+	case failure.Reason == batchv1.JobReasonDeadlineExceeded:
+		return hook.Errorf(hook.Deadline, "Job %s was ended by its deadline", w.name)
+	}
+	return hook.Errorf(code, "Job %s failed: %s %s", w.name, failure.Reason, failure.Message)
+}
+
+func condition(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
+	for i := range job.Status.Conditions {
+		if c := &job.Status.Conditions[i]; c.Type == kind && c.Status == corev1.ConditionTrue {
+			return c
+		}
+	}
+	return nil
+}
+
+func ended(job *batchv1.Job) bool {
+	return condition(job, batchv1.JobFailed) != nil || condition(job, batchv1.JobComplete) != nil
+}
+
+// transient takes err for something that passes, unless the API server will say the same again.
+func transient(err error, job string) (bool, string, error) {
+	if kube.Permanent(err) {
+		return false, "", refused(err, "watch", job)
+	}
+	return false, kube.Brief(err), nil
+}
+
+func refused(err error, verb, job string) error {
+	switch missing := kube.MissingPermission(err); {
+	case err == nil:
+		return nil
+	case missing != "":
+		return hook.Errorf(hook.Refused, "cannot %s Job %s: %s", verb, job, missing)
+	case kube.Permanent(err):
+		return hook.Errorf(hook.Refused, "cannot %s Job %s: %s", verb, job, kube.Brief(err))
+	}
+	return fmt.Errorf("%s Job %s: %w", verb, job, err)
+}
