@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	// The image holds nothing but this program, and a database may have a certificate of a public authority.
+	_ "golang.org/x/crypto/x509roots/fallback"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/version"

@@ -105,7 +105,7 @@ func (b *Bootstrap) resume(ctx context.Context) error {
 
 func (b *Bootstrap) waitForSQL(ctx context.Context, cluster *database.Cluster) error {
 	if cluster == nil {
-		return database.WaitForExternalSQL(ctx, b.Log, b.DatabaseURL)
+		return database.PrepareExternal(ctx, b.Log, b.DatabaseURL, *b.Spec.Database.External)
 	}
 	return cluster.WaitForSQL(ctx, b.DatabaseURL)
 }
@@ -121,6 +121,8 @@ func validate(spec hook.BootstrapSpec) error {
 		return fmt.Errorf("database.mode is %q, neither %s nor %s", spec.Database.Mode, modeCNPG, modeExternal)
 	case spec.Database.Mode == modeCNPG && (spec.Database.Cluster == "" || spec.Database.Manifest == ""):
 		return errors.New("database.cluster or database.manifest is empty")
+	case spec.Database.Mode == modeExternal && spec.Database.External == nil:
+		return errors.New("database.external is missing")
 	}
 	return nil
 }

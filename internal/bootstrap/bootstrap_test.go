@@ -303,7 +303,7 @@ func TestRefusals(t *testing.T) {
 func TestExternalDatabase(t *testing.T) {
 	w := newWorld(t, cluster)
 	w.server.Delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusters.postgresql.cnpg.io")
-	w.spec.Database = hook.BootstrapDatabase{Mode: "external"}
+	w.spec.Database = hook.BootstrapDatabase{Mode: "external", External: &hook.ExternalDatabase{Connections: 10}}
 	w.mustRun(t)
 	if w.server.Object(pgPath) != nil {
 		t.Error("a Cluster was made")

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
@@ -28,16 +27,12 @@ func (c *Cluster) WaitForSQL(ctx context.Context, databaseURL string) error {
 	})
 }
 
-// WaitForExternalSQL waits until a database that is not ours answers. A password or a database
-// that is wrong there won't mend itself.
+// WaitForExternalSQL waits until a database that is not ours answers. A password, a database or a
+// certificate that is wrong there won't mend itself.
 func WaitForExternalSQL(ctx context.Context, log *slog.Logger, databaseURL string) error {
 	return waitForSQL(ctx, log, databaseURL, func(_ context.Context, err error) (string, error) {
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) {
-			switch pg.Code {
-			case "28000", "28P01", "3D000", "42501":
-				return "", hook.Errorf(hook.Refused, "the external database refuses the connection: %s; correct the Secret that holds its address", migrate.Reason(err))
-			}
+		if cause := refusal(err); cause != "" {
+			return "", hook.Errorf(hook.Refused, "the external database refuses the connection: %s", cause)
 		}
 		return migrate.Reason(err), nil
 	})

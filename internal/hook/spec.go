@@ -113,12 +113,17 @@ type GenerateSpec struct {
 
 // PostgresURL derives a connection URL from parts, some of which stand in other Secrets.
 type PostgresURL struct {
-	Host         string    `json:"host"`
-	Port         int       `json:"port"`
-	Database     string    `json:"database"`
-	SSLMode      string    `json:"sslmode,omitempty"`
-	UserFrom     SecretRef `json:"userFrom"`
-	PasswordFrom SecretRef `json:"passwordFrom"`
+	Host     string `json:"host,omitempty"`
+	Port     int    `json:"port,omitempty"`
+	Database string `json:"database,omitempty"`
+	// SSLMode is one of libpq's that promise something: disable, require, verify-ca or verify-full.
+	SSLMode string `json:"sslmode,omitempty"`
+	// RootCert is the file, in every pod that connects, with the authorities that sign the server's certificate.
+	RootCert     string    `json:"rootCert,omitempty"`
+	UserFrom     SecretRef `json:"userFrom,omitzero"`
+	PasswordFrom SecretRef `json:"passwordFrom,omitzero"`
+	// URLFrom is a whole URL, instead of Host, Port, Database, UserFrom and PasswordFrom. What it says of TLS wins.
+	URLFrom *SecretRef `json:"urlFrom,omitempty"`
 }
 
 // SecretRef names one key of one Secret in the same namespace.
@@ -141,9 +146,16 @@ type BootstrapSpec struct {
 
 // BootstrapDatabase says which database the platform uses: a CloudNativePG Cluster of ours, or one from outside.
 type BootstrapDatabase struct {
-	Mode     string `json:"mode"`
-	Cluster  string `json:"cluster,omitempty"`
-	Manifest string `json:"manifest,omitempty"`
+	Mode     string            `json:"mode"`
+	Cluster  string            `json:"cluster,omitempty"`
+	Manifest string            `json:"manifest,omitempty"`
+	External *ExternalDatabase `json:"external,omitempty"`
+}
+
+// ExternalDatabase is what a database that is not ours must offer.
+type ExternalDatabase struct {
+	// Connections are the most that the services open at once.
+	Connections int `json:"connections"`
 }
 
 // ManifestFile names a file that holds one Kubernetes object.
@@ -183,6 +195,8 @@ type MigrateSpec struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Cluster is the database that has to run for there to be anything to migrate.
 	Cluster string `json:"cluster,omitempty"`
+	// External is set for a database that is not ours, which is there before the release.
+	External *ExternalDatabase `json:"external,omitempty"`
 	// FailedJob is the bootstrap Job to delete, if an earlier attempt left it failed.
 	FailedJob  string      `json:"failedJob,omitempty"`
 	Set        string      `json:"set"`

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // connectTimeout bounds one attempt, so that a wait can say soon what it meets.
@@ -53,10 +54,11 @@ func Config(databaseURL string) (*pgx.ConnConfig, error) {
 	if databaseURL == "" {
 		return nil, hook.Errorf(hook.Usage, "DATABASE_URL is empty: it must hold the database's address")
 	}
-	if u, err := url.Parse(databaseURL); err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+	u, err := url.Parse(databaseURL)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		return nil, hook.Errorf(hook.Usage, "DATABASE_URL is no URL of the form postgresql://user:password@host:port/database; characters such as @ : / # %% in a user or password must be percent-encoded")
 	}
-	config, err := pgx.ParseConfig(databaseURL)
+	config, err := pgx.ParseConfig(platform.LibpqURL(u))
 	if err != nil {
 		return nil, hook.Errorf(hook.Usage, "DATABASE_URL is not valid: its host, port, or one of the options after ? cannot be used")
 	}

@@ -204,15 +204,53 @@ func TestCompletesWithoutTouchingWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestSSLMode(t *testing.T) {
-	secrets := release()
-	secrets[0].Data["url"].PostgresURL.SSLMode = "verify-full"
-	c := newCluster(t)
-	if _, err := c.ensure(secrets...); err != nil {
-		t.Fatal(err)
+func TestURLOfAnotherDatabase(t *testing.T) {
+	const rootCert = "/etc/neutree/database-ca/ca.crt"
+	address := func(url hook.PostgresURL) hook.PostgresURL {
+		url.Host, url.Port, url.Database = "db.example.org", 5432, "nap"
+		url.UserFrom, url.PasswordFrom = hook.SecretRef{Secret: "mine", Key: "role"}, hook.SecretRef{Secret: "mine", Key: "word"}
+		return url
 	}
-	if got := c.value("nap-database", "url"); !strings.HasSuffix(got, "/nap?sslmode=verify-full") {
-		t.Error("the URL lacks its sslmode")
+	whole := func(key, sslmode string) hook.PostgresURL {
+		return hook.PostgresURL{URLFrom: &hook.SecretRef{Secret: "mine", Key: key}, SSLMode: sslmode}
+	}
+	for name, test := range map[string]struct {
+		url       hook.PostgresURL
+		want, err string
+	}{
+		"no TLS":             {address(hook.PostgresURL{SSLMode: "disable", RootCert: rootCert}), "postgresql://nap:p%40ss@db.example.org:5432/nap?sslmode=disable", ""},
+		"TLS with whoever":   {address(hook.PostgresURL{SSLMode: "require"}), "postgresql://nap:p%40ss@db.example.org:5432/nap?sslmode=no-verify", ""},
+		"public authority":   {address(hook.PostgresURL{SSLMode: "verify-full"}), "postgresql://nap:p%40ss@db.example.org:5432/nap?sslmode=verify-full", ""},
+		"private authority":  {address(hook.PostgresURL{SSLMode: "verify-full", RootCert: rootCert}), "postgresql://nap:p%40ss@db.example.org:5432/nap?sslmode=verify-full&sslrootcert=%2Fetc%2Fneutree%2Fdatabase-ca%2Fca.crt", ""},
+		"another name":       {address(hook.PostgresURL{SSLMode: "verify-ca", RootCert: rootCert}), "postgresql://nap:p%40ss@db.example.org:5432/nap?sslmode=verify-ca&sslrootcert=%2Fetc%2Fneutree%2Fdatabase-ca%2Fca.crt&uselibpqcompat=true", ""},
+		"whole":              {whole("uri", "require"), "postgresql://nap:p%2Fss@db:6432/nap?sslmode=no-verify", ""},
+		"whole, its TLS":     {whole("plain", "verify-full"), "postgres://nap:x@db/nap?sslmode=disable", ""},
+		"whole, another":     {whole("mysql", "require"), "", "the key mysql of the Secret nap/mine is no address of one database"},
+		"whole, two hosts":   {whole("two", "require"), "", "is no address of one database: write postgresql://user:password@host:port/database"},
+		"whole, no database": {whole("none", "require"), "", "is no address of one database"},
+		"promises nothing":   {whole("prefer", "require"), "", `the database's address asks for the sslmode "prefer", which promises nothing: write disable, require, verify-ca or verify-full`},
+		"no authority":       {whole("ca", "require"), "", "name a Secret with it in global.database.external.caSecret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, given("mine", "", map[string]string{
+				"role": "nap", "word": "p@ss", "uri": "postgresql://nap:p%2Fss@db:6432/nap\n", "plain": "postgres://nap:x@db/nap?sslmode=disable",
+				"mysql": "mysql://nap:s3cret@db/nap", "two": "postgres://nap:s3cret@a:1,b:2/nap", "none": "postgres://nap:s3cret@db",
+				"prefer": "postgres://nap:s3cret@db/nap?sslmode=prefer", "ca": "postgres://nap:s3cret@db/nap?sslmode=verify-ca",
+			}))
+			_, err := c.ensure(hook.Secret{Name: "nap-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: &test.url}}})
+			if test.err != "" {
+				if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "s3cret") {
+					t.Errorf("exit code %d: %v\nwant a refusal that says %s", hook.CodeOf(err), err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.value("nap-database", "url"); got != test.want {
+				t.Errorf("url = %s, want %s", got, test.want)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 )
@@ -13,24 +14,68 @@ const databaseAddress = "the database's address"
 
 // postgresURL builds a connection URL. A password may hold any character, so it is encoded.
 func (k *keeper) postgresURL(ctx context.Context, p hook.PostgresURL) (string, error) {
-	user, err := k.lookup(ctx, p.UserFrom, databaseAddress)
+	u, err := k.postgresAddress(ctx, p)
 	if err != nil {
 		return "", err
+	}
+	query := u.Query()
+	mode := p.SSLMode
+	if given := query.Get("sslmode"); given != "" {
+		mode = given
+	}
+	if mode == "" {
+		return u.String(), nil
+	}
+	// The services' driver takes "require" for "verify-full", and libpq's "verify-ca" only when it is told whose
+	// modes are meant.
+	switch mode {
+	case "disable", "verify-full", "no-verify":
+	case "require":
+		mode = "no-verify"
+	case "verify-ca":
+		if p.RootCert == "" {
+			return "", hook.Errorf(hook.Refused, "the database's address asks for the sslmode verify-ca, which takes the certificate of an authority: name a Secret with it in global.database.external.caSecret")
+		}
+		query.Set("uselibpqcompat", "true")
+	default:
+		return "", hook.Errorf(hook.Refused, "the database's address asks for the sslmode %q, which promises nothing: write disable, require, verify-ca or verify-full", mode)
+	}
+	query.Set("sslmode", mode)
+	if p.RootCert != "" && strings.HasPrefix(mode, "verify-") {
+		query.Set("sslrootcert", p.RootCert)
+	}
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}
+
+// postgresAddress is the URL without what it says of TLS, or the one that the user gave.
+func (k *keeper) postgresAddress(ctx context.Context, p hook.PostgresURL) (*url.URL, error) {
+	if p.URLFrom != nil {
+		given, err := k.lookup(ctx, *p.URLFrom, databaseAddress)
+		if err != nil {
+			return nil, err
+		}
+		u, err := url.Parse(strings.TrimSpace(given))
+		if err != nil || (u.Scheme != "postgresql" && u.Scheme != "postgres") || u.Hostname() == "" || u.User == nil || strings.Trim(u.Path, "/") == "" || strings.Contains(u.Host, ",") {
+			return nil, hook.Errorf(hook.Refused, "the key %s of the Secret %s is no address of one database: write postgresql://user:password@host:port/database, with characters such as @ : / # %% in user and password percent-encoded",
+				p.URLFrom.Key, k.name(p.URLFrom.Secret))
+		}
+		return u, nil
+	}
+	user, err := k.lookup(ctx, p.UserFrom, databaseAddress)
+	if err != nil {
+		return nil, err
 	}
 	password, err := k.lookup(ctx, p.PasswordFrom, databaseAddress)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	u := url.URL{
+	return &url.URL{
 		Scheme: "postgresql",
 		User:   url.UserPassword(user, password),
 		Host:   net.JoinHostPort(p.Host, strconv.Itoa(p.Port)),
 		Path:   "/" + p.Database,
-	}
-	if p.SSLMode != "" {
-		u.RawQuery = url.Values{"sslmode": {p.SSLMode}}.Encode()
-	}
-	return u.String(), nil
+	}, nil
 }
 
 // lookup reads a key of another Secret. What needs it is named where it is missing.

@@ -52,6 +52,13 @@ func (u *Upgrade) Run(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+	if u.Spec.External != nil {
+		answer, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		if err := database.PrepareExternal(answer, u.Log, u.Migrator.URL, *u.Spec.External); err != nil {
+			return "", err
+		}
+	}
 	result, err := u.Migrator.Apply(ctx, u.Spec.Set, u.Spec.Migrations)
 	if err != nil {
 		return "", err

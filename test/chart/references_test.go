@@ -28,6 +28,9 @@ func madeSecrets(t *testing.T, objects []chart.Object) map[string]map[string]boo
 			var parts []hook.SecretRef
 			if from.PostgresURL != nil {
 				parts = []hook.SecretRef{from.PostgresURL.UserFrom, from.PostgresURL.PasswordFrom}
+				if from.PostgresURL.URLFrom != nil {
+					parts = []hook.SecretRef{*from.PostgresURL.URLFrom}
+				}
 			}
 			if from.File != nil {
 				parts = slices.Collect(maps.Values(from.File.Values))

@@ -70,7 +70,7 @@ A YAML list of sentences.
   {{- else if and $clusterInReach (not $operator.crds.create) (not $crd) -}}
     cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG: leave it true
   {{- end -}}
-{{- else if and $clusterInReach (not $crd) -}}
+{{- else if and $clusterInReach (not $crd) (not (include "common.externalDatabase" .)) -}}
   cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator: install one, or leave it true
 {{- end -}}
 {{- end }}

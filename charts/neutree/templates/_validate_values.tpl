@@ -49,18 +49,10 @@
 
 {{- $secrets := include "neutree.secrets.names" . | fromYamlArray }}
 {{- if ne (len $secrets) (len (uniq $secrets)) }}
-{{- $problems = append $problems "the values that name existing Secrets (global.admin, global.secrets, global.secrets.sandbox, global.secrets.browser, global.ldap, global.trustedCAs) must each name another one, and none that the chart makes itself" }}
+{{- $problems = append $problems "the values that name existing Secrets (global.admin, global.secrets, global.secrets.sandbox, global.secrets.browser, global.ldap, global.trustedCAs, global.database.external) must each name another one, and none that the chart makes itself" }}
 {{- end }}
 
-{{- /* The sum of the services' pools, those of services that surge counted twice, of the seeds, and what the operator uses. */}}
-{{- $connections := add ($global.rollout.surge | ternary 219 166) ($global.modules.sandbox.enabled | ternary 10 0) ($global.modules.browser.enabled | ternary 10 0) }}
-{{- if lt (int $global.database.cnpg.maxConnections) $connections }}
-{{- $problems = append $problems (printf "global.database.cnpg.maxConnections %d is too few: the services open up to %d connections" (int $global.database.cnpg.maxConnections) $connections) }}
-{{- end }}
-
-{{- if hasKey $global.database.cnpg.parameters "max_connections" }}
-{{- $problems = append $problems "global.database.cnpg.parameters sets max_connections, which has a value of its own: set global.database.cnpg.maxConnections" }}
-{{- end }}
+{{- $problems = concat $problems (include "neutree.validate.database" . | fromYamlArray) }}
 
 {{- if index .Values "cloudnative-pg" "nameOverride" }}
 {{- $problems = append $problems "cloudnative-pg.nameOverride changes the label by which the operator finds its own Deployment: remove it; cloudnative-pg.fullnameOverride renames its objects" }}

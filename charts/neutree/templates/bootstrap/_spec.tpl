@@ -15,8 +15,12 @@ release: {{ .Release.Name }}
 set: {{ include "common.migrationSet" . }}
 database:
   mode: {{ .Values.global.database.mode }}
+  {{- if include "common.externalDatabase" . }}
+  external: {connections: {{ include "common.connections" . }}}
+  {{- else }}
   cluster: {{ include "common.name" (list . "pg") }}
   manifest: /spec/cluster.yaml
+  {{- end }}
 sharedClaim:
   manifest: /spec/claim.yaml
 workspaces:
@@ -70,8 +74,10 @@ older Job that starts once more must not find the spec of a newer one beside its
 {{- define "neutree.bootstrap.data" -}}
 bootstrap.yaml: |
   {{- include "neutree.bootstrap.spec" . | nindent 2 }}
+{{- if not (include "common.externalDatabase" .) }}
 cluster.yaml: |
   {{- include "neutree.cluster" . | nindent 2 }}
+{{- end }}
 claim.yaml: |
   {{- include "neutree.sharedClaim" . | nindent 2 }}
 {{- end }}

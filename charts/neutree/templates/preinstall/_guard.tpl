@@ -13,10 +13,12 @@ yes
 {{- $namespace := include "common.workspaceNamespace" . -}}
 namespace: {{ .Release.Namespace }}
 storageClasses:
+  {{- if not (include "common.externalDatabase" .) }}
   - purpose: PostgreSQL
     value: global.database.cnpg.storage.storageClass
     name: {{ $global.database.cnpg.storage.storageClass | quote }}
     accessMode: ReadWriteOnce
+  {{- end }}
   - purpose: the volume that all workspaces share
     value: global.storage.shared.storageClass
     name: {{ $global.storage.shared.storageClass | quote }}

@@ -51,6 +51,9 @@ data:
 {{- $user := include "common.name" (list . "pg-user") -}}
 namespace: {{ .Release.Namespace }}
 secrets:
+  {{- if include "common.externalDatabase" . }}
+  {{- include "neutree.secrets.externalDatabase" . | nindent 2 }}
+  {{- else }}
   - name: {{ $user }}
     type: kubernetes.io/basic-auth
     labels:
@@ -60,6 +63,7 @@ secrets:
     data:
       username: {value: {{ $global.database.user | quote }}}
       password: {generate: {bytes: 32}}
+  {{- end }}
   - name: {{ include "common.keysSecret" . | quote }}
     {{- if $global.secrets.existingSecret }}
     existing: true
@@ -117,14 +121,8 @@ secrets:
     data:
       {{ $global.ldap.existingSecretKey | quote }}: {required: true}
   {{- end }}
-  {{- with $global.trustedCAs }}
-  {{- if .existingSecret }}
-  - name: {{ .existingSecret | quote }}
-    existing: true
-    value: global.trustedCAs.existingSecret
-    data:
-      {{ .existingSecretKey | quote }}: {required: true}
-  {{- end }}
+  {{- range include "neutree.secrets.authorities" . | fromYamlArray }}
+  - {{ toYaml . | nindent 4 | trim }}
   {{- end }}
   - name: {{ include "common.databaseSecret" . }}
     labels:
@@ -132,9 +130,13 @@ secrets:
     data:
       url:
         postgresURL:
+          {{- if include "common.externalDatabase" . }}
+          {{- include "neutree.secrets.externalURL" . | nindent 10 }}
+          {{- else }}
           host: {{ include "common.name" (list . "pg-rw") }}
           port: 5432
           database: {{ $global.database.name | quote }}
           userFrom: {secret: {{ $user }}, key: username}
           passwordFrom: {secret: {{ $user }}, key: password}
+          {{- end }}
 {{- end }}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,8 +16,12 @@ import (
 
 // Open makes a pool of at most size connections and opens a third of them at once, so that a database
 // with too few to give is found now and not under load.
-func Open(ctx context.Context, url string, size int) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(url)
+func Open(ctx context.Context, address string, size int) (*pgxpool.Pool, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL is no URL: percent-encode its user and password")
+	}
+	config, err := pgxpool.ParseConfig(platform.LibpqURL(u))
 	if err != nil {
 		return nil, errors.New("DATABASE_URL can't be understood: percent-encode its user and password")
 	}

@@ -7,6 +7,46 @@
 {{ include "common.secretEnv" (list "DATABASE_URL" (include "common.databaseSecret" .) "url") }}
 {{- end }}
 
+{{/* Not empty when the database is one from outside. */}}
+{{- define "common.externalDatabase" -}}
+{{- if eq .Values.global.database.mode "external" }}yes{{ end }}
+{{- end }}
+
+{{/* File with the authorities that sign the database's certificate, for everything that connects. Empty: public ones. */}}
+{{- define "common.databaseRootCert" -}}
+{{- if and (include "common.externalDatabase" .) .Values.global.database.external.caSecret -}}
+/etc/neutree/database-ca/ca.crt
+{{- end }}
+{{- end }}
+
+{{- define "common.databaseMount" -}}
+{{- with include "common.databaseRootCert" . -}}
+- name: database-ca
+  mountPath: {{ dir . }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "common.databaseVolume" -}}
+{{- if include "common.databaseRootCert" . -}}
+{{- $external := .Values.global.database.external -}}
+- name: database-ca
+  secret:
+    secretName: {{ $external.caSecret | quote }}
+    items:
+      - {key: {{ $external.caSecretKey | quote }}, path: ca.crt}
+{{- end }}
+{{- end }}
+
+{{/*
+The most connections that the services open at once: the sum of their pools, those of services that surge counted twice,
+of the seeds, and what the operator uses.
+*/}}
+{{- define "common.connections" -}}
+{{- $global := .Values.global -}}
+{{- add ($global.rollout.surge | ternary 219 166) ($global.modules.sandbox.enabled | ternary 10 0) ($global.modules.browser.enabled | ternary 10 0) -}}
+{{- end }}
+
 {{/*
 Where migrations come from: the image that carries them and the folder in it.
 In the order in which they are applied.

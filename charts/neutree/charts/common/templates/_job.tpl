@@ -8,7 +8,7 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   timeout         seconds that the command gives itself
   startSeconds    seconds that scheduling and pulling images may take beside that
   retries         how many more pods may be tried, 2 unless given
-  env             YAML list, optional
+  env             YAML list with the database's address, optional
   image           optional: a service's image, into which init containers brought nap-hooks
   initContainers  YAML list, optional
   resources       optional
@@ -74,6 +74,7 @@ template:
             readOnly: true
           {{- end }}
           {{- include "common.tmpMount" . | nindent 10 }}
+          {{- with .env }}{{ with include "common.databaseMount" $.root }}{{ nindent 10 . }}{{ end }}{{ end }}
     volumes:
       - name: spec
         configMap:
@@ -84,6 +85,7 @@ template:
           sizeLimit: 128Mi
       {{- end }}
       {{- include "common.tmpVolume" . | nindent 6 }}
+      {{- with .env }}{{ with include "common.databaseVolume" $.root }}{{ nindent 6 . }}{{ end }}{{ end }}
 {{- end }}
 
 {{/* Init container that puts nap-hooks at /neutree/nap-hooks, for containers of images that do not have it. */}}

@@ -21,4 +21,8 @@ Usage: include "common.wait" (dict "root" $ "http" (list <url>))
     {{- toYaml $hooks.resources | nindent 4 }}
   securityContext:
     {{- include "common.containerSecurityContext" . | nindent 4 }}
+  {{- with include "common.databaseMount" .root }}
+  volumeMounts:
+    {{- . | nindent 4 }}
+  {{- end }}
 {{- end }}

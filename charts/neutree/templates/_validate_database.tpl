@@ -1,0 +1,33 @@
+{{/* What keeps the database from being made or reached, as a YAML list of sentences. */}}
+{{- define "neutree.validate.database" -}}
+{{- $problems := list -}}
+{{- if include "common.externalDatabase" . }}
+{{- $external := .Values.global.database.external }}
+{{- if not $external.existingSecret }}
+{{- $problems = append $problems "global.database.mode external needs a role: set global.database.external.existingSecret to a Secret with its name and password, or with the whole address under urlKey" }}
+{{- end }}
+{{- if and $external.urlKey $external.host }}
+{{- $problems = append $problems (printf "global.database.external names both host %q and urlKey, whose address holds a host: set one of them" $external.host) }}
+{{- else if not (or $external.urlKey (regexMatch `^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:]+)$` $external.host)) }}
+{{- $problems = append $problems (printf "global.database.external.host %q is no host name and no address: leave out scheme, port and path, or name a key with the whole address in urlKey" $external.host) }}
+{{- end }}
+{{- if and (eq $external.sslmode "verify-ca") (not $external.caSecret) }}
+{{- $problems = append $problems "global.database.external.sslmode verify-ca needs the authority: set caSecret to a Secret with its certificate" }}
+{{- else if and $external.caSecret (not $external.urlKey) (not (hasPrefix "verify-" $external.sslmode)) }}
+{{- $problems = append $problems (printf "global.database.external.caSecret is not looked at with sslmode %s: set verify-full, or verify-ca where the certificate holds another name" $external.sslmode) }}
+{{- end }}
+{{- if (index .Values "cloudnative-pg").enabled }}
+{{- $problems = append $problems "global.database.mode is external, and the CloudNativePG operator would have nothing to do: set cloudnative-pg.enabled=false" }}
+{{- end }}
+{{- else }}
+{{- $cnpg := .Values.global.database.cnpg }}
+{{- $connections := include "common.connections" . | int }}
+{{- if lt (int $cnpg.maxConnections) $connections }}
+{{- $problems = append $problems (printf "global.database.cnpg.maxConnections %d is too few: the services open up to %d connections" (int $cnpg.maxConnections) $connections) }}
+{{- end }}
+{{- if hasKey $cnpg.parameters "max_connections" }}
+{{- $problems = append $problems "global.database.cnpg.parameters sets max_connections, which has a value of its own: set global.database.cnpg.maxConnections" }}
+{{- end }}
+{{- end }}
+{{- $problems | toYaml }}
+{{- end }}

@@ -1,0 +1,57 @@
+{{/* The Secret with which the user names the role in a database from outside, or that database's whole address. */}}
+{{- define "neutree.secrets.externalDatabase" -}}
+{{- $external := .Values.global.database.external -}}
+- name: {{ $external.existingSecret | quote }}
+  existing: true
+  value: global.database.external.existingSecret
+  data:
+    {{- if $external.urlKey }}
+    {{ $external.urlKey | quote }}: {required: true, minLength: 1}
+    {{- else }}
+    {{ $external.userKey | quote }}: {required: true, minLength: 1}
+    {{ $external.passwordKey | quote }}: {required: true, minLength: 1}
+    {{- end }}
+    {{- if eq $external.caSecret $external.existingSecret }}
+    {{ $external.caSecretKey | quote }}: {required: true}
+    {{- end }}
+{{- end }}
+
+{{/* How its address is made. */}}
+{{- define "neutree.secrets.externalURL" -}}
+{{- $database := .Values.global.database -}}
+{{- $external := $database.external -}}
+{{- if $external.urlKey -}}
+urlFrom: {secret: {{ $external.existingSecret | quote }}, key: {{ $external.urlKey | quote }}}
+{{- else -}}
+host: {{ $external.host | quote }}
+port: {{ $external.port }}
+database: {{ $database.name | quote }}
+userFrom: {secret: {{ $external.existingSecret | quote }}, key: {{ $external.userKey | quote }}}
+passwordFrom: {secret: {{ $external.existingSecret | quote }}, key: {{ $external.passwordKey | quote }}}
+{{- end }}
+sslmode: {{ $external.sslmode }}
+{{- with include "common.databaseRootCert" . }}
+rootCert: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The Secrets with certificates of authorities, as a YAML list: two values may well name the same one. */}}
+{{- define "neutree.secrets.authorities" -}}
+{{- $external := .Values.global.database.external -}}
+{{- $secrets := dict -}}
+{{- with .Values.global.trustedCAs }}
+{{- if .existingSecret }}
+{{- $_ := set $secrets .existingSecret (dict "name" .existingSecret "existing" true "value" "global.trustedCAs.existingSecret" "data" (dict .existingSecretKey (dict "required" true))) }}
+{{- end }}
+{{- end }}
+{{- if and (include "common.databaseRootCert" .) (ne $external.caSecret $external.existingSecret) }}
+{{- $secret := get $secrets $external.caSecret | default (dict "name" $external.caSecret "existing" true "value" "global.database.external.caSecret" "data" dict) }}
+{{- $_ := set $secret.data $external.caSecretKey (dict "required" true) }}
+{{- $_ := set $secrets $external.caSecret $secret }}
+{{- end }}
+{{- $list := list -}}
+{{- range $secrets }}
+{{- $list = append $list . }}
+{{- end }}
+{{- $list | toYaml }}
+{{- end }}

@@ -1,0 +1,152 @@
+package database
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/migrate"
+)
+
+// oldest is the first PostgreSQL whose database owner may install pgcrypto.
+const oldest = 13
+
+// PrepareExternal waits until a database that is not ours answers, and makes sure that the platform can live
+// in it: what it lacks would otherwise show as a migration that fails, or as a service that does so later.
+func PrepareExternal(ctx context.Context, log *slog.Logger, databaseURL string, want hook.ExternalDatabase) error {
+	if err := WaitForExternalSQL(ctx, log, databaseURL); err != nil {
+		return err
+	}
+	conn, err := migrate.Connect(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to the external database: %s", migrate.Reason(err))
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	state, err := inspect(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("look at the external database: %s", migrate.Reason(err))
+	}
+	if problems := state.problems(); len(problems) > 0 {
+		return hook.Errorf(hook.Refused, "the external database can't be used yet: %s", strings.Join(problems, "; "))
+	}
+	if free := state.available(); free < want.Connections {
+		log.Warn("the external database allows fewer connections than the services open under load, and those beyond will fail: raise max_connections, or the role's or the database's limit",
+			"allowed", free, "opened", want.Connections)
+	}
+	return nil
+}
+
+// external is what a server says of itself, of one database and of the role that asks.
+type external struct {
+	Version         int
+	Encoding        string
+	Role, Database  string
+	OnDatabase      bool
+	OnPublic        bool
+	Migrated        bool
+	OwnsTables      bool
+	CryptoOwner     string
+	CryptoOurs      bool
+	CryptoAvailable bool
+	Most, Reserved  int
+	RoleLimit       int
+	DatabaseLimit   int
+}
+
+// An extension's comment, which the first migration writes, is its owner's to change.
+const inspection = `
+SELECT current_setting('server_version_num')::int / 10000 AS version,
+       current_setting('server_encoding') AS encoding,
+       current_user::text AS role, current_database()::text AS database,
+       has_database_privilege(current_database(), 'CREATE') AS on_database,
+       has_schema_privilege('public', 'CREATE') AS on_public,
+       to_regclass('public.schema_migrations') IS NOT NULL AS migrated,
+       coalesce((SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('public.schema_migrations')), true) AS owns_tables,
+       coalesce((SELECT pg_get_userbyid(extowner)::text FROM pg_extension WHERE extname = 'pgcrypto'), '') AS crypto_owner,
+       coalesce((SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'pgcrypto'), true) AS crypto_ours,
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcrypto') AS crypto_available,
+       current_setting('max_connections')::int AS most,
+       current_setting('superuser_reserved_connections')::int AS reserved,
+       (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role_limit,
+       (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit`
+
+func inspect(ctx context.Context, conn *pgx.Conn) (external, error) {
+	rows, err := conn.Query(ctx, inspection)
+	if err != nil {
+		return external{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[external])
+}
+
+// problems are what only its administrator can change, each with the statement that does.
+func (e external) problems() []string {
+	role, database := pgx.Identifier{e.Role}.Sanitize(), pgx.Identifier{e.Database}.Sanitize()
+	var problems []string
+	if e.Version < oldest {
+		problems = append(problems, fmt.Sprintf("it is PostgreSQL %d, and the platform needs %d or newer", e.Version, oldest))
+	}
+	if e.Encoding != "UTF8" {
+		problems = append(problems, fmt.Sprintf("database %s has the encoding %s and must have UTF8: make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", database, e.Encoding))
+	}
+	if !e.OnDatabase {
+		problems = append(problems, fmt.Sprintf("role %s may not make schemas: ALTER DATABASE %s OWNER TO %s", role, database, role))
+	}
+	if !e.OnPublic {
+		problems = append(problems, fmt.Sprintf("role %s may make nothing in schema public: GRANT CREATE ON SCHEMA public TO %s", role, role))
+	}
+	if !e.OwnsTables {
+		problems = append(problems, fmt.Sprintf("the platform's tables are there, but role %s does not own them: restore them as that role, or REASSIGN OWNED BY their owner TO %s", role, role))
+	}
+	switch {
+	case e.CryptoOwner == "" && !e.CryptoAvailable:
+		problems = append(problems, "the server lacks the extension pgcrypto: install the package that holds PostgreSQL's contrib modules")
+	case !e.CryptoOurs && !e.Migrated:
+		problems = append(problems, fmt.Sprintf("extension pgcrypto belongs to role %s, and the first migration must own it: DROP EXTENSION pgcrypto, and role %s will make it", pgx.Identifier{e.CryptoOwner}.Sanitize(), role))
+	}
+	return problems
+}
+
+// available is how many connections the role may open.
+func (e external) available() int {
+	free := e.Most - e.Reserved
+	for _, limit := range []int{e.RoleLimit, e.DatabaseLimit} {
+		if limit >= 0 {
+			free = min(free, limit)
+		}
+	}
+	return free
+}
+
+// refusal says what about a connection to a database that is not ours won't mend itself, or nothing.
+func refusal(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		// Authentication, an unknown database, no right to connect, an option that the server does not know.
+		case "28000", "28P01", "3D000", "42501", "42704":
+			return migrate.Reason(err) + "; correct the Secret that holds its address"
+		}
+		return ""
+	}
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &authority):
+		return "its certificate is signed by an authority that nobody here knows: name a Secret with that authority's certificate in global.database.external.caSecret"
+	case errors.As(err, &name):
+		return name.Error() + ": set global.database.external.host to a name in it, or sslmode to verify-ca"
+	case errors.As(err, &invalid):
+		return invalid.Error() + ": renew the server's certificate, or put its authority's into global.database.external.caSecret"
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return "the server does not speak TLS: turn it on there, or set global.database.external.sslmode to disable"
+	}
+	return ""
+}

@@ -1,0 +1,16 @@
+package platform
+
+import "net/url"
+
+// LibpqURL writes a database URL for the services' driver, node-postgres, as libpq and its likes read it. That
+// driver verifies a server fully in every mode but its own "no-verify", which is libpq's "require".
+func LibpqURL(u *url.URL) string {
+	query := u.Query()
+	query.Del("uselibpqcompat")
+	if query.Get("sslmode") == "no-verify" {
+		query.Set("sslmode", "require")
+	}
+	written := *u
+	written.RawQuery = query.Encode()
+	return written.String()
+}
