@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# bench.sh: boot time and memory of the testbed, then install and workspace times on 3 nodes and on 1, each
-# once cold (no image on the nodes) and once warm.
+# bench.sh: boot time and memory of the testbed; install and workspace times on 3 nodes and on 1, each once cold (no
+# image on the nodes) and once warm; what users notice of upgrades, kept as bin/bench/upgrade.json; migrations against
+# psql.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -23,3 +24,13 @@ for nodes in 3 1; do
     go test -tags e2e -run '^$' -bench BenchmarkInstall -benchtime 1x -count 2 -timeout 30m ./test/e2e
 done
 "$testbed" down
+
+step "upgrades while users ask"
+"$testbed" up --nodes 3
+BENCH_JSON="$root/bin/bench/upgrade.json" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+  go test -tags e2e -run '^$' -bench BenchmarkUpgrade -benchtime 1x -timeout 30m ./test/e2e
+"$testbed" down
+
+step "migrations against psql"
+hack/packages.sh postgresql
+go test -run '^$' -bench BenchmarkOverhead -benchtime 20x ./internal/migrate
