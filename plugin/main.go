@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,10 +11,14 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/neutree-ai/packaging/internal/helmenv"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal lets a command clean up, the second ends it at once.
+	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -21,18 +26,28 @@ func main() {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRootCommand()
+	root := newRootCommand(helmenv.New())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
+		// A command that has reported the outcome itself returns a bare exit code.
+		var code exitCode
+		if errors.As(err, &code) {
+			return int(code)
+		}
 		fmt.Fprintf(stderr, "Error: %v\n", err)
 		return 1
 	}
 	return 0
 }
 
-func newRootCommand() *cobra.Command {
+// exitCode ends the command with it and prints nothing more.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "neutree",
 		Short:         "Install and operate the Neutree Agent Platform",
@@ -43,6 +58,7 @@ func newRootCommand() *cobra.Command {
 	}
 	// Helm completes plugins by other means than cobra's scripts.
 	root.CompletionOptions.DisableDefaultCmd = true
+	settings.AddFlags(root.PersistentFlags())
 	root.AddCommand(newVersionCommand())
 	return root
 }

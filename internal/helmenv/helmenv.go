@@ -1,0 +1,86 @@
+// Package helmenv finds the cluster and the namespace that the person gave to Helm.
+//
+// Helm takes its own flags (--namespace, --kube-context and so on) out of a plugin's command line and hands them on
+// in the environment. Called without Helm, the plugin reads the same flags itself.
+package helmenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+	"helm.sh/helm/v3/pkg/cli"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Settings are what Helm handed on, and the flags that override it.
+type Settings struct{ helm *cli.EnvSettings }
+
+// New reads the environment.
+func New() *Settings { return &Settings{helm: cli.New()} }
+
+// AddFlags lets the plugin be called without Helm. They are spelt as Helm's own, which takes them out otherwise.
+func (s *Settings) AddFlags(flags *pflag.FlagSet) {
+	h := s.helm
+	namespace := ""
+	if os.Getenv("HELM_NAMESPACE") != "" {
+		namespace = h.Namespace()
+	}
+	flags.VarP(&namespaceFlag{settings: h, value: namespace}, "namespace", "n", "namespace of the release")
+	flags.StringVar(&h.KubeConfig, "kubeconfig", h.KubeConfig, "path to the kubeconfig file")
+	flags.StringVar(&h.KubeContext, "kube-context", h.KubeContext, "context of the kubeconfig file")
+	flags.StringVar(&h.KubeAPIServer, "kube-apiserver", h.KubeAPIServer, "address of the API server")
+	flags.StringVar(&h.KubeAsUser, "kube-as-user", h.KubeAsUser, "user to act as")
+	flags.StringArrayVar(&h.KubeAsGroups, "kube-as-group", h.KubeAsGroups, "group to act as; can be repeated")
+	flags.StringVar(&h.KubeCaFile, "kube-ca-file", h.KubeCaFile, "certificate authority of the API server")
+	flags.StringVar(&h.KubeTLSServerName, "kube-tls-server-name", h.KubeTLSServerName, "name in the API server's certificate")
+	flags.BoolVar(&h.KubeInsecureSkipTLSVerify, "kube-insecure-skip-tls-verify", h.KubeInsecureSkipTLSVerify, "do not check the API server's certificate")
+	// Its default would show a token from the environment in the help.
+	flags.Var(&tokenFlag{settings: h}, "kube-token", "token to authenticate with; better in HELM_KUBETOKEN, where other users can't read it")
+	flags.BoolVar(&h.Debug, "debug", h.Debug, "tell more")
+}
+
+// Namespace is the one that was asked for, else the context's, else "default".
+func (s *Settings) Namespace() string { return s.helm.Namespace() }
+
+// Debug says that the person wants to be told more.
+func (s *Settings) Debug() bool { return s.helm.Debug }
+
+// Connect finds out how to reach the cluster. It asks nothing of it yet.
+func (s *Settings) Connect() (*rest.Config, error) {
+	config, err := s.helm.RESTClientGetter().ToRESTConfig()
+	if err != nil {
+		if clientcmd.IsEmptyConfig(err) {
+			err = errors.New("no kubeconfig was found")
+		}
+		return nil, fmt.Errorf("find the cluster: %w; set KUBECONFIG, or use --kube-context to name another context", err)
+	}
+	config = rest.CopyConfig(config)
+	config.UserAgent = "helm-neutree"
+	return config, nil
+}
+
+// namespaceFlag reaches a field that Helm's library sets by a function only.
+type namespaceFlag struct {
+	settings *cli.EnvSettings
+	value    string
+}
+
+func (f *namespaceFlag) String() string { return f.value }
+func (f *namespaceFlag) Type() string   { return "string" }
+func (f *namespaceFlag) Set(value string) error {
+	f.value = value
+	f.settings.SetNamespace(value)
+	return nil
+}
+
+type tokenFlag struct{ settings *cli.EnvSettings }
+
+func (f *tokenFlag) String() string { return "" }
+func (f *tokenFlag) Type() string   { return "string" }
+func (f *tokenFlag) Set(value string) error {
+	f.settings.KubeToken = value
+	return nil
+}

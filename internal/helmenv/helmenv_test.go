@@ -1,0 +1,100 @@
+package helmenv_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/neutree-ai/packaging/internal/helmenv"
+)
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+current-context: one
+contexts:
+- {name: one, context: {cluster: one, user: u, namespace: of-context}}
+- {name: two, context: {cluster: two, user: u}}
+clusters:
+- {name: one, cluster: {server: "https://one.example"}}
+- {name: two, cluster: {server: "https://two.example"}}
+users:
+- {name: u, user: {token: t}}
+`
+
+// alone is an environment without Helm's variables, with a kubeconfig.
+func alone(t *testing.T) {
+	t.Helper()
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "HELM_") {
+			t.Setenv(name, "")
+		}
+	}
+	path := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(path, []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", path)
+}
+
+func TestConnect(t *testing.T) {
+	tests := map[string]struct {
+		env                            map[string]string
+		args                           []string
+		host, namespace, token, actsAs string
+		groups                         string
+	}{
+		"kubeconfig alone":       {host: "https://one.example", namespace: "of-context", token: "t"},
+		"Helm's context":         {env: map[string]string{"HELM_KUBECONTEXT": "two", "HELM_NAMESPACE": "nap"}, host: "https://two.example", namespace: "nap", token: "t"},
+		"Helm's server and user": {env: map[string]string{"HELM_KUBEAPISERVER": "https://other", "HELM_KUBETOKEN": "x", "HELM_KUBEASUSER": "jane", "HELM_KUBEASGROUPS": "a,b"}, host: "https://other", namespace: "of-context", token: "x", actsAs: "jane", groups: "a,b"},
+		"flags":                  {args: []string{"--kube-context=two", "-n", "apps", "--kube-token=y"}, host: "https://two.example", namespace: "apps", token: "y"},
+		"flags over Helm's":      {env: map[string]string{"HELM_KUBECONTEXT": "two", "HELM_NAMESPACE": "nap"}, args: []string{"--kube-context=one", "--namespace=apps"}, host: "https://one.example", namespace: "apps", token: "t"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			alone(t)
+			for key, value := range test.env {
+				t.Setenv(key, value)
+			}
+			settings := helmenv.New()
+			flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+			settings.AddFlags(flags)
+			if err := flags.Parse(test.args); err != nil {
+				t.Fatal(err)
+			}
+			config, err := settings.Connect()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config.Host != test.host || config.BearerToken != test.token || config.Impersonate.UserName != test.actsAs ||
+				strings.Join(config.Impersonate.Groups, ",") != test.groups {
+				t.Errorf("connects to %s as %q in %v, want %s as %q in %s",
+					config.Host, config.Impersonate.UserName, config.Impersonate.Groups, test.host, test.actsAs, test.groups)
+			}
+			if got := settings.Namespace(); got != test.namespace {
+				t.Errorf("namespace = %q, want %q", got, test.namespace)
+			}
+		})
+	}
+}
+
+func TestConnectSaysWhatToDo(t *testing.T) {
+	alone(t)
+	t.Setenv("HELM_KUBECONTEXT", "three")
+	_, err := helmenv.New().Connect()
+	if err == nil || !strings.Contains(err.Error(), `"three"`) || !strings.Contains(err.Error(), "--kube-context") {
+		t.Errorf("error = %v, want one that names the context and the flag", err)
+	}
+}
+
+func TestHelpHoldsNoToken(t *testing.T) {
+	alone(t)
+	t.Setenv("HELM_KUBETOKEN", "planted-token")
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	helmenv.New().AddFlags(flags)
+	if strings.Contains(flags.FlagUsages(), "planted-token") {
+		t.Error("the help shows the token")
+	}
+}
