@@ -58,6 +58,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 		newGuardCommand(o),
 		newInstallCommand(o),
 		newMigrateCommand(o),
+		newProbeCommand(o),
 		newSecretsCommand(o),
 		newSeedCommand(o),
 		newTeardownCommand(o),
