@@ -35,6 +35,7 @@ func newUp() *cobra.Command {
 	flags.IntVar(&parameters.Nodes, "nodes", parameters.Nodes, "how many nodes")
 	flags.StringVar(&parameters.Kubernetes, "kubernetes", parameters.Kubernetes, fmt.Sprintf("Kubernetes version, one of %v", cluster.Versions()))
 	flags.BoolVar(&parameters.NetworkPolicies, "network-policies", parameters.NetworkPolicies, "enforce NetworkPolicies")
+	flags.BoolVar(&parameters.Audit, "audit", false, "keep a log of who asked the API server for what: see testbed logs hub --unit audit")
 	return command
 }
 
@@ -87,7 +88,7 @@ func newLogs() *cobra.Command {
 			return t.Logs(args[0], unit, command.OutOrStdout())
 		},
 	}
-	command.Flags().StringVar(&unit, "unit", unit, "containerd, kubelet, kube-proxy, network-policy or supervisor; of the hub: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, coredns, services or supervisor")
+	command.Flags().StringVar(&unit, "unit", unit, "containerd, kubelet, kube-proxy, network-policy or supervisor; of the hub: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, coredns, services, audit or supervisor")
 	return command
 }
 

@@ -106,7 +106,11 @@ func describe(p plan.Parameters) string {
 	if !p.NetworkPolicies {
 		policies = "not enforced"
 	}
-	return fmt.Sprintf("%d node(s), Kubernetes %s, NetworkPolicies %s", p.Nodes, p.Kubernetes, policies)
+	description := fmt.Sprintf("%d node(s), Kubernetes %s, NetworkPolicies %s", p.Nodes, p.Kubernetes, policies)
+	if p.Audit {
+		description += ", an audit log"
+	}
+	return description
 }
 
 // create clears what an earlier testbed left and writes everything that a new one's members read.

@@ -28,6 +28,9 @@ const (
 	Services          = "services"
 )
 
+// Audit is the name of the log of who asked the API server for what, if one is kept.
+const Audit = "audit"
+
 const etcdAddress = "127.0.0.1:2379"
 
 // Run makes this process, the first in its namespaces, the hub. It returns when ctx ends.
@@ -53,6 +56,9 @@ func Run(ctx context.Context, log *slog.Logger, c *plan.Cluster) error {
 	if err := os.WriteFile(corefilePath(c), []byte(corefile(c)), 0o644); err != nil {
 		return fmt.Errorf("configure CoreDNS: %w", err)
 	}
+	if err := os.WriteFile(auditPolicyPath(c), []byte(auditPolicy), 0o644); err != nil {
+		return fmt.Errorf("configure the audit log: %w", err)
+	}
 	return supervise.Run(ctx, log, filepath.Dir(c.Log(Name, Etcd)), units(c)...)
 }
 
@@ -72,6 +78,22 @@ func corefile(c *plan.Cluster) string {
 }
 `, plan.DNSAddress, plan.ClusterDomain, c.Kubeconfig())
 }
+
+func auditPolicyPath(c *plan.Cluster) string {
+	return filepath.Join(c.Member(Name), "audit-policy.yaml")
+}
+
+// auditPolicy keeps one line a request, without bodies, and none of the components' own: they ask without end.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
+- level: None
+  users: ["system:kube-scheduler", "system:kube-controller-manager", "system:apiserver"]
+- level: Metadata
+`
 
 func units(c *plan.Cluster) []supervise.Unit {
 	api := member.APIServerReady(c)
@@ -111,7 +133,7 @@ func etcdFlags(c *plan.Cluster) []string {
 }
 
 func apiServerFlags(c *plan.Cluster) []string {
-	return []string{
+	flags := []string{
 		"--etcd-servers=http://" + etcdAddress,
 		"--bind-address=0.0.0.0", "--advertise-address=" + plan.HubAddress,
 		fmt.Sprintf("--secure-port=%d", plan.APIPort),
@@ -135,6 +157,10 @@ func apiServerFlags(c *plan.Cluster) []string {
 		"--enable-aggregator-routing",
 		"--profiling=false",
 	}
+	if c.Audit {
+		flags = append(flags, "--audit-policy-file="+auditPolicyPath(c), "--audit-log-path="+c.Log(Name, Audit))
+	}
+	return flags
 }
 
 func controllerManagerFlags(c *plan.Cluster) []string {

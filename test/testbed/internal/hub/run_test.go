@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,5 +35,17 @@ func TestCorefileServesTheClusterAndKnowsNobodyElse(t *testing.T) {
 	}
 	if strings.Contains(got, "forward") {
 		t.Errorf("it asks others:\n%s", got)
+	}
+}
+
+func TestAuditLogIsKeptOnDemand(t *testing.T) {
+	c := &plan.Cluster{StateDir: "/state"}
+	const want = "--audit-log-path=/state/members/hub/log/audit.log"
+	if slices.Contains(apiServerFlags(c), want) {
+		t.Error("it is kept unasked")
+	}
+	c.Audit = true
+	if flags := apiServerFlags(c); !slices.Contains(flags, want) {
+		t.Errorf("no %s in %v", want, flags)
 	}
 }

@@ -48,6 +48,8 @@ type Parameters struct {
 	Kubernetes string `json:"kubernetes"`
 	// NetworkPolicies says whether they are enforced.
 	NetworkPolicies bool `json:"networkPolicies"`
+	// Audit says whether the API server keeps a log of who asked it for what.
+	Audit bool `json:"audit,omitempty"`
 }
 
 // Cluster is the plan of one testbed.
