@@ -32,6 +32,8 @@ type Options struct {
 	Upgrade bool
 	// Cluster, when set, is what the template function lookup asks.
 	Cluster *rest.Config
+	// Answer, when set, answers lookup instead: nil for an object that does not exist.
+	Answer func(Lookup) map[string]any
 }
 
 // Rendered is a chart with its values filled in.
@@ -117,11 +119,7 @@ func Render(ch *helmchart.Chart, opts Options) (*Rendered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chart %s: %w", ch.Name(), err)
 	}
-	render := engine.Engine{}
-	if opts.Cluster != nil {
-		render = engine.New(opts.Cluster)
-	}
-	files, err := render.Render(ch, in)
+	files, err := fill(ch, in, opts)
 	if err != nil {
 		return nil, fmt.Errorf("chart %s: %w", ch.Name(), err)
 	}
@@ -151,6 +149,17 @@ func Render(ch *helmchart.Chart, opts Options) (*Rendered, error) {
 		}
 	}
 	return rendered, nil
+}
+
+// fill runs the templates.
+func fill(ch *helmchart.Chart, in chartutil.Values, opts Options) (map[string]string, error) {
+	switch {
+	case opts.Answer != nil:
+		return engine.RenderWithClientProvider(ch, in, answers(opts.Answer))
+	case opts.Cluster != nil:
+		return engine.New(opts.Cluster).Render(ch, in)
+	}
+	return engine.Engine{}.Render(ch, in)
 }
 
 // takeNotes removes every NOTES.txt from what was rendered and returns the umbrella's.

@@ -38,6 +38,8 @@ type Set struct {
 	PodSecurity []PodSecurity
 	APIs        []API
 	Secrets     []Secret
+	// Lookups are what the templates ask the cluster for.
+	Lookups []chart.Lookup
 
 	Exposure  Exposure
 	Database  Database
