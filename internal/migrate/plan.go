@@ -72,6 +72,10 @@ func makePlan(ctx context.Context, conn *pgx.Conn, files []File) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	return compare(ledgers, files), nil
+}
+
+func compare(ledgers map[string]ledger, files []File) Plan {
 	var plan Plan
 	known := map[string]ledger{}
 	sources := map[string]platform.MigrationSource{}
@@ -97,7 +101,7 @@ func makePlan(ctx context.Context, conn *pgx.Conn, files []File) (Plan, error) {
 		}
 	}
 	slices.Sort(plan.Ahead)
-	return plan, nil
+	return plan
 }
 
 // ownerOf finds the source that an id belongs to: of those that share the ledger, the one with the

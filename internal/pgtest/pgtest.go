@@ -37,6 +37,17 @@ func Start(t testing.TB) string {
 	return s.url("nap", name)
 }
 
+// Exec runs SQL as the server's administrator in the database at dsn.
+func Exec(t testing.TB, dsn, sql string) {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User("postgres")
+	run(t, u.String(), sql)
+}
+
 // Tool returns the path of one of PostgreSQL's programs, for example pg_dump.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
@@ -132,9 +143,14 @@ func (s *postgres) url(role, database string) string {
 
 func (s *postgres) exec(t testing.TB, sql string) {
 	t.Helper()
+	run(t, s.url("postgres", "postgres"), sql)
+}
+
+func run(t testing.TB, dsn, sql string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.url("postgres", "postgres"))
+	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

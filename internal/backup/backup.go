@@ -1,0 +1,85 @@
+// Package backup saves the platform's database, and AFS's beside it, to a folder, and brings them back. It runs where
+// the folder is mounted, in an image that holds PostgreSQL's client programs of the server's major version.
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+// The files of one backup, which is a folder of the store.
+const (
+	metadataFile = "backup.json"
+	databaseFile = "database.dump"
+	afsFile      = "controller.db"
+)
+
+// Backup makes, checks and restores the backups of one installation.
+type Backup struct {
+	Log  *slog.Logger
+	Spec hook.BackupSpec
+	// DatabaseURL is the database's address, with its password.
+	DatabaseURL string
+	// CredentialKey is for migrations that encrypt: after a restore the schema is brought up to date.
+	CredentialKey string
+	// Bin is the folder with PostgreSQL's programs; empty to look in PATH.
+	Bin string
+	// LockTimeout bounds a restore's wait for a table that another session uses; 0 means 15 seconds.
+	LockTimeout time.Duration
+}
+
+// partial marks a backup that is being made. A run that was killed leaves it to the next one to remove.
+const partial = ".partial-"
+
+// lock keeps a second run from the folder. All pods that mount the claim run on one node, so one kernel sees all locks.
+func (b *Backup) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(b.Spec.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("open the folder of the backups: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(b.Spec.Dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open the folder of the backups: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, hook.Errorf(hook.Busy, "another backup or restore is using claim %s: wait until it ends", b.Spec.Claim)
+		}
+		return nil, fmt.Errorf("lock the folder of the backups: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// Delete removes one backup.
+func (b *Backup) Delete(_ context.Context, name string) error {
+	unlock, err := b.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := b.Read(name); err != nil {
+		// One that can't be read may be deleted, one that is not there can't.
+		if _, serr := os.Stat(filepath.Join(b.Spec.Dir, name)); serr != nil || ValidateName(name) != nil {
+			return err
+		}
+	}
+	return b.remove(name)
+}
+
+// remove takes the backup out of sight first: half of one must not look like one.
+func (b *Backup) remove(name string) error {
+	gone := filepath.Join(b.Spec.Dir, partial+name)
+	if err := errors.Join(os.RemoveAll(gone), os.Rename(filepath.Join(b.Spec.Dir, name), gone), os.RemoveAll(gone)); err != nil {
+		return fmt.Errorf("delete backup %s: %w", name, err)
+	}
+	b.Log.Info("backup deleted", "name", name)
+	return nil
+}

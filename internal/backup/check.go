@@ -1,0 +1,142 @@
+package backup
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/migrate"
+)
+
+// readBack reads a whole dump and returns how many tables it holds.
+func (b *Backup) readBack(ctx context.Context, path string) (int, error) {
+	tables, err := b.contents(ctx, path)
+	if err != nil {
+		return 0, err
+	}
+	// The list alone says nothing of the data behind it.
+	if err := run(b.command(ctx, "pg_restore", "--file=/dev/null", path), nil); err != nil {
+		return 0, err
+	}
+	return tables, nil
+}
+
+// contents lists a dump and returns how many tables it holds. None is an error: the platform always has some.
+func (b *Backup) contents(ctx context.Context, path string) (int, error) {
+	var list bytes.Buffer
+	if err := run(b.command(ctx, "pg_restore", "--list", path), &list); err != nil {
+		return 0, err
+	}
+	tables := 0
+	for line := range strings.Lines(list.String()) {
+		if !strings.HasPrefix(line, ";") && strings.Contains(line, " TABLE DATA ") {
+			tables++
+		}
+	}
+	if tables == 0 {
+		return 0, hook.Errorf(hook.Refused, "the dump holds no table: is DATABASE_URL the platform's database?")
+	}
+	return tables, nil
+}
+
+// check proves that the files of a backup are those that were made, and that pg_restore reads the dump.
+func (b *Backup) check(ctx context.Context, m Metadata) error {
+	if _, ok := m.Files[databaseFile]; !ok {
+		return hook.Errorf(hook.Refused, "backup %s is damaged: it names no dump of the database", m.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		if name != databaseFile && name != afsFile {
+			return hook.Errorf(hook.Refused, "backup %s is damaged: it names a file %q", m.Name, name)
+		}
+		want := m.Files[name]
+		got, err := checksum(ctx, filepath.Join(b.Spec.Dir, m.Name, name))
+		if err != nil {
+			return hook.Errorf(hook.Refused, "backup %s is damaged: %w", m.Name, err)
+		}
+		if got != want {
+			return hook.Errorf(hook.Refused, "backup %s is damaged: %s has %s and the checksum %.12s…, not %s and %.12s… as when it was made; restore another one",
+				m.Name, name, Size(got.Bytes), got.SHA256, Size(want.Bytes), want.SHA256)
+		}
+	}
+	if _, err := b.contents(ctx, filepath.Join(b.Spec.Dir, m.Name, databaseFile)); err != nil {
+		return fmt.Errorf("backup %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+func checksum(ctx context.Context, path string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer f.Close() //nolint:errcheck // It was only read.
+	hash := sha256.New()
+	n, err := io.Copy(hash, readerWith(ctx, f))
+	return File{Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil))}, err
+}
+
+// readerWith stops reading when ctx ends.
+func readerWith(ctx context.Context, r io.Reader) io.Reader {
+	return bufio.NewReaderSize(readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return r.Read(p)
+	}), 1<<20)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Check proves that the backup called name can be restored into the database by this release.
+func (b *Backup) Check(ctx context.Context, name string, newer bool) (Metadata, error) {
+	m, err := b.Read(name)
+	if err != nil {
+		return m, err
+	}
+	conn, err := migrate.Connect(ctx, b.DatabaseURL)
+	if err != nil {
+		return m, fmt.Errorf("connect to the database: %s", migrate.Reason(err))
+	}
+	defer closeConn(ctx, conn)
+	if err := b.checkServer(ctx, conn, m); err != nil {
+		return m, err
+	}
+	ahead, err := migrate.Ahead(m.Ledgers, b.Spec.Migrations)
+	if err != nil {
+		return m, err
+	}
+	if len(ahead) > 0 && !newer {
+		return m, hook.Errorf(hook.Refused, "backup %s is of a newer release than the one that is installed: it holds the migrations %s, which the images do not have; install that release first (the backup was made under chart %s), or restore with --allow-newer-schema",
+			m.Name, strings.Join(ahead, ", "), m.Chart)
+	}
+	return m, b.check(ctx, m)
+}
+
+// checkServer refuses a server that is older than the one that the backup is of.
+func (b *Backup) checkServer(ctx context.Context, conn *pgx.Conn, m Metadata) error {
+	var major int
+	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&major); err != nil {
+		return fmt.Errorf("ask the database for its version: %w", err)
+	}
+	number, _, _ := strings.Cut(m.Server, ".")
+	was, err := strconv.Atoi(strings.TrimRight(number, " abcdefghijklmnopqrstuvwxyz()"))
+	if err == nil && was > major {
+		return hook.Errorf(hook.Refused, "backup %s is of PostgreSQL %d, and the server is PostgreSQL %d: it takes a server that is not older", m.Name, was, major)
+	}
+	return b.checkMajor(ctx, major)
+}

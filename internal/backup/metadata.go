@@ -1,0 +1,124 @@
+package backup
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+// Metadata describes one backup. It lies beside the files as JSON.
+type Metadata struct {
+	Name   string    `json:"name"`
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason,omitempty"`
+	// Release, Revision, Chart and Images are those of the release that made the backup.
+	Release  string            `json:"release"`
+	Revision int               `json:"revision"`
+	Chart    string            `json:"chart"`
+	Images   map[string]string `json:"images"`
+	// Set is the set of migrations that was applied last.
+	Set string `json:"set,omitempty"`
+	// Ledgers are the ids of all migrations in the database, by ledger.
+	Ledgers map[string][]string `json:"ledgers"`
+	// Server is the version of PostgreSQL.
+	Server string `json:"server"`
+	// DatabaseBytes is what the database took on the server, Bytes what the backup takes.
+	DatabaseBytes int64 `json:"databaseBytes"`
+	Bytes         int64 `json:"bytes"`
+	Tables        int   `json:"tables"`
+	// Files are the checksums of the files, by name.
+	Files map[string]File `json:"files"`
+	// Seconds is how long it took.
+	Seconds float64 `json:"seconds"`
+}
+
+// File is one file of a backup.
+type File struct {
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// Head is the newest migration of the control plane's, which tells people most about the schema.
+func (m Metadata) Head() string {
+	head := ""
+	for _, id := range m.Ledgers["public.schema_migrations"] {
+		if !strings.HasPrefix(id, "channel_") {
+			head = max(head, id)
+		}
+	}
+	return head
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// ValidateName refuses a name that is none of a backup: names become folders and parts of Jobs' names.
+func ValidateName(name string) error {
+	if !namePattern.MatchString(name) {
+		return hook.Errorf(hook.Usage, "%q is no name of a backup: lower-case letters, digits and dashes, 63 at most", name)
+	}
+	return nil
+}
+
+// NewName names a backup after the second it was begun in, so that names sort by age.
+func NewName(now time.Time) string { return now.UTC().Format("20060102-150405") }
+
+// Read returns what is known of the backup called name.
+func (b *Backup) Read(name string) (Metadata, error) {
+	var m Metadata
+	if err := ValidateName(name); err != nil {
+		return m, err
+	}
+	raw, err := os.ReadFile(filepath.Join(b.Spec.Dir, name, metadataFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, hook.Errorf(hook.Refused, "there is no backup %s in claim %s; helm neutree backup list shows those that are", name, b.Spec.Claim)
+	}
+	if err != nil {
+		return m, fmt.Errorf("read backup %s: %w", name, err)
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, hook.Errorf(hook.Refused, "backup %s is damaged: its %s is no JSON: %w", name, metadataFile, err)
+	}
+	if m.Name != name {
+		return m, hook.Errorf(hook.Refused, "backup %s is damaged: its %s is that of %q", name, metadataFile, m.Name)
+	}
+	return m, nil
+}
+
+// List returns all backups, the newest first, and warnings on those that can't be read.
+func (b *Backup) List() ([]Metadata, []string, error) {
+	entries, err := os.ReadDir(b.Spec.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("list the backups: %w", err)
+	}
+	list := []Metadata{}
+	var damaged []string
+	for _, entry := range entries {
+		if !entry.IsDir() || ValidateName(entry.Name()) != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(b.Spec.Dir, entry.Name(), metadataFile)); err != nil {
+			// Not ours: lost+found, for one.
+			continue
+		}
+		m, err := b.Read(entry.Name())
+		if err != nil {
+			damaged = append(damaged, err.Error())
+			continue
+		}
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(x, y Metadata) int {
+		return cmp.Or(y.Time.Compare(x.Time), cmp.Compare(y.Name, x.Name))
+	})
+	return list, damaged, nil
+}

@@ -1,0 +1,177 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/migrate"
+)
+
+// lockWait bounds the wait for a migration that is just running.
+const lockWait = 2 * time.Minute
+
+// Restore brings both databases back to what the backup called name holds, then the schema to what the release's
+// services expect. The database changes in one transaction: killed or failed before its end, everything is as before.
+// Nobody else may write meanwhile. A second run ends in the same state.
+func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, error) {
+	unlock, err := b.lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	m, err := b.Check(ctx, name, newer)
+	if err != nil {
+		return "", err
+	}
+	afs, hasAFS := "", false
+	if _, hasAFS = m.Files[afsFile]; hasAFS && b.Spec.AFS != "" {
+		afs = filepath.Join(b.Spec.Dir, name, afsFile)
+		if err := checkSQLite(ctx, afs); err != nil {
+			return "", hook.Errorf(hook.Refused, "backup %s: %w", name, err)
+		}
+	}
+	began := time.Now()
+	if err := b.restoreDatabase(ctx, m); err != nil {
+		return "", err
+	}
+	b.Log.Info("the database is restored", "tables", m.Tables, "elapsed", time.Since(began).Round(time.Millisecond).String())
+	if afs != "" {
+		if err := loadSQLite(ctx, afs, b.Spec.AFS); err != nil {
+			return "", fmt.Errorf("the platform's database is restored, AFS's is not; run the same restore again: %w", err)
+		}
+		b.Log.Info("AFS's database is restored")
+	} else {
+		b.Log.Warn("the backup holds no database of AFS's: the one that is there stays")
+	}
+	result, err := migrate.Migrator{URL: b.DatabaseURL, CredentialKey: b.CredentialKey, Log: b.Log}.Apply(ctx, b.Spec.Set, b.Spec.Migrations)
+	if err != nil {
+		return "", fmt.Errorf("backup %s is restored, but its schema could not be brought up to date: %w", name, err)
+	}
+	return fmt.Sprintf("backup %s of %s is restored in %.1f s: %d tables; %s", name, m.Time.Format(time.RFC3339), time.Since(began).Seconds(), m.Tables, result), nil
+}
+
+// restoreDatabase replaces what the database holds by what the dump does. It holds the lock of migrations meanwhile.
+func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
+	conn, err := migrate.Connect(ctx, b.DatabaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %s", migrate.Reason(err))
+	}
+	defer closeConn(ctx, conn)
+	if err := migrate.Lock(ctx, b.Log, conn, lockWait); err != nil {
+		return err
+	}
+	dump := filepath.Join(b.Spec.Dir, m.Name, databaseFile)
+	list, err := b.restoreList(ctx, conn, dump)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(list) //nolint:errcheck // It lies in a temporary folder.
+	b.Log.Info("restoring the database", "size", Size(m.DatabaseBytes))
+	if err := b.replay(ctx, dump, list); err != nil {
+		if blockers := b.blockers(ctx, conn); strings.Contains(err.Error(), "lock timeout") && blockers != "" {
+			return hook.Errorf(hook.Busy, "nothing is changed: other sessions use the database: %s; end them, then restore again", blockers)
+		}
+		return fmt.Errorf("nothing is changed: %w", err)
+	}
+	// A restored table has no statistics yet. Without them the first queries would be slow, and no more.
+	if _, err := conn.Exec(ctx, "ANALYZE"); err != nil {
+		b.Log.Warn("the tables were not analyzed", "cause", migrate.Reason(err))
+	}
+	return nil
+}
+
+// replay feeds the dump to psql as one transaction that begins with the removal of everything there is. The script of
+// pg_restore ends with the COMMIT, so psql rolls back whenever the script does not arrive whole.
+func (b *Backup) replay(ctx context.Context, dump, list string) error {
+	source := b.command(ctx, "pg_restore", "--single-transaction", "--no-owner", "--use-list="+list, "--file=-", dump)
+	target, err := b.connection(b.command(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"))
+	if err != nil {
+		return err
+	}
+	var sourceSaid, targetSaid tail
+	source.Stderr, target.Stderr = &sourceSaid, &targetSaid
+	target.Stdout = io.Discard
+	script, err := source.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	target.Stdin = io.MultiReader(strings.NewReader(b.clear()), script)
+	if err := source.Start(); err != nil {
+		return explain(source, err, &sourceSaid)
+	}
+	targetErr := explain(target, target.Run(), &targetSaid)
+	if targetErr != nil {
+		// Nobody reads the rest.
+		_ = source.Process.Kill()
+		_ = source.Wait()
+		return targetErr
+	}
+	if err := explain(source, source.Wait(), &sourceSaid); err != nil {
+		return err
+	}
+	return nil
+}
+
+// restoreList is the dump's list without extensions that belong to others: they stay, and only their owners may
+// comment on them.
+func (b *Backup) restoreList(ctx context.Context, conn *pgx.Conn, dump string) (string, error) {
+	rows, err := conn.Query(ctx, "SELECT extname FROM pg_extension WHERE extowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user)")
+	if err != nil {
+		return "", fmt.Errorf("list the extensions: %w", err)
+	}
+	foreign, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("list the extensions: %w", err)
+	}
+	var all, ours bytes.Buffer
+	if err := run(b.command(ctx, "pg_restore", "--list", dump), &all); err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(all.String()) {
+		if !ofExtension(line, foreign) {
+			ours.WriteString(line)
+		}
+	}
+	f, err := os.CreateTemp("", "restore-*.list")
+	if err != nil {
+		return "", fmt.Errorf("write the list of what to restore: %w", err)
+	}
+	_, err = f.Write(ours.Bytes())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("write the list of what to restore: %w", err)
+	}
+	return f.Name(), nil
+}
+
+func ofExtension(line string, names []string) bool {
+	for _, name := range names {
+		if strings.Contains(line, " EXTENSION - "+name+" ") || strings.Contains(line, " COMMENT - EXTENSION "+name+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// blockers names other sessions that are in the middle of something.
+func (b *Backup) blockers(ctx context.Context, conn *pgx.Conn) string {
+	rows, err := conn.Query(ctx, `SELECT format('pid %s (%s)', pid, coalesce(nullif(application_name, ''), 'unnamed')) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY pid`)
+	if err != nil {
+		return ""
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return ""
+	}
+	return strings.Join(names, ", ")
+}
