@@ -67,6 +67,9 @@ func ModuleImages() []Image {
 	}
 }
 
+// OpenSandboxImage is the server that runs sandboxes, which the chart does not install.
+var OpenSandboxImage = Image{Key: "openSandbox", Registry: "docker.io", Repository: "opensandbox/server", Tag: "v0.1.14"}
+
 // ModuleFlows are the connections that the modules add to Flows.
 func ModuleFlows() []Flow {
 	return []Flow{

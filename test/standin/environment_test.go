@@ -19,12 +19,15 @@ func environments() map[string]map[string]string {
 		"scheduler":    schedulerEnv(someDatabase),
 		"skills":       {"DATABASE_URL": someDatabase},
 		"envRunner":    with(settings(), "DATABASE_URL", someDatabase),
+
+		"sandboxService": sandboxEnv(someDatabase),
+		"browserService": browserEnv(someDatabase),
 	}
 }
 
 // Every service dies with a line that names the variable which is missing.
 func TestMissingVariable(t *testing.T) {
-	for _, workload := range platform.Workloads() {
+	for _, workload := range slices.Concat(platform.Workloads(), platform.ModuleWorkloads()) {
 		env, known := environments()[workload.Image]
 		if !known {
 			continue
@@ -65,6 +68,12 @@ func TestMalformedVariable(t *testing.T) {
 		{"controlPlane", "JWT_SECRET", "nap-jwt-secret-change-me", "public constant"},
 		{"controlPlane", "DATABASE_URL", "postgresql://nap:$(POSTGRES_PASSWORD)@nap-pg-rw:5432/nap", "did not expand"},
 		{"controlPlane", "LDAP_URL", "ldap.example.org", "is no ldap or ldaps URL"},
+		{"controlPlane", "NODE_EXTRA_CA_CERTS", "/nowhere/ca.crt", "no such file"},
+		{"sandboxService", "SANDBOX_DOMAIN", "localhost", "is not the host of SANDBOX_SERVICE_URL"},
+		{"sandboxService", "OPENSANDBOX_URL", "opensandbox-server", refusal(platform.URL, "opensandbox-server")},
+		{"sandboxService", "SERVICE_KEY", "sandbox-service-key-change-me", "public constant"},
+		{"browserService", "BROWSER_IMAGE", "", refusal(platform.ImageRef, "")},
+		{"browserService", "TURN_PORT", "turn", "is no positive number"},
 		{"controlPlane", "AGENT_IMAGE_PREFIX", "ghcr.io/neutree-ai/nap-agent:v1", refusal(platform.ImagePrefix, "ghcr.io/neutree-ai/nap-agent:v1")},
 		{"controlPlane", "AGENT_NODE_SELECTOR", "agents", "is not of the form key=value"},
 		{"controlPlane", "AFS_PROTO_PATH", "/nowhere/afs.proto", "can't be read"},
@@ -138,7 +147,11 @@ func TestNodeArguments(t *testing.T) {
 // images.yaml describes every published image that is played, each starting a name that the binary knows.
 func TestImages(t *testing.T) {
 	described := images(t)
-	for _, workload := range platform.Workloads() {
+	for _, workload := range slices.Concat(platform.Workloads(), platform.ModuleWorkloads()) {
+		if workload.Name == "coturn" {
+			// The relay is the real one.
+			continue
+		}
 		if _, found := described[workload.Image]; !found {
 			t.Errorf("images.yaml does not describe %s", workload.Image)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/neutree-ai/packaging/test/standin/internal/converter"
 	"github.com/neutree-ai/packaging/test/standin/internal/memoryfuse"
 	"github.com/neutree-ai/packaging/test/standin/internal/node"
+	"github.com/neutree-ai/packaging/test/standin/internal/opensandbox"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 )
 
@@ -47,6 +48,7 @@ func programs() map[string]func(args []string) int {
 		"afs-fuse":       play("afs-fuse", afs.Fuse),
 		"memory-fuse":    play("memory-fuse", memoryfuse.Run),
 		"agent":          play("agent", agent.Run),
+		"opensandbox":    play("opensandbox", opensandbox.Run),
 		"tini":           play("tini", tini),
 		"sleep":          play("sleep", sleep),
 		"true":           func([]string) int { return 0 },

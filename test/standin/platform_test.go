@@ -48,9 +48,9 @@ func fakeKubernetes(t testing.TB) string {
 
 // served is a control plane and a gateway that listen.
 type served struct {
-	base         string
-	controlPlane *running
-	client       *http.Client
+	base, database string
+	controlPlane   *running
+	client         *http.Client
 }
 
 func serve(t testing.TB, gatewaySecret string) served {
@@ -67,7 +67,7 @@ func serve(t testing.TB, gatewaySecret string) served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := served{base: "http://127.0.0.1:" + port, controlPlane: controlPlane, client: &http.Client{
+	s := served{base: "http://127.0.0.1:" + port, database: database, controlPlane: controlPlane, client: &http.Client{
 		Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	eventually(t, "the control plane answers", func() error {

@@ -25,12 +25,13 @@ func New(lookup func(string) (string, bool)) *Env { return &Env{lookup: lookup} 
 
 // Workload checks everything that the named workload of the platform must find.
 func (e *Env) Workload(name string) {
-	i := slices.IndexFunc(platform.Workloads(), func(w platform.Workload) bool { return w.Name == name })
+	workloads := slices.Concat(platform.Workloads(), platform.ModuleWorkloads())
+	i := slices.IndexFunc(workloads, func(w platform.Workload) bool { return w.Name == name })
 	if i < 0 {
 		e.problem(name, "is no workload of the platform")
 		return
 	}
-	for _, env := range platform.Workloads()[i].Env {
+	for _, env := range workloads[i].Env {
 		value, set := e.get(env.Name)
 		if env.Optional && value == "" {
 			continue

@@ -3,13 +3,13 @@
 package controlplane
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
+	"github.com/neutree-ai/packaging/test/standin/internal/directory"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
+	"github.com/neutree-ai/packaging/test/standin/internal/trust"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
 )
 
@@ -30,6 +30,8 @@ type options struct {
 	builtAt         string
 	kubeconfig      string
 	workspaces      workspace.Settings
+	// directory is nil where users are known by the database alone.
+	directory *directory.Directory
 }
 
 func readOptions(p *process.Process) (options, error) {
@@ -53,7 +55,7 @@ func readOptions(p *process.Process) (options, error) {
 		env.OptionalURL(name)
 	}
 	env.File("AFS_PROTO_PATH", "proto/afs.proto")
-	checkLDAP(env)
+	o.directory = directory.Read(env, trust.Pool(env))
 	gatewayURL := env.Required("CG_URL")
 	if err := env.Err(); err != nil {
 		return options{}, err
@@ -64,26 +66,4 @@ func readOptions(p *process.Process) (options, error) {
 	}
 	o.workspaces, err = workspace.ReadSettings(env)
 	return o, err
-}
-
-// checkLDAP reports what the real service would only log at somebody's login.
-func checkLDAP(env *config.Env) {
-	address := env.Optional("LDAP_URL", "")
-	if address == "" {
-		return
-	}
-	env.Require("LDAP_URL", func() error {
-		u, err := url.Parse(address)
-		if err != nil || !slices.Contains([]string{"ldap", "ldaps"}, u.Scheme) || u.Hostname() == "" {
-			return errors.New("is no ldap or ldaps URL")
-		}
-		return nil
-	})
-	filter := env.Optional("LDAP_SEARCH_FILTER", "(objectClass=inetOrgPerson)")
-	env.Require("LDAP_SEARCH_FILTER", func() error {
-		if filter[0] != '(' || filter[len(filter)-1] != ')' {
-			return fmt.Errorf("%q stands in no parentheses", filter)
-		}
-		return nil
-	})
 }

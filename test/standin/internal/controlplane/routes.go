@@ -23,6 +23,7 @@ type server struct {
 	pool      *pgxpool.Pool
 	kube      kubernetes.Interface
 	log       *slog.Logger
+	grants    *grants
 	startedAt time.Time
 	streams   atomic.Int64
 	requests  atomic.Int64
@@ -61,6 +62,10 @@ func (s *server) web() http.Handler {
 
 	mux.Handle("GET /api/me", s.signedIn(s.me))
 	mux.Handle("GET /api/events", s.signedIn(s.events))
+	mux.Handle("PUT /api/uploads/{name}", s.signedIn(s.upload))
+	mux.Handle("GET /api/oauth/authorize", s.signedIn(s.authorize))
+	mux.HandleFunc("POST /api/oauth/token", s.token)
+	mux.HandleFunc("GET /api/oauth/userinfo", s.userinfo)
 	mux.Handle("POST /api/workspaces", s.signedIn(s.createWorkspace))
 	mux.Handle("GET /api/workspaces", s.signedIn(s.listWorkspaces))
 	mux.Handle("GET /api/workspaces/{id}", s.signedIn(s.getWorkspace))
@@ -68,6 +73,7 @@ func (s *server) web() http.Handler {
 	mux.Handle("POST /api/workspaces/{id}/start", s.signedIn(s.startWorkspace))
 	mux.Handle("DELETE /api/workspaces/{id}", s.signedIn(s.deleteWorkspace))
 	mux.Handle("GET /api/workspaces/{id}/agent", s.signedIn(s.askAgent))
+	mux.Handle("GET /api/workspaces/{id}/agent/terminal/ws", s.signedIn(s.terminal))
 	mux.Handle("GET /api/admin/drift", s.signedIn(s.drift))
 	mux.Handle("GET /api/admin/dependencies", s.signedIn(s.dependencies))
 	mux.Handle("/api/", s.signedIn(func(w http.ResponseWriter, _ *http.Request, _ session.User) {
@@ -112,29 +118,6 @@ func (s *server) mcp(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	httpserver.JSON(w, http.StatusOK, map[string]any{"tools": []string{}})
-}
-
-// events is a stream that goes on until the client or the service ends it.
-func (s *server) events(w http.ResponseWriter, r *http.Request, _ session.User) {
-	s.streams.Add(1)
-	defer s.streams.Add(-1)
-	w.Header().Set("Content-Type", "text/event-stream")
-	out := http.NewResponseController(w)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for n := 1; ; n++ {
-		if _, err := fmt.Fprintf(w, "data: %d\n\n", n); err != nil {
-			return
-		}
-		if err := out.Flush(); err != nil {
-			return
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // gatewayProxy passes /_cg/x on to the channel gateway's /api/x, which checks the session itself.

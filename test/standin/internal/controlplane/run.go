@@ -38,7 +38,7 @@ func Run(p *process.Process) error {
 		return err
 	}
 	defer pool.Close()
-	if err := postgres.CheckSchema(told, pool, migrationsDir, ""); err != nil {
+	if err := postgres.CheckSchema(told, pool, migrationsDir, "control-plane"); err != nil {
 		return err
 	}
 	for _, queue := range []string{"schedules", "titles", "plugins"} {
@@ -52,7 +52,7 @@ func Run(p *process.Process) error {
 	if _, err := pool.Exec(told, `UPDATE public.sessions SET state = 'interrupted' WHERE state = 'running'`); err != nil {
 		return fmt.Errorf("recover orphaned sessions: %w", err)
 	}
-	s := &server{options: o, pool: pool, kube: client, log: p.Log, startedAt: time.Now()}
+	s := &server{options: o, pool: pool, kube: client, log: p.Log, grants: newGrants(), startedAt: time.Now()}
 	return s.serve(told)
 }
 

@@ -16,11 +16,7 @@ import (
 	"github.com/neutree-ai/packaging/test/standin/internal/session"
 )
 
-const (
-	poolSize = 10
-	// ledgerPrefix keeps its migrations apart from the control plane's in the ledger they share.
-	ledgerPrefix = "channel_"
-)
+const poolSize = 10
 
 type options struct {
 	port            int
@@ -66,7 +62,7 @@ func open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := postgres.CheckSchema(ctx, pool, "migrations", ledgerPrefix); err != nil {
+	if err := postgres.CheckSchema(ctx, pool, "migrations", "gateway"); err != nil {
 		pool.Close()
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,22 +14,39 @@ import (
 type StatusError struct {
 	URL    string
 	Status int
+	// Text is the beginning of what it said.
+	Text string
 }
 
-func (e *StatusError) Error() string { return fmt.Sprintf("%s answered %d", e.URL, e.Status) }
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s answered %d: %s", e.URL, e.Status, e.Text)
+}
 
 // Get asks for a URL with headers and decodes the JSON it answers into response, unless that is nil.
 func Get(ctx context.Context, url string, header http.Header, response any) error {
+	return Call(ctx, http.MethodGet, url, header, nil, response)
+}
+
+// Call sends a request as JSON, unless that is nil, and decodes the JSON of the answer into response, unless that is nil.
+func Call(ctx context.Context, method, url string, header http.Header, request, response any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	var content io.Reader
+	if request != nil {
+		encoded, err := json.Marshal(request)
+		if err != nil {
+			return fmt.Errorf("ask %s: %w", url, err)
+		}
+		content = bytes.NewReader(encoded)
+	}
+	asked, err := http.NewRequestWithContext(ctx, method, url, content)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}
 	if header != nil {
-		request.Header = header
+		asked.Header = header
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := http.DefaultClient.Do(asked)
 	if err != nil {
 		return err
 	}
@@ -37,8 +55,8 @@ func Get(ctx context.Context, url string, header http.Header, response any) erro
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", url, err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		return &StatusError{URL: url, Status: answer.StatusCode}
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		return &StatusError{URL: url, Status: answer.StatusCode, Text: string(body[:min(len(body), 300)])}
 	}
 	if response == nil {
 		return nil

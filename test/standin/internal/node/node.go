@@ -12,10 +12,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/neutree-ai/packaging/test/standin/internal/browser"
 	"github.com/neutree-ai/packaging/test/standin/internal/controlplane"
 	"github.com/neutree-ai/packaging/test/standin/internal/gateway"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 	"github.com/neutree-ai/packaging/test/standin/internal/runner"
+	"github.com/neutree-ai/packaging/test/standin/internal/sandbox"
 	"github.com/neutree-ai/packaging/test/standin/internal/scheduler"
 	"github.com/neutree-ai/packaging/test/standin/internal/seed"
 	"github.com/neutree-ai/packaging/test/standin/internal/skills"
@@ -30,6 +32,8 @@ func programs() map[string]func(*process.Process) error {
 		"scheduler":              scheduler.Run,
 		"skills-content-service": skills.Run,
 		"env-runner-k8s":         runner.Run,
+		"sandbox-service":        sandbox.Run,
+		"browser-service":        browser.Run,
 		"seed-admin":             seed.Admin,
 		"seed-oauth-clients":     seed.OAuthClients,
 		"seed-mcp-catalog-core":  seed.ToolCatalog,

@@ -46,14 +46,14 @@ func TestCheckSchema(t *testing.T) {
 		}
 	}
 	pool := standintest.Pool(t, standintest.Database(t))
-	check := func(prefix, want string) {
+	check := func(source, want string) {
 		t.Helper()
-		err := CheckSchema(t.Context(), pool, dir, prefix)
+		err := CheckSchema(t.Context(), pool, dir, source)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "migration "+want+" of this image")) {
-			t.Errorf("prefix %q: %v, want %q to be missing", prefix, err, want)
+			t.Errorf("%s: %v, want %q to be missing", source, err, want)
 		}
 	}
-	check("", "001_init")
+	check("control-plane", "001_init")
 	exec := func(sql string) {
 		t.Helper()
 		if _, err := pool.Exec(t.Context(), sql); err != nil {
@@ -62,11 +62,11 @@ func TestCheckSchema(t *testing.T) {
 	}
 	exec(`CREATE TABLE public.schema_migrations (id text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())`)
 	exec(`INSERT INTO public.schema_migrations (id) VALUES ('001_init'), ('002_squashed'), ('channel_001_init')`)
-	check("", "115_more")
-	check("channel_", "channel_115_more")
+	check("control-plane", "115_more")
+	check("gateway", "channel_115_more")
 	exec(`INSERT INTO public.schema_migrations (id) VALUES ('115_more'), ('999_newer')`)
-	check("", "")
-	if err := CheckSchema(t.Context(), pool, filepath.Join(dir, "none"), ""); err == nil || !strings.Contains(err.Error(), "working directory") {
+	check("control-plane", "")
+	if err := CheckSchema(t.Context(), pool, filepath.Join(dir, "none"), "control-plane"); err == nil || !strings.Contains(err.Error(), "working directory") {
 		t.Errorf("no folder: %v", err)
 	}
 }

@@ -36,7 +36,7 @@ func open(ctx context.Context, env *config.Env) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := postgres.CheckSchema(ctx, pool, "migrations", ""); err != nil {
+	if err := postgres.CheckSchema(ctx, pool, "migrations", "control-plane"); err != nil {
 		pool.Close()
 		return nil, err
 	}

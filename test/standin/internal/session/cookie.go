@@ -52,9 +52,14 @@ func FromRequest(secret string, r *http.Request) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("the request carries no session")
 	}
+	return Verify(secret, cookie.Value)
+}
+
+// Verify returns the user whose session a cookie's value is.
+func Verify(secret, value string) (User, error) {
 	var c claims
 	key := func(*jwt.Token) (any, error) { return []byte(secret), nil }
-	if _, err := jwt.ParseWithClaims(cookie.Value, &c, key, jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired()); err != nil {
+	if _, err := jwt.ParseWithClaims(value, &c, key, jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired()); err != nil {
 		return User{}, fmt.Errorf("the session is not ours: %w", err)
 	}
 	return User{ID: c.Subject, Username: c.Username, Role: c.Role}, nil

@@ -67,18 +67,19 @@ func forward(listener net.Listener, socket string) {
 func Migrated(t testing.TB) string {
 	t.Helper()
 	database := Database(t)
-	Migrate(t, database, "control-plane", "")
-	Migrate(t, database, "gateway", "channel_")
+	for _, source := range platform.MigrationSources() {
+		migrate(t, database, source)
+	}
 	return database
 }
 
-// Migrate applies a folder of the stand-ins' migrations the way the platform does: one connection and one
+// migrate applies a source of the stand-ins' migrations the way the platform does: one connection and one
 // transaction a file, each file as a single query of many statements.
-func Migrate(t testing.TB, database, folder, prefix string) {
+func migrate(t testing.TB, database string, source platform.MigrationSource) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(Root(t), "migrations", folder, "*.sql"))
+	files, err := filepath.Glob(filepath.Join(Root(t), "migrations", source.Name, "*.sql"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no migrations in %s: %v", folder, err)
+		t.Fatalf("no migrations of %s: %v", source.Name, err)
 	}
 	slices.Sort(files)
 	for _, file := range files {
@@ -86,26 +87,27 @@ func Migrate(t testing.TB, database, folder, prefix string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := prefix + strings.TrimSuffix(filepath.Base(file), ".sql")
-		if err := apply(t.Context(), database, id, string(content)); err != nil {
+		id := source.IDPrefix + strings.TrimSuffix(filepath.Base(file), ".sql")
+		if err := apply(t.Context(), database, source, id, string(content)); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
 }
 
-func apply(ctx context.Context, database, id, sql string) error {
+func apply(ctx context.Context, database string, source platform.MigrationSource, id, sql string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	const ledger = `CREATE TABLE IF NOT EXISTS public.schema_migrations (id text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())`
+	ledger := `CREATE SCHEMA IF NOT EXISTS ` + source.Schema + `; CREATE TABLE IF NOT EXISTS ` + source.Ledger() +
+		` (id text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())`
 	for _, statement := range []string{ledger, "BEGIN", sql, "RESET search_path"} {
 		if _, err := conn.PgConn().Exec(ctx, statement).ReadAll(); err != nil {
 			return err
 		}
 	}
-	if _, err := conn.Exec(ctx, `INSERT INTO public.schema_migrations (id) VALUES ($1)`, id); err != nil {
+	if _, err := conn.Exec(ctx, `INSERT INTO `+source.Ledger()+` (id) VALUES ($1)`, id); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "COMMIT")

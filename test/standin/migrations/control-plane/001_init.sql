@@ -32,6 +32,7 @@ CREATE TABLE public.users (
     id text NOT NULL,
     username text NOT NULL,
     display_name text DEFAULT ''::text NOT NULL,
+    email text DEFAULT ''::text NOT NULL,
     role text DEFAULT 'user'::text NOT NULL,
     password_hash text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,

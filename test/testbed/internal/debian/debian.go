@@ -48,9 +48,41 @@ func Unpack(ctx context.Context, dir string, packages ...string) error {
 	if err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(downloads, "*.deb"))
+	return extract(ctx, downloads, dir)
+}
+
+// UnpackTree does the same with everything that the packages need on an empty machine. Nothing of them is set up: no
+// users, no configuration, no cache of libraries.
+func UnpackTree(ctx context.Context, dir string, packages ...string) error {
+	downloads, err := os.MkdirTemp("", "debian-")
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
+	}
+	defer os.RemoveAll(downloads)
+	// What apt takes for the state of a machine, and where it downloads to.
+	nothing := filepath.Join(downloads, "status")
+	if err := os.WriteFile(nothing, nil, 0o644); err != nil {
+		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
+	}
+	if err := os.Mkdir(filepath.Join(downloads, "partial"), 0o755); err != nil {
+		return fmt.Errorf("unpack %s: %w", strings.Join(packages, ", "), err)
+	}
+	err = withLists(ctx, func() error {
+		return apt(ctx, append([]string{"install", "--download-only", "--yes", "--no-install-recommends",
+			"--option", "Dir::State::status=" + nothing, "--option", "Dir::Cache::archives=" + downloads,
+			"--option", "Debug::NoLocking=1", "--option", "APT::Sandbox::User=root"}, packages...)...)
+	})
+	if err != nil {
+		return err
+	}
+	return extract(ctx, downloads, dir)
+}
+
+// extract unpacks every package in downloads into dir.
+func extract(ctx context.Context, downloads, dir string) error {
+	files, err := filepath.Glob(filepath.Join(downloads, "*.deb"))
+	if err != nil {
+		return fmt.Errorf("unpack packages: %w", err)
 	}
 	for _, file := range files {
 		if err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", file, dir)); err != nil {

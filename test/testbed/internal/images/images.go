@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cache"
 	"github.com/neutree-ai/packaging/test/testbed/internal/source"
 	"github.com/neutree-ai/packaging/test/testbed/internal/tools"
@@ -98,7 +100,7 @@ type builder struct {
 type plan func(context.Context) ([]recipe, error)
 
 // slow are the plans whose images take minutes, quick the others.
-func (b builder) slow() []plan  { return []plan{b.postgresql} }
+func (b builder) slow() []plan  { return []plan{b.postgresql, b.services} }
 func (b builder) quick() []plan { return []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator} }
 
 // all makes the images of each plan in turn.
@@ -167,3 +169,13 @@ func write(ctx context.Context, r recipe, dir string) error {
 
 // here is the platform of the machine, and so of the images.
 func here() v1.Platform { return v1.Platform{OS: "linux", Architecture: runtime.GOARCH} }
+
+// imageWithKey is the platform's image that the chart's values know by key.
+func imageWithKey(key string) (platform.Image, error) {
+	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages()) {
+		if image.Key == key {
+			return image, nil
+		}
+	}
+	return platform.Image{}, fmt.Errorf("the platform has no image called %s", key)
+}

@@ -55,12 +55,12 @@ func TestEveryImageOfThePlatformIsServed(t *testing.T) {
 			}
 		}
 	}
-	for _, image := range platform.Images() {
+	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages(), []platform.Image{platform.OpenSandboxImage}) {
 		if served[image.Ref()] == "" {
 			t.Errorf("no recipe serves %s", image.Ref())
 		}
 	}
-	for _, ref := range []string{PauseRef, BusyboxRef} {
+	for _, ref := range []string{PauseRef, BusyboxRef, SlapdRef} {
 		if served[ref] == "" {
 			t.Errorf("no recipe serves %s", ref)
 		}

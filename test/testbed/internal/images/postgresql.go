@@ -18,7 +18,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/neutree-ai/packaging/internal/ociimage"
-	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cache"
 	"github.com/neutree-ai/packaging/test/testbed/internal/debian"
 )
@@ -77,16 +76,6 @@ func (b builder) makePostgresql(ctx context.Context, scratch string) (v1.Image, 
 		},
 		WorkingDir: "/",
 	}, layer)
-}
-
-// imageWithKey is the platform's image that the chart's values know by key.
-func imageWithKey(key string) (platform.Image, error) {
-	for _, image := range platform.Images() {
-		if image.Key == key {
-			return image, nil
-		}
-	}
-	return platform.Image{}, fmt.Errorf("the platform has no image called %s", key)
 }
 
 // writeTree writes a root file system, owners and modes included, times not. Devices are left out: a container gets

@@ -57,7 +57,12 @@ func (b builder) pause(ctx context.Context) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := finished("pause", image, PauseRef)
+	// The chart has another version of it in its own pods.
+	own, err := imageWithKey("pause")
+	if err != nil {
+		return nil, err
+	}
+	made, err := finished("pause", image, PauseRef, own.Ref())
 	return []recipe{made}, err
 }
 

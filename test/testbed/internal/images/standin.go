@@ -51,9 +51,9 @@ type variant struct {
 
 // standedIn lists the published images that have a stand-in, by their names in images.yaml.
 func standedIn() map[string]platform.Image {
-	own := []string{"postgresql", platform.HooksImage.Key, platform.OperatorImage.Key}
+	own := []string{"postgresql", "coturn", "pause", platform.HooksImage.Key, platform.OperatorImage.Key}
 	all := map[string]platform.Image{}
-	for _, image := range platform.Images() {
+	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages(), []platform.Image{platform.OpenSandboxImage}) {
 		name := image.Key
 		if name == "agent" {
 			name = agentType(image)

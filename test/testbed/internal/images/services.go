@@ -1,0 +1,52 @@
+package images
+
+import (
+	"archive/tar"
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/neutree-ai/packaging/internal/ociimage"
+	"github.com/neutree-ai/packaging/test/testbed/internal/cache"
+	"github.com/neutree-ai/packaging/test/testbed/internal/debian"
+)
+
+// SlapdRef is an LDAP server, for tests of log-in by a directory. The programs are Debian's.
+const SlapdRef = "docker.io/library/slapd:debian"
+
+// services are programs of Debian's packages that the platform works with, in one image: the relay under its published
+// reference, and an LDAP server.
+func (b builder) services(context.Context) ([]recipe, error) {
+	relay, err := imageWithKey("coturn")
+	if err != nil {
+		return nil, err
+	}
+	return []recipe{{
+		name: "services", refs: []string{relay.Ref(), SlapdRef}, slow: "about 20 seconds",
+		key:  cache.NewKey().Add("1", runtime.GOARCH).String(),
+		make: makeServices,
+	}}, nil
+}
+
+func makeServices(ctx context.Context, scratch string) (v1.Image, error) {
+	rootfs := filepath.Join(scratch, "rootfs")
+	if err := debian.UnpackTree(ctx, rootfs, "base-files", "coturn", "slapd"); err != nil {
+		return nil, err
+	}
+	for _, unused := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl"} {
+		if err := os.RemoveAll(filepath.Join(rootfs, unused)); err != nil {
+			return nil, err
+		}
+	}
+	layer, err := ociimage.FromTar(func(w *tar.Writer) error { return writeTree(w, rootfs) })
+	if err != nil {
+		return nil, err
+	}
+	return ociimage.New(here(), v1.Config{
+		User: "65534:65534", WorkingDir: "/",
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+	}, layer)
+}
