@@ -31,6 +31,12 @@ func Run(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.G
 	var errs []error
 	errs = append(errs, g.kubernetes(ctx, spec.Kubernetes))
 	errs = append(errs, g.storageClasses(ctx, spec.StorageClasses)...)
+	for _, check := range spec.Claims {
+		errs = append(errs, g.claim(ctx, check))
+	}
+	for _, check := range spec.Nodes {
+		errs = append(errs, g.node(ctx, check))
+	}
 	for _, check := range spec.NodePorts {
 		errs = append(errs, g.nodePort(ctx, check))
 	}

@@ -34,6 +34,8 @@ func ReadSpec[T any](path string) (T, error) {
 type GuardSpec struct {
 	Namespace      string              `json:"namespace"`
 	StorageClasses []StorageClassCheck `json:"storageClasses,omitempty"`
+	Claims         []ClaimCheck        `json:"claims,omitempty"`
+	Nodes          []NodeCheck         `json:"nodes,omitempty"`
 	NodePorts      []NodePortCheck     `json:"nodePorts,omitempty"`
 	PodSecurity    []PodSecurityCheck  `json:"podSecurity,omitempty"`
 	Kubernetes     KubernetesCheck     `json:"kubernetes,omitempty"`
@@ -45,6 +47,24 @@ type StorageClassCheck struct {
 	Value      string `json:"value"`
 	Name       string `json:"name"`
 	AccessMode string `json:"accessMode"`
+}
+
+// ClaimCheck is a claim that the user made, or one that may be there from before and is to get a size.
+type ClaimCheck struct {
+	Namespace string `json:"namespace"`
+	// Name is the claim's. Where it is made by others a Selector of labels finds it.
+	Name     string `json:"name,omitempty"`
+	Selector string `json:"selector,omitempty"`
+	// Required marks a claim that must be there.
+	Required bool   `json:"required,omitempty"`
+	Size     string `json:"size,omitempty"`
+	Value    string `json:"value"`
+}
+
+// NodeCheck is a label that one node alone must have.
+type NodeCheck struct {
+	Selector string `json:"selector"`
+	Value    string `json:"value"`
 }
 
 // NodePortCheck is a port that a Service of the release will take on every node.

@@ -8,6 +8,7 @@ var (
 	Events          = core("events")
 	Claims          = core("persistentvolumeclaims")
 	Namespaces      = core("namespaces")
+	Nodes           = core("nodes")
 	Pods            = core("pods")
 	Secrets         = core("secrets")
 	ServiceAccounts = core("serviceaccounts")

@@ -54,6 +54,11 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 				rendered[object.GetKind()+" "+namespaceOf(object)+"/"+object.GetName()] = true
 			}
 			secrets := madeSecrets(t, objects)
+			// Claims of the user's own, which guard looks for.
+			given := map[string]bool{}
+			for _, claim := range specOf[hook.GuardSpec](t, objects, specConfigMap(t, jobs(t, objects)["guard"]), "guard").Claims {
+				given[claim.Name] = claim.Required && claim.Namespace == namespace
+			}
 			for _, p := range pods(t, objects) {
 				if key := "ServiceAccount " + namespaceOf(p.from) + "/" + p.spec().ServiceAccountName; !rendered[key] {
 					t.Errorf("%s: %s is not rendered", p.from, key)
@@ -65,7 +70,7 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 					if volume.Secret != nil && secrets[volume.Secret.SecretName] == nil {
 						t.Errorf("%s: volume %s: Secret %s is not made by the hooks", p.from, volume.Name, volume.Secret.SecretName)
 					}
-					if claim := volume.PersistentVolumeClaim; claim != nil && !rendered["PersistentVolumeClaim "+namespace+"/"+claim.ClaimName] {
+					if claim := volume.PersistentVolumeClaim; claim != nil && !given[claim.ClaimName] && !rendered["PersistentVolumeClaim "+namespace+"/"+claim.ClaimName] {
 						t.Errorf("%s: volume %s: claim %s is not rendered", p.from, volume.Name, claim.ClaimName)
 					}
 				}

@@ -46,7 +46,7 @@ func Set(values map[string]any, path []string, value any) {
 
 // value is nil for what the generator leaves as it is.
 func (l Leaf) value(r *rand.Rand) any {
-	if make, known := meanings[l.Key()]; known {
+	if make, known := meanings[l.Key()]; known && len(l.Path) > 1 {
 		if r.IntN(8) > 0 {
 			return make(r)
 		}

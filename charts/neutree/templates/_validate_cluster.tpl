@@ -21,17 +21,20 @@ A YAML list of sentences.
 {{- $problems = append $problems (printf "namespace %s serves another installation, made by %s, and two can't share one: name another in global.workspaces.namespace" $workspaces .) }}
 {{- end }}
 
+{{- $problems = concat $problems (include "neutree.validate.volumes" . | fromYamlArray) }}
+
+{{- $storage := .Values.global.storage.afsController }}
+{{- if not $storage.existingClaim }}
 {{- with include "neutree.foreignOwner" (list $ "v1" "PersistentVolumeClaim" .Release.Namespace "afs-controller-db") }}
 {{- $problems = append $problems (printf "claim afs-controller-db in namespace %[1]s holds the data of an installation made by %[2]s: install under that release's name, or hand the claim over with kubectl -n %[1]s annotate --overwrite pvc afs-controller-db meta.helm.sh/release-name=%[3]s meta.helm.sh/release-namespace=%[1]s && kubectl -n %[1]s label --overwrite pvc afs-controller-db app.kubernetes.io/managed-by=Helm" $.Release.Namespace . $.Release.Name) }}
 {{- end }}
-
-{{- $storage := .Values.global.storage.afsController }}
 {{- with lookup "v1" "PersistentVolumeClaim" .Release.Namespace "afs-controller-db" }}
 {{- if and $storage.storageClass (ne $storage.storageClass (.spec.storageClassName | default "")) }}
 {{- $problems = append $problems (printf "claim afs-controller-db has the StorageClass %q and can't get another: set global.storage.afsController.storageClass to that" .spec.storageClassName) }}
 {{- end }}
 {{- if not (has $storage.accessMode .spec.accessModes) }}
 {{- $problems = append $problems (printf "claim afs-controller-db has the access mode %s and can't get another: set global.storage.afsController.accessMode to that" (first .spec.accessModes)) }}
+{{- end }}
 {{- end }}
 {{- end }}
 

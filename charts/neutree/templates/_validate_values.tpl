@@ -53,6 +53,7 @@
 {{- end }}
 
 {{- $problems = concat $problems (include "neutree.validate.database" . | fromYamlArray) }}
+{{- $problems = concat $problems (include "neutree.validate.storage" . | fromYamlArray) }}
 
 {{- if index .Values "cloudnative-pg" "nameOverride" }}
 {{- $problems = append $problems "cloudnative-pg.nameOverride changes the label by which the operator finds its own Deployment: remove it; cloudnative-pg.fullnameOverride renames its objects" }}

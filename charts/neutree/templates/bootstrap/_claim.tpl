@@ -7,15 +7,22 @@ an install, since no pod of the release mounts it. Without a class here bootstra
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
-  name: afs-shared-storage
+  name: {{ include "common.sharedClaim" . }}
   namespace: {{ include "common.workspaceNamespace" . }}
   labels:
     app.kubernetes.io/part-of: neutree
     app.kubernetes.io/component: workspaces
 spec:
   accessModes: [{{ $storage.accessMode }}]
-  {{- with $storage.storageClass }}
-  storageClassName: {{ . | quote }}
+  {{- $source := include "common.sharedSource" . }}
+  {{- if has $source (list "nfs" "node") }}
+  # No class makes volumes for it: it takes the one that the release made.
+  storageClassName: ""
+  volumeName: {{ include "common.clusterName" (list . "shared") }}
+  {{- else if eq $source "nfsClass" }}
+  storageClassName: {{ include "common.clusterName" (list . "nfs") }}
+  {{- else if $storage.storageClass }}
+  storageClassName: {{ $storage.storageClass | quote }}
   {{- end }}
   resources:
     requests:

@@ -21,8 +21,10 @@ database:
   cluster: {{ include "common.name" (list . "pg") }}
   manifest: /spec/cluster.yaml
   {{- end }}
+{{- if ne (include "common.sharedSource" .) "claim" }}
 sharedClaim:
   manifest: /spec/claim.yaml
+{{- end }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
   pullSecrets: {{ include "neutree.copiedPullSecrets" . | fromYamlArray | toJson }}
@@ -78,8 +80,10 @@ bootstrap.yaml: |
 cluster.yaml: |
   {{- include "neutree.cluster" . | nindent 2 }}
 {{- end }}
+{{- if ne (include "common.sharedSource" .) "claim" }}
 claim.yaml: |
   {{- include "neutree.sharedClaim" . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* Init containers that bring the migrations out of the services' images. */}}

@@ -2,7 +2,7 @@
 {{- define "neutree.workspaceNamespaceExists" -}}
 {{- $namespace := include "common.workspaceNamespace" . -}}
 {{- if and (ne $namespace .Release.Namespace)
-  (or (not .Values.global.workspaces.createNamespace) (lookup "v1" "Namespace" "" $namespace)) -}}
+  (or (not .Values.global.workspaces.createNamespace) .Values.global.storage.shared.existingClaim (lookup "v1" "Namespace" "" $namespace)) -}}
 yes
 {{- end }}
 {{- end }}
@@ -19,18 +19,23 @@ storageClasses:
     name: {{ $global.database.cnpg.storage.storageClass | quote }}
     accessMode: ReadWriteOnce
   {{- end }}
+  {{- if eq (include "common.sharedSource" .) "class" }}
   - purpose: the volume that all workspaces share
     value: global.storage.shared.storageClass
     name: {{ $global.storage.shared.storageClass | quote }}
     accessMode: {{ $global.storage.shared.accessMode }}
+  {{- end }}
+  {{- if not $global.storage.afsController.existingClaim }}
   - purpose: the AFS controller's database
     value: global.storage.afsController.storageClass
     name: {{ $global.storage.afsController.storageClass | quote }}
     accessMode: {{ $global.storage.afsController.accessMode }}
+  {{- end }}
   - purpose: the volume of each workspace
     value: global.workspaces.storageClass
     name: {{ $global.workspaces.storageClass | quote }}
     accessMode: {{ $global.workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
+{{- include "neutree.guard.volumes" . }}
 {{- if eq $global.exposure.type "nodePort" }}
 nodePorts:
   - service: {{ include "common.name" (list . "cp") }}

@@ -41,6 +41,26 @@ Usage: include "common.clusterName" (list $ "cp")
 {{ .Values.global.admin.existingSecret | default (include "common.name" (list . "admin")) }}
 {{- end }}
 
+{{/* Claim, in the workspaces' namespace, of the volume that all workspaces share. */}}
+{{- define "common.sharedClaim" -}}
+{{ .Values.global.storage.shared.existingClaim | default "afs-shared-storage" }}
+{{- end }}
+
+{{/* Claim of the AFS controller's database. */}}
+{{- define "common.afsControllerClaim" -}}
+{{ .Values.global.storage.afsController.existingClaim | default "afs-controller-db" }}
+{{- end }}
+
+{{/* Where the shared volume comes from: claim, nfs, nfsClass, node or class. */}}
+{{- define "common.sharedSource" -}}
+{{- $shared := .Values.global.storage.shared -}}
+{{- if $shared.existingClaim -}}claim
+{{- else if $shared.nfs.server -}}{{ $shared.nfs.csi | ternary "nfsClass" "nfs" }}
+{{- else if $shared.nodeLocal.enabled -}}node
+{{- else -}}class
+{{- end }}
+{{- end }}
+
 {{/* ConfigMap in which bootstrap keeps the storage classes it resolved. */}}
 {{- define "common.storageConfigMap" -}}
 {{ include "common.name" (list . "storage") }}

@@ -54,7 +54,7 @@ them from the same: a difference between the two would rebuild every workspace f
 - name: AFS_CONTROLLER_ADDR
   value: {{ include "common.afsControllerAddress" . }}
 - name: AFS_STORAGE_PVC
-  value: afs-shared-storage
+  value: {{ include "common.sharedClaim" . }}
 - name: AFS_CONFIGMAP
   value: afs-fuse-config
 - name: MEMORY_FUSE_IMAGE

@@ -1,0 +1,46 @@
+{{/* What guard has to prove of claims and nodes. */}}
+{{- define "neutree.guard.volumes" -}}
+{{- $storage := .Values.global.storage }}
+claims:
+  {{- if not (include "common.externalDatabase" .) }}
+  - namespace: {{ .Release.Namespace }}
+    selector: cnpg.io/cluster={{ include "common.name" (list . "pg") }}
+    size: {{ .Values.global.database.cnpg.storage.size }}
+    value: global.database.cnpg.storage.size
+  {{- end }}
+  - namespace: {{ .Release.Namespace }}
+    name: {{ include "common.afsControllerClaim" . }}
+    {{- if $storage.afsController.existingClaim }}
+    required: true
+    value: global.storage.afsController.existingClaim
+    {{- else }}
+    size: {{ $storage.afsController.size }}
+    value: global.storage.afsController.size
+    {{- end }}
+  {{- if or (include "neutree.workspaceNamespaceExists" .) (eq (include "common.workspaceNamespace" .) .Release.Namespace) }}
+  - namespace: {{ include "common.workspaceNamespace" . }}
+    name: {{ include "common.sharedClaim" . }}
+    {{- if $storage.shared.existingClaim }}
+    required: true
+    value: global.storage.shared.existingClaim
+    {{- else }}
+    size: {{ $storage.shared.size }}
+    value: global.storage.shared.size
+    {{- end }}
+  {{- end }}
+{{- if eq (include "common.sharedSource" .) "node" }}
+nodes:
+  - selector: {{ $storage.shared.nodeLocal.node | empty | ternary "node-role.kubernetes.io/control-plane" (print "kubernetes.io/hostname=" $storage.shared.nodeLocal.node) }}
+    value: global.storage.shared.nodeLocal.node
+{{- end }}
+{{- end }}
+
+{{/* Names of the claims in one namespace that guard reads. Usage: include "neutree.guard.claims" (list $ <namespace>) */}}
+{{- define "neutree.guard.claims" -}}
+{{- $root := index . 0 -}}
+{{- $names := list (include "common.afsControllerClaim" $root) -}}
+{{- if eq (include "common.workspaceNamespace" $root) $root.Release.Namespace }}
+{{- $names = append $names (include "common.sharedClaim" $root) }}
+{{- end }}
+{{- $names | toJson }}
+{{- end }}

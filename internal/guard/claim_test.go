@@ -1,0 +1,105 @@
+package guard
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+)
+
+const (
+	growing = `
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: growing}
+provisioner: csi.example.org
+allowVolumeExpansion: true
+`
+	growingClaim = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg}}
+spec: {storageClassName: growing, resources: {requests: {storage: 10Gi}}}
+`
+	fixedClaim = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: afs-controller-db, namespace: nap}
+spec: {storageClassName: local-path, resources: {requests: {storage: 1Gi}}}
+`
+	handMadeClaim = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: afs-shared-storage, namespace: nap-workspaces}
+spec: {storageClassName: "", volumeName: nap-nap-shared, resources: {requests: {storage: 50Gi}}}
+`
+	controlPlane = `
+apiVersion: v1
+kind: Node
+metadata: {name: a, labels: {kubernetes.io/hostname: a, node-role.kubernetes.io/control-plane: ""}}
+`
+	anotherControlPlane = `
+apiVersion: v1
+kind: Node
+metadata: {name: b, labels: {kubernetes.io/hostname: b, node-role.kubernetes.io/control-plane: ""}}
+`
+)
+
+func TestClaims(t *testing.T) {
+	controller := hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Value: "global.storage.afsController.size"}
+	sized := func(check hook.ClaimCheck, size string) hook.ClaimCheck { check.Size = size; return check }
+	shared := hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Value: "global.storage.shared.size"}
+	for name, test := range map[string]struct {
+		objects []string
+		check   hook.ClaimCheck
+		want    string
+	}{
+		"not made yet":             {nil, sized(controller, "5Gi"), ""},
+		"as large as before":       {[]string{localPath, fixedClaim}, sized(controller, "1024Mi"), ""},
+		"smaller":                  {[]string{localPath, fixedClaim}, sized(controller, "512Mi"), ""},
+		"grows":                    {[]string{growing, growingClaim}, hook.ClaimCheck{Namespace: "nap", Selector: "cnpg.io/cluster=nap-pg", Size: "20Gi", Value: "v"}, ""},
+		"its class does not":       {[]string{localPath, fixedClaim}, sized(controller, "5Gi"), "claim afs-controller-db in namespace nap can't grow from 1Gi to 5Gi, since its StorageClass local-path does not allow expansion: leave global.storage.afsController.size at 1Gi, or move the data to another volume"},
+		"its class is gone":        {[]string{fixedClaim}, sized(controller, "5Gi"), "since its StorageClass local-path is gone"},
+		"made by hand":             {[]string{handMadeClaim}, sized(shared, "100Gi"), "since its volume was made by hand: leave global.storage.shared.size at 50Gi"},
+		"the user's own":           {[]string{fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Required: true, Value: "v"}, ""},
+		"the user's own, not made": {nil, hook.ClaimCheck{Namespace: "nap", Name: "mine", Required: true, Value: "global.storage.afsController.existingClaim"}, "claim mine in namespace nap, named by global.storage.afsController.existingClaim, does not exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantOutcome(t, hook.GuardSpec{Namespace: "nap", Claims: []hook.ClaimCheck{test.check}}, test.objects, test.want)
+		})
+	}
+}
+
+func TestNodes(t *testing.T) {
+	check := hook.NodeCheck{Selector: "node-role.kubernetes.io/control-plane", Value: "global.storage.shared.nodeLocal.node"}
+	for name, test := range map[string]struct {
+		objects []string
+		want    string
+	}{
+		"one":  {[]string{controlPlane}, ""},
+		"none": {nil, "no node has the label node-role.kubernetes.io/control-plane"},
+		"two":  {[]string{controlPlane, anotherControlPlane}, "2 nodes have the label node-role.kubernetes.io/control-plane, a and b among them, and the folder that all workspaces share can be on one only: set global.storage.shared.nodeLocal.node to"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantOutcome(t, hook.GuardSpec{Namespace: "nap", Nodes: []hook.NodeCheck{check}}, test.objects, test.want)
+		})
+	}
+}
+
+// wantOutcome runs guard and wants it to be refused with words that hold want, or to find nothing if that is empty.
+func wantOutcome(t *testing.T, spec hook.GuardSpec, objects []string, want string) {
+	t.Helper()
+	server := kubetest.New(t, append([]string{namespaces}, objects...)...)
+	err := Run(t.Context(), slog.New(slog.DiscardHandler), server.Client(), spec)
+	if want == "" {
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), want) {
+		t.Errorf("exit code %d: %v\nwant a refusal that says %s", hook.CodeOf(err), err, want)
+	}
+}
