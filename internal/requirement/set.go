@@ -26,6 +26,8 @@ type Set struct {
 	Chart  Chart
 	// Values are the user's values over the chart's defaults.
 	Values map[string]any
+	// Refusal is what the chart itself says against an install on this cluster, empty where it has no objection.
+	Refusal string
 
 	// Objects are all objects: the release's, its hooks, and what is made of them at run time. Those that live
 	// in a namespace name it.
@@ -238,11 +240,10 @@ type Database struct {
 	User string
 	// Connections is how many the services open at most.
 	Connections int
-	Instances   int32
-	MaxAllowed  int32
-	// Cluster is the name of the CloudNativePG Cluster, for mode cnpg.
-	Cluster string
-	// The rest is for mode external.
+	// Cluster is the name of the CloudNativePG Cluster, Instances how many pods it has, for mode cnpg.
+	Cluster   string
+	Instances int32
+	// External is for mode external.
 	External ExternalDatabase
 }
 
@@ -257,8 +258,6 @@ type ExternalDatabase struct {
 	URLKey   string
 	CASecret string
 	CAKey    string
-	// Values is what the chart was given, for what is not named here.
-	Values map[string]any
 }
 
 // Operator is CloudNativePG's.
@@ -275,8 +274,7 @@ type Workspace struct {
 	NodeSelector map[string]string
 	MultiReplica bool
 	PullSecrets  []string
-	Quota        corev1.ResourceList
-	// ControlPlaneURL is what workspaces call.
+	// ControlPlaneURL and AFSAddress are what workspaces call.
 	ControlPlaneURL string
 	AFSAddress      string
 }

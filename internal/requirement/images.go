@@ -1,0 +1,96 @@
+package requirement
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/neutree-ai/packaging/internal/platform"
+)
+
+// images lists what nodes pull. An image that pods with different placement run is listed for each of them.
+func (d *derivation) images() {
+	named := d.imageValues()
+	seen := map[string]int{}
+	var images []Image
+	add := func(image Image) {
+		where, err := json.Marshal([]any{image.Ref, image.Namespace, image.NodeSelector, image.Affinity, image.Tolerations})
+		if err != nil {
+			return
+		}
+		i, found := seen[string(where)]
+		if !found {
+			image.Value = cmp.Or(named[image.Ref], image.Value)
+			seen[string(where)] = len(images)
+			images = append(images, image)
+			return
+		}
+		known := &images[i]
+		for _, owner := range image.Owners {
+			if !slices.Contains(known.Owners, owner) {
+				known.Owners = append(known.Owners, owner)
+			}
+		}
+		known.Runtime = known.Runtime && image.Runtime
+		for _, secret := range image.PullSecrets {
+			if !slices.Contains(known.PullSecrets, secret) {
+				known.PullSecrets = append(known.PullSecrets, secret)
+			}
+		}
+	}
+	for _, pod := range d.set.Pods {
+		for _, container := range pod.Containers() {
+			why := pod.Why
+			if pod.By == Runner && container.Name != "agent" {
+				why = fmt.Sprintf("%s, container %s", pod.Why, container.Name)
+			}
+			image := Image{
+				Ref: container.Image, PullPolicy: container.ImagePullPolicy, Namespace: pod.Namespace,
+				PullSecrets: namesOf(pod.Spec.ImagePullSecrets), Owners: []string{pod.Owner}, Why: why, Runtime: pod.By == Runner,
+				NodeSelector: pod.Spec.NodeSelector, Tolerations: pod.Spec.Tolerations,
+			}
+			if pod.Spec.Affinity != nil && pod.Spec.Affinity.NodeAffinity != nil {
+				image.Affinity = pod.Spec.Affinity
+			}
+			add(image)
+		}
+	}
+	for _, image := range d.set.Images {
+		add(image)
+	}
+	slices.SortStableFunc(images, func(a, b Image) int { return cmp.Compare(a.Ref, b.Ref) })
+	d.set.Images = images
+}
+
+// imageValues finds the value that names an image.
+func (d *derivation) imageValues() map[string]string {
+	found := map[string]string{}
+	registry := d.values.text("global", "imageRegistry")
+	name := func(image values, path string) {
+		ref := cmp.Or(registry, image.text("registry")) + "/" + image.text("repository")
+		if path == "global.images.agent" {
+			for _, agent := range platform.AgentTypes {
+				found[fmt.Sprintf("%s-%s:%s", ref, agent, image.text("tag"))] = path
+			}
+			return
+		}
+		tag := image.text("tag")
+		found[ref+":"+tag] = path
+		if digest := image.text("digest"); digest != "" {
+			found[ref+"@"+digest], found[ref+":"+tag+"@"+digest] = path, path
+		}
+	}
+	images := d.values.table("global", "images")
+	for _, key := range slices.Sorted(maps.Keys(images)) {
+		if image, ok := images[key].(map[string]any); ok {
+			name(image, "global.images."+key)
+		}
+	}
+	name(d.values.table("global", "hooks", "image"), "global.hooks.image")
+	if image := d.set.Operator.Image; image != "" {
+		found[image] = "cloudnative-pg.image"
+	}
+	return found
+}
