@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -76,10 +78,23 @@ func (v *View) StorageClasses(ctx context.Context) ([]storagev1.StorageClass, er
 	})
 }
 
-// Secret reads one, nil where it does not exist. What it holds must never reach a finding.
+// Secret reads one, nil where it does not exist. What it holds must never reach a finding; where it does, Hide takes it
+// out again.
 func (v *View) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return Once(ctx, v, "secret/"+namespace+"/"+name, func(ctx context.Context) (*corev1.Secret, error) {
-		return optional(v.Typed.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{}))
+		secret, err := optional(v.Typed.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{}))
+		if secret == nil {
+			return nil, err
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for key, value := range secret.Data {
+			// Names and certificates are no secrets, and messages need them.
+			if !strings.HasPrefix(strings.ToLower(key), "user") && !bytes.Contains(value, []byte("BEGIN CERTIFICATE")) {
+				v.secrets = append(v.secrets, string(value))
+			}
+		}
+		return secret, nil
 	})
 }
 

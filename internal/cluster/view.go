@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/mask"
 )
 
 // View is a cluster as it was when somebody first asked. Everything it returns is shared: do not change it.
@@ -21,6 +22,8 @@ type View struct {
 
 	mu    sync.Mutex
 	cache map[string]*entry
+	// secrets are the values of the Secrets that were read, which nobody may be shown.
+	secrets []string
 }
 
 type entry struct {
@@ -55,6 +58,14 @@ func (v *View) Forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.cache = map[string]*entry{}
+}
+
+// Hide takes the values of all Secrets that were read so far out of a text.
+func (v *View) Hide(text string) string {
+	v.mu.Lock()
+	secrets := v.secrets
+	v.mu.Unlock()
+	return mask.Of(secrets...).Hide(text)
 }
 
 // Once answers from the cache, or asks and keeps the answer under the key. Those who ask at the same time share one

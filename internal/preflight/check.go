@@ -95,14 +95,19 @@ func (s *Severity) UnmarshalText(text []byte) error {
 type Finding struct {
 	// Object, Node and Value say where: an object of the cluster or of the release, e.g. "Service nap/nap-cp", a
 	// node, and the chart value to change. Each may be empty.
-	Object string `json:"object,omitempty"`
-	Node   string `json:"node,omitempty"`
-	Value  string `json:"value,omitempty"`
+	Object string `json:"object"`
+	Node   string `json:"node"`
+	Value  string `json:"value"`
 	// Cause is what is wrong, in one line.
 	Cause string `json:"cause"`
 	// Why is what goes wrong because of it.
-	Why string `json:"why,omitempty"`
+	Why string `json:"why"`
 	// Fix is what to do, with the command or value to set.
-	Fix      string   `json:"fix,omitempty"`
-	Severity Severity `json:"severity,omitempty"`
+	Fix      string   `json:"fix"`
+	Severity Severity `json:"severity"`
+}
+
+// texts are all of them that a check wrote.
+func (f *Finding) texts() []*string {
+	return []*string{&f.Object, &f.Node, &f.Value, &f.Cause, &f.Why, &f.Fix}
 }

@@ -16,14 +16,13 @@ const (
 
 // Result is how one check ended.
 type Result struct {
-	ID       string        `json:"id"`
-	Title    string        `json:"title"`
-	Status   Status        `json:"status"`
-	Findings []Finding     `json:"findings,omitempty"`
-	Reason   string        `json:"reason,omitempty"`
-	Duration time.Duration `json:"-"`
+	ID, Title string
+	Status    Status
+	Findings  []Finding
+	Reason    string
+	Duration  time.Duration
 	// Attempts is more than one where a failed check was repeated.
-	Attempts int `json:"attempts,omitempty"`
+	Attempts int
 }
 
 // Summary counts results by status.

@@ -204,6 +204,14 @@ func (r *run) end(i int, result Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	result.ID, result.Title = r.checks[i].ID, r.checks[i].Title
+	if hide := r.subject.Hide; hide != nil {
+		result.Reason = hide(result.Reason)
+		for j := range result.Findings {
+			for _, text := range result.Findings[j].texts() {
+				*text = hide(*text)
+			}
+		}
+	}
 	r.results[i] = &result
 	for r.told < len(r.results) && r.results[r.told] != nil {
 		next := *r.results[r.told]

@@ -15,6 +15,8 @@ type Subject struct {
 	// Probes is nil where no pods may be started; checks that need them do not run then.
 	Probes  *probe.Session
 	Options Options
+	// Hide takes secrets out of what is reported, as the last line of defence. Nil hides nothing.
+	Hide func(string) string
 }
 
 // Options are what a person decides.

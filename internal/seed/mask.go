@@ -2,45 +2,27 @@ package seed
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/json"
 	"io"
 	"net/url"
-	"slices"
 	"strings"
+
+	"github.com/neutree-ai/packaging/internal/mask"
 )
 
-// shortestMasked keeps a short value such as a user name from blackening half the output.
-const shortestMasked = 4
-
-// masks lists the texts that must not be shown: the values of variables whose names tell of a
-// secret, the password in a URL, and the forms in which a program may write them.
-func masks(env map[string]string) []string {
+// masks hides the values of variables whose names tell of a secret, and the password in a URL.
+func masks(env map[string]string) mask.Mask {
 	var secrets []string
-	add := func(value string) {
-		for line := range strings.Lines(value) {
-			line = strings.TrimSpace(line)
-			if len(line) < shortestMasked {
-				continue
-			}
-			quoted, _ := json.Marshal(line)
-			secrets = append(secrets, line, url.QueryEscape(line), url.PathEscape(line), strings.Trim(string(quoted), `"`))
-		}
-	}
 	for name, value := range env {
 		if secretName(name) {
-			add(value)
+			secrets = append(secrets, value)
 		}
 		if u, err := url.Parse(value); err == nil && u.User != nil {
 			if password, ok := u.User.Password(); ok {
-				add(password)
-				add(strings.TrimPrefix(u.User.String(), url.User(u.User.Username()).String()+":"))
+				secrets = append(secrets, password, strings.TrimPrefix(u.User.String(), url.User(u.User.Username()).String()+":"))
 			}
 		}
 	}
-	// A value that holds another one must go first, or its rest would be shown.
-	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	return slices.Compact(secrets)
+	return mask.Of(secrets...)
 }
 
 func secretName(name string) bool {
@@ -59,7 +41,7 @@ func secretName(name string) bool {
 // maskingWriter passes whole lines on, without the secrets in them.
 type maskingWriter struct {
 	to      io.Writer
-	secrets []string
+	secrets mask.Mask
 	rest    []byte
 	last    string
 }
@@ -81,9 +63,7 @@ func (w *maskingWriter) Write(p []byte) (int, error) {
 }
 
 func (w *maskingWriter) line(line string) error {
-	for _, secret := range w.secrets {
-		line = strings.ReplaceAll(line, secret, "***")
-	}
+	line = w.secrets.Hide(line)
 	if text := strings.TrimSpace(line); text != "" {
 		w.last = text
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/mask"
 	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -70,7 +71,7 @@ func (r Runner) Run(ctx context.Context, spec hook.SeedSpec) (ran bool, err erro
 }
 
 // run runs one command. When ctx ends, the command gets SIGTERM and some time to obey.
-func (r Runner) run(ctx context.Context, name string, command, secrets []string) error {
+func (r Runner) run(ctx context.Context, name string, command []string, secrets mask.Mask) error {
 	stdout := &maskingWriter{to: r.Stdout, secrets: secrets}
 	stderr := &maskingWriter{to: r.Stderr, secrets: secrets}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)

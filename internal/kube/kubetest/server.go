@@ -74,12 +74,15 @@ func New(t *testing.T, documents ...string) *Server {
 // Client connects to the double.
 func (s *Server) Client() *kube.Client {
 	s.t.Helper()
-	c, err := kube.NewForConfig(&rest.Config{Host: s.http.URL, QPS: -1})
+	c, err := kube.NewForConfig(s.Config())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return c
 }
+
+// Config is how to connect to the double.
+func (s *Server) Config() *rest.Config { return &rest.Config{Host: s.http.URL, QPS: -1} }
 
 // SetVersion sets what the API server says it is, e.g. "v1.28.15".
 func (s *Server) SetVersion(v string) {
