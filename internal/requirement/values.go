@@ -34,11 +34,6 @@ func (v values) text(path ...string) string {
 	}
 }
 
-func (v values) on(path ...string) bool {
-	value, _ := v.at(path...).(bool)
-	return value
-}
-
 // number reads what YAML, JSON and --set each give another type.
 func (v values) number(path ...string) int32 {
 	switch value := v.at(path...).(type) {
