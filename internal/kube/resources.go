@@ -13,9 +13,12 @@ var (
 	Secrets         = core("secrets")
 	ServiceAccounts = core("serviceaccounts")
 	Services        = core("services")
+	Volumes         = core("persistentvolumes")
 
 	Deployments  = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	StatefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
+
+	NetworkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 
 	Jobs = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
 

@@ -12,7 +12,7 @@ import (
 
 const (
 	readers      = 8
-	podStarters  = 6
+	podStarters  = 24
 	readTimeout  = time.Minute
 	podTimeout   = 3 * time.Minute
 	pauseOnWait  = 2 * time.Second

@@ -3,6 +3,7 @@ package probe
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,11 +30,10 @@ type Pod struct {
 	Node string
 	// Containers that run tasks, by name. Each reports for itself.
 	Containers []Container
-	// Images are pulled, and nothing of them has to run.
-	Images []string
-	// ImagePolicy is the pull policy of Images.
-	ImagePolicy func(image string) corev1.PullPolicy
+	// Images are pulled, and nothing of them has to run (see Session.Pull).
+	Images []Image
 
+	// PullSecrets beside those of the session.
 	PullSecrets  []string
 	NodeSelector map[string]string
 	Tolerations  []corev1.Toleration
@@ -44,6 +44,12 @@ type Pod struct {
 	Labels map[string]string
 	// Limit bounds how long it may run once it has started; a minute if 0.
 	Limit time.Duration
+}
+
+// Image is one to pull.
+type Image struct {
+	Ref    string
+	Policy corev1.PullPolicy
 }
 
 // Container runs tasks.
@@ -93,7 +99,11 @@ func (s *Session) build(p Pod) (*corev1.Pod, error) {
 		pod.Spec.SecurityContext.FSGroup = &group
 		pod.Spec.SecurityContext.FSGroupChangePolicy = ptr.To(corev1.FSGroupChangeOnRootMismatch)
 	}
-	for _, secret := range p.PullSecrets {
+	secrets := p.PullSecrets
+	if len(p.Containers) > 0 {
+		secrets = append(slices.Clone(s.config.PullSecrets), secrets...)
+	}
+	for _, secret := range secrets {
 		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: secret})
 	}
 	limit := p.Limit
@@ -118,20 +128,20 @@ func (s *Session) build(p Pod) (*corev1.Pod, error) {
 	}
 	for i, image := range p.Images {
 		container := corev1.Container{
-			Name:  fmt.Sprintf("image%d", i),
-			Image: image,
+			Name:            imageName(i),
+			Image:           image.Ref,
+			ImagePullPolicy: image.Policy,
 			// That there is no such program says that the image is there.
 			Command:         []string{"/neutree-preflight-pulled"},
 			Resources:       resources("1m", "4Mi", "16Mi"),
 			SecurityContext: securityContext(Container{}),
 		}
-		if p.ImagePolicy != nil {
-			container.ImagePullPolicy = p.ImagePolicy(image)
-		}
 		pod.Spec.Containers = append(pod.Spec.Containers, container)
 	}
 	return pod, nil
 }
+
+func imageName(i int) string { return fmt.Sprintf("image%d", i) }
 
 func resources(cpu, memory, most string) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{

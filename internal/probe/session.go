@@ -42,6 +42,9 @@ type Config struct {
 	Image string
 	// PullPolicy of that image; empty for Kubernetes' own choice.
 	PullPolicy corev1.PullPolicy
+	// PullSecrets in Namespace, the release's, are copied to wherever else pods are started.
+	PullSecrets []string
+	Namespace   string
 	// Parallel bounds how many pods exist at once; 12 if 0.
 	Parallel int
 	// Start bounds how long a pod may take to run; a minute if 0.
@@ -154,6 +157,32 @@ func (s *Session) own(ctx context.Context, key string, p *place) error {
 		return fmt.Errorf("make the ConfigMap that owns the probe pods in namespace %s: %w", p.name, err)
 	}
 	p.owner = metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: made.GetUID()}
+	return s.copyPullSecrets(ctx, p)
+}
+
+// copyPullSecrets does what an install does for the workspaces' namespace. One that can't be read or is there
+// already is left alone: the pull will tell.
+func (s *Session) copyPullSecrets(ctx context.Context, p *place) error {
+	if p.name == s.config.Namespace {
+		return nil
+	}
+	for _, name := range s.config.PullSecrets {
+		secret, err := kube.Get[corev1.Secret](ctx, s.config.Client, kube.Secrets, s.config.Namespace, name)
+		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the pull secret %s: %w", name, err)
+		}
+		err = s.config.Client.Create(ctx, kube.Secrets, p.name, &corev1.Secret{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: s.labels(), OwnerReferences: []metav1.OwnerReference{p.owner}},
+			Type:       secret.Type, Data: secret.Data,
+		}, false)
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("copy the pull secret %s to namespace %s: %w", name, p.name, err)
+		}
+	}
 	return nil
 }
 

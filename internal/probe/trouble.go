@@ -89,8 +89,8 @@ func (w *watcher) look(ctx context.Context, pod *corev1.Pod) (bool, error) {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return true, refusedByNode(pod)
 	}
-	if len(w.pod.Images) > 0 {
-		return pod.Spec.NodeName != "" && len(pod.Status.ContainerStatuses) > 0, w.diagnose(ctx, pod)
+	if len(w.pod.Images) > 0 && len(pod.Status.ContainerStatuses) > 0 {
+		return true, nil
 	}
 	if pod.Status.Phase == corev1.PodRunning && pod.Status.PodIP != "" && !slices.ContainsFunc(pod.Status.ContainerStatuses, waiting) {
 		return true, nil
@@ -158,7 +158,7 @@ func (w *watcher) persist(trouble *Trouble, patience time.Duration) error {
 }
 
 // explain is the trouble of a pod that did not start in time.
-func (w *watcher) explain(context.Context, time.Duration) error {
+func (w *watcher) explain() error {
 	if w.trouble != nil {
 		return w.trouble
 	}
@@ -184,34 +184,4 @@ func (s *Session) mountEvent(ctx context.Context, pod *corev1.Pod) string {
 		}
 	}
 	return message
-}
-
-// Pulled is how far the pull of an image is.
-type Pulled int
-
-// The states of a pull.
-const (
-	// PullUnknown: it goes on, or has not begun.
-	PullUnknown Pulled = iota
-	// PullFailed: an attempt failed.
-	PullFailed
-	// PullDone: the image is on the node.
-	PullDone
-)
-
-// PullState tells by its status how far the pull of a container's image is.
-func PullState(status corev1.ContainerStatus) Pulled {
-	if status.State.Running != nil || status.State.Terminated != nil {
-		return PullDone
-	}
-	if status.State.Waiting == nil {
-		return PullUnknown
-	}
-	switch status.State.Waiting.Reason {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return PullFailed
-	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError", "CrashLoopBackOff":
-		return PullDone
-	}
-	return PullUnknown
 }
