@@ -193,4 +193,3 @@ func merge(findings []preflight.Finding) []preflight.Finding {
 	}
 	return merged
 }
-
