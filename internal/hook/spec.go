@@ -274,3 +274,20 @@ func (s SeedSpec) Validate() error {
 	}
 	return nil
 }
+
+// TestSpec says what helm test proves of a release.
+type TestSpec struct {
+	// Set is the set of migrations that must be recorded.
+	Set string `json:"set"`
+	// LogIn is the address that takes a name and a password.
+	LogIn string `json:"logIn"`
+	// Services are what must answer.
+	Services []TestedService `json:"services"`
+}
+
+// TestedService answers at a URL, or takes connections at an address.
+type TestedService struct {
+	Name    string `json:"name"`
+	URL     string `json:"url,omitempty"`
+	Address string `json:"address,omitempty"`
+}

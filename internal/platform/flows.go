@@ -18,10 +18,11 @@ const (
 	Database = "database"
 	// Operator is CloudNativePG's.
 	Operator = "operator"
-	// Migrate, Bootstrap and Seed are the Jobs that use the database.
+	// Migrate, Bootstrap, Seed and Test are the Jobs that use the database.
 	Migrate   = "migrate"
 	Bootstrap = "bootstrap"
 	Seed      = "seed"
+	Test      = "test"
 )
 
 // Ports that are served to nobody: a profiler, terminals and file servers without a password, metrics.
@@ -47,6 +48,7 @@ func Flows() []Flow {
 		{Migrate, Database, 5432},
 		{Bootstrap, Database, 5432},
 		{Seed, Database, 5432},
+		{Test, Database, 5432},
 		{Database, Database, 5432},
 		{Database, Database, 8000},
 		{Operator, Database, 5432},

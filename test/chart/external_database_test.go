@@ -73,9 +73,9 @@ func TestAuthorityOfTheDatabaseIsMountedWhereItsAddressIsRead(t *testing.T) {
 					}
 				}
 			}
-			// Seven services, each with an init container, and three Jobs.
-			if readers != 17 {
-				t.Errorf("%d containers read DATABASE_URL, want 17", readers)
+			// Seven services, each with an init container, and four Jobs.
+			if readers != 18 {
+				t.Errorf("%d containers read DATABASE_URL, want 18", readers)
 			}
 			if !madeSecrets(t, objects)[secret]["root.pem"] {
 				t.Errorf("secrets.yaml does not check the key root.pem of Secret %s", secret)

@@ -65,7 +65,7 @@ func TestHooksHoldNoData(t *testing.T) {
 			continue
 		}
 		switch object.GetKind() {
-		case "Job", "ServiceAccount", "ConfigMap", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
+		case "Job", "ServiceAccount", "ConfigMap", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "NetworkPolicy":
 		default:
 			t.Errorf("%s: a hook of this kind", object)
 		}
