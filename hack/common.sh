@@ -6,6 +6,15 @@ started=$SECONDS
 
 step() { printf '==> [%4ds] %s\n' "$((SECONDS - started))" "$*" >&2; }
 
+# use_ct sets CT and KUBECTL, the programs with which the chart is linted and installed like anybody's.
+use_ct() {
+  hack/packages.sh git yamllint
+  CT="$root/bin/ct"
+  (cd hack/tools && go build -o "$CT" github.com/helm/chart-testing/v3/ct)
+  KUBECTL=$("$testbed" tool "kubernetes-${KUBERNETES:-1.34}/kubectl")
+  export CT KUBECTL
+}
+
 # use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed.
 use_cluster() {
   if [[ -n "${KUBECONFIG:-}" ]]; then

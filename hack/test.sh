@@ -38,6 +38,7 @@ cluster() {
     [[ -n "${RUN:-}" ]] || lifetime
   fi
   use_cluster
+  use_ct
   if [[ -z "$own" && -z "${RUN:-}" ]]; then
     step "the testbed itself: DNS, volumes, NetworkPolicies"
     (cd test/testbed && go test -tags e2e -count=1 -timeout 15m ./e2e/...)

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +31,7 @@ type environment struct {
 	helm4   string
 	client  kubernetes.Interface
 	dynamic dynamic.Interface
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
 	nodeIP  string
 }
 
@@ -49,6 +52,7 @@ func newEnvironment(t testing.TB) *environment {
 	env := &environment{chart: variable("CHART"), helm3: variable("HELM3"), helm4: variable("HELM4")}
 	env.client = kubernetes.NewForConfigOrDie(config)
 	env.dynamic = dynamic.NewForConfigOrDie(config)
+	env.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(env.client.Discovery()))
 	nodes, err := env.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatalf("list nodes of %s: %v", config.Host, err)

@@ -26,6 +26,14 @@ func TestLifecycle(t *testing.T) {
 	secrets := r.secretData(t)
 	claims := r.claims(t)
 
+	t.Run("helm test proves it", func(t *testing.T) {
+		got := r.run(t.Context(), 2*time.Minute, "test", r.name, "--namespace", r.namespace, "--timeout", "90s")
+		if got.err != nil || !containsAll(got.output, "pass", "the administrator logs in", "the schema is this release's", "AFS controller answers") {
+			t.Errorf("helm test: %v after %s\n%s", got.err, got.took, got.output)
+		}
+		t.Logf("helm test: %s\n%s", got.took, got.output)
+	})
+
 	t.Run("an upgrade that changes nothing restarts nothing", func(t *testing.T) {
 		before := r.podIdentities(t)
 		r.mustUpgrade(t, "--wait")

@@ -16,8 +16,8 @@ type (
 )
 
 var (
-	volumes = list{object{"name": "scratch", "emptyDir": object{}}, object{"name": "config", "configMap": object{"name": "config", "optional": true}}}
-	mounts  = list{object{"name": "scratch", "mountPath": "/scratch"}, object{"name": "config", "mountPath": "/etc/extra", "readOnly": true}}
+	volumes = list{object{"name": "scratch", "emptyDir": object{}}, object{"name": "own-config", "configMap": object{"name": "config", "optional": true}}}
+	mounts  = list{object{"name": "scratch", "mountPath": "/scratch"}, object{"name": "own-config", "mountPath": "/etc/extra", "readOnly": true}}
 )
 
 // meanings are values of what a schema can't describe: pieces of a pod, which Kubernetes checks, and texts that the
