@@ -97,18 +97,24 @@ func ResolveStorageClass(classes []storagev1.StorageClass, r ClassRequest) (stri
 	case def == nil:
 		return "", fmt.Errorf("%s needs a StorageClass, and the cluster has no default class: set %s to one of %s, or mark one with `kubectl annotate storageclass NAME %s=true`",
 			r.Purpose, r.Value, describeClasses(classes), defaultClassAnnotation)
-	case shared && servesOneNode(def.Provisioner):
+	case shared && ServesOneNode(def.Provisioner):
 		return "", fmt.Errorf("%s needs a StorageClass that serves ReadWriteMany, and the default class %q (%s) serves one node only: set %s to a class that all nodes can mount (there is: %s), or on a cluster of one node ask for ReadWriteOnce",
 			r.Purpose, def.Name, def.Provisioner, r.Value, describeClasses(classes))
 	}
 	return def.Name, nil
 }
 
-func servesOneNode(provisioner string) bool {
+// ServesOneNode says whether only one node at a time can mount a provisioner's volumes.
+func ServesOneNode(provisioner string) bool {
 	return slices.ContainsFunc(oneNodeProvisioners, func(known string) bool {
 		// Rook puts its namespace before the driver's name.
 		return provisioner == known || strings.HasSuffix(provisioner, "."+known)
 	})
+}
+
+// IsDefaultClass says whether claims without a class may get this one.
+func IsDefaultClass(c *storagev1.StorageClass) bool {
+	return c.Annotations[defaultClassAnnotation] == "true" || c.Annotations[betaDefaultClassAnnotation] == "true"
 }
 
 // newest finds the class that carries one of the annotations. Of several Kubernetes takes the

@@ -6,6 +6,7 @@ package platform
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Image names one published image by its parts, as the chart's values do.
@@ -38,6 +39,9 @@ var HooksImage = Image{Key: "hooks", Registry: "ghcr.io", Repository: "neutree-a
 // OperatorImage is the CloudNativePG operator that the chart's dependency installs.
 var OperatorImage = Image{Key: "cloudnative-pg", Registry: "ghcr.io", Repository: "cloudnative-pg/cloudnative-pg", Tag: "1.30.0"}
 
+// OperatorKubernetes is the oldest Kubernetes that the operator of OperatorImage is tested with.
+const OperatorKubernetes = "1.30"
+
 func service(key, name string) Image {
 	return Image{Key: key, Registry: "ghcr.io", Repository: servicesRepo + name, Tag: servicesTag}
 }
@@ -60,4 +64,29 @@ func Images() []Image {
 		images = append(images, service("agent", "nap-agent-"+agent))
 	}
 	return slices.Concat(images, []Image{HooksImage, OperatorImage})
+}
+
+// amd64Only are the repositories whose pinned tags were published for amd64 alone.
+var amd64Only = map[string]string{
+	servicesRepo + "nap-cp":                     servicesTag,
+	servicesRepo + "nap-cg":                     servicesTag,
+	servicesRepo + "nap-scheduler":              servicesTag,
+	servicesRepo + "nap-skills-content-service": servicesTag,
+	servicesRepo + "nap-sandbox":                servicesTag,
+	servicesRepo + "nap-browser":                servicesTag,
+	servicesRepo + "nap-memory-fuse":            servicesTag,
+	servicesRepo + "nap-agent-claude-code":      servicesTag,
+	servicesRepo + "nap-agent-codex":            servicesTag,
+	servicesRepo + "chromium-headful":           "v0.1.0",
+}
+
+// Architectures lists what an image was published for, where that is known to be less than everything. The registry
+// does not matter: a mirror holds the same.
+func Architectures(ref string) []string {
+	for repository, tag := range amd64Only {
+		if strings.HasSuffix(ref, "/"+repository+":"+tag) {
+			return []string{"amd64"}
+		}
+	}
+	return nil
 }

@@ -163,23 +163,11 @@ func (c *collector) rules(rules []rbacv1.PolicyRule, namespace, why string) {
 			for _, url := range rule.NonResourceURLs {
 				c.needs = append(c.needs, Need{Right: Right{Verb: verb, URL: url}, Granted: true, Why: "granted by " + why})
 			}
-			for _, group := range rule.APIGroups {
-				for _, resource := range rule.Resources {
-					for _, name := range namesOf(rule) {
-						right := Right{Verb: verb, Group: group, Resource: resource, Namespace: namespace, Name: name}
-						c.needs = append(c.needs, Need{Right: right, Granted: true, Why: "granted by " + why})
-					}
-				}
-			}
+		}
+		for _, right := range Expand(rule.Verbs, rule.APIGroups, rule.Resources, rule.ResourceNames, namespace) {
+			c.needs = append(c.needs, Need{Right: right, Granted: true, Why: "granted by " + why})
 		}
 	}
-}
-
-func namesOf(rule rbacv1.PolicyRule) []string {
-	if len(rule.ResourceNames) == 0 {
-		return []string{""}
-	}
-	return rule.ResourceNames
 }
 
 func kept(object requirement.Object) bool {

@@ -95,3 +95,33 @@ func weight(need Need) int {
 	}
 	return 0
 }
+
+// Sort puts needs in the order in which they are told.
+func Sort(needs []Need) {
+	slices.SortStableFunc(needs, func(a, b Need) int { return compare(a.Right, b.Right) })
+}
+
+// Uncovered are the needs that none of the rights covers.
+func Uncovered(needs []Need, held []Right) []Need {
+	return slices.DeleteFunc(slices.Clone(needs), func(need Need) bool {
+		return slices.ContainsFunc(held, func(right Right) bool { return right.covers(need.Right) })
+	})
+}
+
+// Expand makes one right of each combination that a rule allows.
+func Expand(verbs, groups, resources, names []string, namespace string) []Right {
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var rights []Right
+	for _, group := range groups {
+		for _, resource := range resources {
+			for _, name := range names {
+				for _, verb := range verbs {
+					rights = append(rights, Right{Verb: verb, Group: group, Resource: resource, Namespace: namespace, Name: name})
+				}
+			}
+		}
+	}
+	return rights
+}

@@ -53,8 +53,18 @@ func (k *keeper) check(ctx context.Context, s hook.Secret) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return k.problems(s, current), nil
+}
+
+// Problems says what makes a Secret unusable, from what there is of it: nil for nothing. Each reads "what is wrong:
+// what to do", and none tells a value.
+func Problems(s hook.Secret, namespace string, current *corev1.Secret) []string {
+	return (&keeper{namespace: namespace}).problems(s, current)
+}
+
+func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []string {
 	if s.Existing {
-		return k.checkGiven(s, current), nil
+		return k.checkGiven(s, current)
 	}
 	var problems []string
 	if want := cmp.Or(s.Type, string(corev1.SecretTypeOpaque)); s.Type != "" && current != nil && string(current.Type) != want {
@@ -82,7 +92,7 @@ func (k *keeper) check(ctx context.Context, s hook.Secret) ([]string, error) {
 			problems = append(problems, fmt.Sprintf("the value for the key %s of the Secret %s %s: change it in the chart's values", name, k.name(s.Name), fault))
 		}
 	}
-	return problems, nil
+	return problems
 }
 
 // checkGiven checks a Secret that the user made.

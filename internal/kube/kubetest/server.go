@@ -237,6 +237,11 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	list := map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{"resourceVersion": "1"}, "items": items}
+	if len(items) > 0 {
+		// A typed client reads a list of its own kind only.
+		first := unstructured.Unstructured{Object: items[0].(map[string]any)}
+		list["apiVersion"], list["kind"] = first.GetAPIVersion(), first.GetKind()+"List"
+	}
 	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
 		list["apiVersion"], list["kind"] = "meta.k8s.io/v1", "PartialObjectMetadataList"
 		for i, item := range items {

@@ -1,0 +1,257 @@
+// Package port checks whether the ports that the release takes on nodes are free.
+package port
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/requirement"
+)
+
+// Checks are those of this topic that only read.
+func Checks() []preflight.Check {
+	return []preflight.Check{
+		{ID: "nodeport.range", Title: "node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
+		{ID: "nodeport.free", Title: "nobody else has the node ports", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
+		{ID: "hostport.free", Title: "no pod has the ports that are taken on a node", Needs: preflight.Cluster, Severity: preflight.Error, Applies: hostPorts, Run: hostPortsFree},
+	}
+}
+
+func nodePorts(s *preflight.Subject) (bool, string) {
+	for _, port := range s.Requirements.NodePorts {
+		if port.Port != 0 {
+			return true, ""
+		}
+	}
+	return false, "no Service asks for a node port"
+}
+
+func hostPorts(s *preflight.Subject) (bool, string) {
+	return len(s.Requirements.HostPorts) > 0, "no pod takes a port on its node"
+}
+
+// The range that Kubernetes allows unless it was set up otherwise, which can't be read.
+const (
+	usualFirst = 30000
+	usualLast  = 32767
+)
+
+var (
+	validPorts = regexp.MustCompile(`range of valid ports is ([0-9]+-[0-9]+)`)
+	taken      = regexp.MustCompile(`port is already allocated`)
+)
+
+func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	services, err := s.Cluster.Services(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the Services of all namespaces: %w", err)
+	}
+	var findings []preflight.Finding
+	for _, port := range s.Requirements.NodePorts {
+		if port.Port == 0 {
+			continue
+		}
+		valid := ""
+		if err := try(ctx, s.Cluster.Untyped, port); err != nil {
+			if m := validPorts.FindStringSubmatch(err.Error()); m != nil {
+				valid = m[1]
+			}
+		}
+		findings = append(findings, outside(port, valid, services)...)
+	}
+	return findings, nil
+}
+
+// try lets the API server judge a Service with the port, in a dry run. It is made in a namespace that exists.
+func try(ctx context.Context, client *kube.Client, port requirement.NodePort) error {
+	return client.Create(ctx, kube.Services, metav1.NamespaceDefault, &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "neutree-preflight-"},
+		Spec: corev1.ServiceSpec{
+			Type:  corev1.ServiceTypeNodePort,
+			Ports: []corev1.ServicePort{{Name: "probe", Port: 80, NodePort: port.Port, Protocol: protocol(port)}},
+		},
+	}, true)
+}
+
+// outside judges by the range that the API server named, else by the usual one, unless Services show another.
+func outside(port requirement.NodePort, valid string, services []corev1.Service) []preflight.Finding {
+	finding := preflight.Finding{
+		Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value,
+		Why: "the API server refuses the Service, and the install fails half-way",
+		Fix: fmt.Sprintf("set %s to a port inside", port.Value),
+	}
+	if valid != "" {
+		finding.Cause = fmt.Sprintf("node port %d for %s is outside %s, which this cluster allows", port.Port, port.Service, valid)
+		return []preflight.Finding{finding}
+	}
+	if port.Port >= usualFirst && port.Port <= usualLast {
+		return nil
+	}
+	for _, service := range services {
+		for _, other := range service.Spec.Ports {
+			if other.NodePort != 0 && (other.NodePort < usualFirst || other.NodePort > usualLast) {
+				// This cluster's range is not the usual one.
+				return nil
+			}
+		}
+	}
+	finding.Severity = preflight.Warning
+	finding.Cause = fmt.Sprintf("node port %d for %s is outside %d-%d, which Kubernetes allows unless the API server is told otherwise", port.Port, port.Service, usualFirst, usualLast)
+	return []preflight.Finding{finding}
+}
+
+func free(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	services, listErr := s.Cluster.Services(ctx)
+	var pods []cluster.Pod
+	if listErr == nil {
+		pods, listErr = s.Cluster.Pods(ctx)
+	}
+	var findings []preflight.Finding
+	for _, port := range s.Requirements.NodePorts {
+		if port.Port == 0 {
+			continue
+		}
+		owner := owners(port, services, pods)
+		if owner == "" && !held(port, services) {
+			// Somebody may have it whom this user may not see.
+			if err := try(ctx, s.Cluster.Untyped, port); err != nil && taken.MatchString(err.Error()) {
+				owner = "a Service that you may not see"
+			}
+		}
+		if owner != "" {
+			findings = append(findings, preflight.Finding{
+				Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value,
+				Cause: fmt.Sprintf("node port %d for %s is taken by %s", port.Port, port.Service, owner),
+				Why:   "the API server refuses the Service, and the install fails half-way",
+				Fix:   fmt.Sprintf("set %s to a port that is free", port.Value),
+			})
+		}
+	}
+	if len(findings) == 0 && listErr != nil {
+		return nil, fmt.Errorf("see who holds node ports: %w", listErr)
+	}
+	return findings, nil
+}
+
+// owners names who else has the port.
+func owners(port requirement.NodePort, services []corev1.Service, pods []cluster.Pod) string {
+	for i := range services {
+		service := &services[i]
+		if has(service, port) && (service.Namespace != port.Namespace || service.Name != port.Service) {
+			return "Service " + service.Namespace + "/" + service.Name
+		}
+	}
+	for _, pod := range pods {
+		for _, host := range pod.HostPorts {
+			if host.Port == port.Port && host.Protocol == protocol(port) {
+				return fmt.Sprintf("pod %s/%s on node %s, as host port", pod.Namespace, pod.Name, pod.Node)
+			}
+		}
+	}
+	return ""
+}
+
+// held says whether the release has the port already.
+func held(port requirement.NodePort, services []corev1.Service) bool {
+	return slices.ContainsFunc(services, func(s corev1.Service) bool { return has(&s, port) })
+}
+
+func has(service *corev1.Service, port requirement.NodePort) bool {
+	if service.Spec.HealthCheckNodePort == port.Port {
+		return true
+	}
+	return slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool {
+		return p.NodePort == port.Port && (p.Protocol == protocol(port) || p.Protocol == "")
+	})
+}
+
+func protocol(port requirement.NodePort) corev1.Protocol {
+	if port.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return port.Protocol
+}
+
+func hostPortsFree(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	nodes, err := s.Cluster.Nodes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the nodes: %w", err)
+	}
+	pods, err := s.Cluster.Pods(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of all nodes: %w", err)
+	}
+	return conflicts(nodes, pods, s.Requirements), nil
+}
+
+// conflicts looks, for each pod that takes ports of its node, for a node where all of them are free.
+func conflicts(nodes []corev1.Node, pods []cluster.Pod, set *requirement.Set) []preflight.Finding {
+	wanted := map[string][]requirement.HostPort{}
+	var order []string
+	for _, port := range set.HostPorts {
+		if wanted[port.Owner] == nil {
+			order = append(order, port.Owner)
+		}
+		wanted[port.Owner] = append(wanted[port.Owner], port)
+	}
+	var findings []preflight.Finding
+	for _, owner := range order {
+		i := slices.IndexFunc(set.Pods, func(p requirement.Pod) bool { return p.Owner == owner })
+		if i < 0 {
+			continue
+		}
+		_, own, _ := strings.Cut(owner, " ")
+		own = set.Pods[i].Namespace + "/" + own[strings.LastIndex(own, "/")+1:] + "-"
+		blocked := map[string]string{}
+		candidates := 0
+		for j := range nodes {
+			if !cluster.Ready(&nodes[j]) || cluster.Unfit(&nodes[j], &set.Pods[i].Spec) != "" {
+				continue
+			}
+			candidates++
+			if holder := holder(nodes[j].Name, pods, wanted[owner], own); holder != "" {
+				blocked[nodes[j].Name] = holder
+			}
+		}
+		if candidates == 0 || len(blocked) < candidates {
+			continue
+		}
+		for node, holder := range blocked {
+			findings = append(findings, preflight.Finding{
+				Object: owner, Node: node, Value: wanted[owner][0].Value,
+				Cause: fmt.Sprintf("on every node that %s can run on its ports are taken: on %s, %s", owner, node, holder),
+				Why:   "the pod stays Pending",
+				Fix:   "move the other pod, or let this one run on another node",
+			})
+			break
+		}
+	}
+	return findings
+}
+
+// holder names the pod on a node that has one of the ports.
+func holder(node string, pods []cluster.Pod, ports []requirement.HostPort, own string) string {
+	for _, pod := range pods {
+		if pod.Node != node || strings.HasPrefix(pod.Namespace+"/"+pod.Name, own) {
+			continue
+		}
+		for _, host := range pod.HostPorts {
+			for _, port := range ports {
+				if host.Protocol == port.Protocol && host.Port >= port.Port && host.Port <= max(port.Port, port.Last) {
+					return fmt.Sprintf("pod %s/%s has %d/%s", pod.Namespace, pod.Name, host.Port, host.Protocol)
+				}
+			}
+		}
+	}
+	return ""
+}

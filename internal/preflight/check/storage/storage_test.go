@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
+	"github.com/neutree-ai/packaging/internal/requirement"
+)
+
+func class(name, provisioner string, change ...func(*storagev1.StorageClass)) storagev1.StorageClass {
+	c := storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{}}, Provisioner: provisioner}
+	for _, f := range change {
+		f(&c)
+	}
+	return c
+}
+
+func isDefault(c *storagev1.StorageClass) {
+	c.Annotations["storageclass.kubernetes.io/is-default-class"] = "true"
+}
+
+func grows(c *storagev1.StorageClass) { yes := true; c.AllowVolumeExpansion = &yes }
+
+func retains(c *storagev1.StorageClass) {
+	policy := corev1.PersistentVolumeReclaimRetain
+	c.ReclaimPolicy = &policy
+}
+
+func waits(c *storagev1.StorageClass) {
+	mode := storagev1.VolumeBindingWaitForFirstConsumer
+	c.VolumeBindingMode = &mode
+}
+
+func claim(class string, mode corev1.PersistentVolumeAccessMode) requirement.Claim {
+	return requirement.Claim{
+		Name: "data", Namespace: "nap", Class: class, AccessMode: mode, Size: resource.MustParse("10Gi"), Count: 1, Grows: true,
+		Why: "PostgreSQL", Value: "global.class",
+	}
+}
+
+func TestClasses(t *testing.T) {
+	nfs, local := class("nfs", "nfs.csi.k8s.io"), class("local", "rancher.io/local-path", isDefault)
+	both := []storagev1.StorageClass{nfs, local}
+	for _, tc := range []struct {
+		name    string
+		classes []storagev1.StorageClass
+		claim   requirement.Claim
+		words   []string
+	}{
+		{name: "named and there", classes: both, claim: claim("nfs", corev1.ReadWriteMany)},
+		{name: "left to the default", classes: both, claim: claim("", corev1.ReadWriteOnce)},
+		{name: "not there", classes: both, claim: claim("gone", corev1.ReadWriteOnce), words: []string{`StorageClass "gone" for PostgreSQL does not exist -> set global.class to one of`}},
+		{name: "no default", classes: []storagev1.StorageClass{nfs}, claim: claim("", corev1.ReadWriteOnce), words: []string{"PostgreSQL needs a StorageClass, and the cluster has no default class"}},
+		{name: "no class at all", claim: claim("", corev1.ReadWriteOnce), words: []string{"the cluster has none"}},
+		{name: "the default serves one node", classes: both, claim: claim("", corev1.ReadWriteMany), words: []string{`the default class "local" (rancher.io/local-path) serves one node only`}},
+		{name: "the named one serves one node", classes: both, claim: claim("local", corev1.ReadWriteMany), words: []string{"StorageClass local for PostgreSQL is served by rancher.io/local-path, whose volumes only one node can mount"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			checktest.Want(t, classes(tc.classes, []requirement.Claim{tc.claim}), tc.words...)
+		})
+	}
+}
+
+func TestClassSettings(t *testing.T) {
+	claims := []requirement.Claim{claim("", corev1.ReadWriteOnce)}
+	one := []storagev1.StorageClass{class("good", "x", isDefault, grows, retains, waits)}
+	two := []storagev1.StorageClass{class("a", "x", isDefault), class("b", "y", isDefault)}
+	checktest.Want(t, defaults(one, claims))
+	checktest.Want(t, defaults(two, claims), "2 StorageClasses are marked as the default: a, b -> kubectl annotate storageclass a storageclass.kubernetes.io/is-default-class-, or name the classes in global.class")
+	checktest.Want(t, expansion(one, claims))
+	checktest.Want(t, expansion(two[:1], claims), "StorageClass a for PostgreSQL does not let volumes grow")
+	checktest.Want(t, reclaim(one, claims))
+	checktest.Want(t, reclaim(two[:1], claims), "StorageClass a deletes a volume with its claim")
+	checktest.Want(t, immediate(one, claims, 3))
+	checktest.Want(t, immediate(two[:1], claims, 1))
+	checktest.Want(t, immediate(two[:1], claims, 3), "StorageClass a for PostgreSQL makes volumes at once, in any of 3 zones")
+}
+
+func TestClaims(t *testing.T) {
+	const live = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, namespace: nap}
+spec:
+  storageClassName: local
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 20Gi}}
+  volumeName: pv1
+status: {phase: `
+	set := &requirement.Set{Claims: []requirement.Claim{claim("nfs", corev1.ReadWriteMany)}}
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", checktest.Subject(t, kubetest.New(t), set)))
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", checktest.Subject(t, kubetest.New(t, live+"Lost}"), set)),
+		`claim data, for PostgreSQL, has the StorageClass "local" and can't get "nfs" -> set global.class=local`,
+		"has the access modes [ReadWriteOnce] and can't get ReadWriteMany",
+		"warning: claim data, for PostgreSQL, has 20Gi and can't shrink to 10Gi",
+		"has lost its volume pv1")
+	fits := claim("", corev1.ReadWriteOnce)
+	fits.Size = resource.MustParse("30Gi")
+	set.Claims = []requirement.Claim{fits}
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", checktest.Subject(t, kubetest.New(t, live+"Bound}"), set)))
+}
+
+func TestSnapshotClasses(t *testing.T) {
+	const (
+		storage  = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: block}\nprovisioner: csi.example.com\n"
+		snapshot = "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotClass\nmetadata: {name: s}\ndriver: "
+	)
+	database := claim("block", corev1.ReadWriteOnce)
+	database.By = requirement.CloudNativePG
+	set := &requirement.Set{Claims: []requirement.Claim{database}, Values: map[string]any{"backup": map[string]any{"method": "volumeSnapshot"}}}
+	if ok, _ := snapshots(&preflight.Subject{Requirements: set}); !ok {
+		t.Error("the check does not apply")
+	}
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.snapshot", checktest.Subject(t, kubetest.New(t, storage, snapshot+"csi.example.com"), set)))
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.snapshot", checktest.Subject(t, kubetest.New(t, storage, snapshot+"other"), set)),
+		"no VolumeSnapshotClass of the driver csi.example.com serves snapshots of PostgreSQL")
+}
