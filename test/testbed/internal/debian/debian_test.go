@@ -100,3 +100,27 @@ func TestInstall(t *testing.T) {
 		})
 	}
 }
+
+// What apt downloads for a machine that has nothing is what is unpacked, and its own machine plays no part.
+func TestUnpackTree(t *testing.T) {
+	fake(t, map[string]string{
+		"apt-get": `for option; do
+case $option in
+Dir::State::status=*) test -e "${option#*=}" && ! test -s "${option#*=}" || exit 1 ;;
+Dir::Cache::archives=*) to=${option#*=} ;;
+update) exit 1 ;;
+esac
+done
+test -d "$to/partial" && touch "$to/tool.deb" "$to/libneeded.deb"`,
+		"dpkg-deb": `touch "$3/$(basename "$2")"`,
+	})
+	dir := t.TempDir()
+	if err := UnpackTree(t.Context(), dir, "tool"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"tool.deb", "libneeded.deb"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Errorf("%s is not unpacked: %v", name, err)
+		}
+	}
+}

@@ -100,8 +100,10 @@ type builder struct {
 type plan func(context.Context) ([]recipe, error)
 
 // slow are the plans whose images take minutes, quick the others.
-func (b builder) slow() []plan  { return []plan{b.postgresql, b.services} }
-func (b builder) quick() []plan { return []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator} }
+func (b builder) slow() []plan { return []plan{b.postgresql, b.services} }
+func (b builder) quick() []plan {
+	return []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator, b.traefik}
+}
 
 // all makes the images of each plan in turn.
 func (b builder) all(ctx context.Context, plans []plan) ([]Built, error) {

@@ -60,7 +60,7 @@ func TestEveryImageOfThePlatformIsServed(t *testing.T) {
 			t.Errorf("no recipe serves %s", image.Ref())
 		}
 	}
-	for _, ref := range []string{PauseRef, BusyboxRef, SlapdRef} {
+	for _, ref := range []string{PauseRef, BusyboxRef, SlapdRef, TraefikRef} {
 		if served[ref] == "" {
 			t.Errorf("no recipe serves %s", ref)
 		}

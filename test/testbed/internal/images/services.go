@@ -17,6 +17,27 @@ import (
 // SlapdRef is an LDAP server, for tests of log-in by a directory. The programs are Debian's.
 const SlapdRef = "docker.io/library/slapd:debian"
 
+// TraefikRef is a controller of Ingresses and of the Gateway API.
+const TraefikRef = "docker.io/library/traefik:v3.6.12"
+
+func (b builder) traefik(ctx context.Context) ([]recipe, error) {
+	program, err := b.tool(ctx, "traefik")
+	if err != nil {
+		return nil, err
+	}
+	// The tool's path holds the key of what it was built from.
+	return []recipe{{
+		name: "traefik", refs: []string{TraefikRef}, key: cache.NewKey().Add("1", program).String(),
+		make: func(context.Context, string) (v1.Image, error) {
+			layer, err := ociimage.Layer(ociimage.File{Path: "/usr/local/bin/traefik", Source: program, Mode: 0o755}, tmp())
+			if err != nil {
+				return nil, err
+			}
+			return ociimage.New(here(), v1.Config{Entrypoint: []string{"/usr/local/bin/traefik"}, WorkingDir: "/"}, layer)
+		},
+	}}, nil
+}
+
 // services are programs of Debian's packages that the platform works with, in one image: the relay under its published
 // reference, and an LDAP server.
 func (b builder) services(context.Context) ([]recipe, error) {

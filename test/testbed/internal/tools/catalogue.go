@@ -55,6 +55,11 @@ func catalogue() []module {
 			ldflags:  []string{"-X", "github.com/cloudnative-pg/cloudnative-pg/pkg/versions.buildVersion=1.30.0"},
 			programs: map[string]string{"cnpg-manager": "github.com/cloudnative-pg/cloudnative-pg/cmd/manager"},
 		},
+		{
+			dir: "traefik", title: "Traefik 3.6.12", cold: "4 minutes",
+			ldflags:  []string{"-X", "github.com/traefik/traefik/v3/pkg/version.Version=3.6.12"},
+			programs: map[string]string{"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+		},
 	}
 }
 
