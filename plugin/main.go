@@ -16,7 +16,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A reader that goes away must not end a command before it has cleaned up: writing fails instead.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// The first signal lets a command clean up, the second ends it at once.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -51,7 +53,7 @@ func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "neutree",
 		Short:         "Install and operate the Neutree Agent Platform",
-		Example:       "  helm neutree version",
+		Example:       "  helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "helm neutree"},
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -59,6 +61,6 @@ func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	// Helm completes plugins by other means than cobra's scripts.
 	root.CompletionOptions.DisableDefaultCmd = true
 	settings.AddFlags(root.PersistentFlags())
-	root.AddCommand(newVersionCommand())
+	root.AddCommand(newPreflightCommand(settings), newVersionCommand())
 	return root
 }

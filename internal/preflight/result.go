@@ -65,3 +65,20 @@ type Sink interface {
 	// End comes last.
 	End(Summary)
 }
+
+// ExitCode is how a command that did nothing else ends. Of several reasons it tells the one to deal with first.
+func (s Summary) ExitCode(strict bool) int {
+	switch {
+	case s.Interrupted:
+		return 130
+	case s.TimedOut:
+		return 124
+	case s.Failed > 0:
+		return 2
+	case s.Unproved > 0:
+		return 1
+	case s.Warned > 0 && strict:
+		return 3
+	}
+	return 0
+}

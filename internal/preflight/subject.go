@@ -48,3 +48,14 @@ type Model struct {
 	// Secret and Key hold the password, in the release's namespace.
 	Secret, Key string
 }
+
+// cleaning bounds how long probe pods may take to go. Who does not want to wait ends the command once more.
+const cleaning = 30 * time.Second
+
+// Close removes what probes made, whatever has become of the context they worked with.
+func (s *Subject) Close() error {
+	if s.Probes == nil {
+		return nil
+	}
+	return s.Probes.Close(cleaning)
+}

@@ -45,6 +45,18 @@ func catalogue() []module {
 			programs: map[string]string{"helm-3": "helm.sh/helm/v3/cmd/helm"},
 		},
 		{
+			// The oldest that the plugin is tested with: what came with it is what the plugin's manifest must do without.
+			dir: "helm-3.18", title: "Helm 3.18.6", cold: "2 minutes",
+			ldflags: []string{
+				"-X", "helm.sh/helm/v3/internal/version.version=v3.18.6",
+				"-X", "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1",
+				"-X", "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=33",
+				"-X", "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1",
+				"-X", "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=33",
+			},
+			programs: map[string]string{"helm-3.18": "helm.sh/helm/v3/cmd/helm"},
+		},
+		{
 			dir: "helm-4", title: "Helm 4.3.1", cold: "4 minutes",
 			// Helm 4 reads the Kubernetes version from its build information; only its own is stamped.
 			ldflags:  []string{"-X", "helm.sh/helm/v4/internal/version.version=v4.3.1"},
