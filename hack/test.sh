@@ -17,7 +17,7 @@ prepare() {
 unit() {
   step "gofmt, go vet, staticcheck"
   hack/lint.sh
-  hack/packages.sh postgresql
+  hack/packages.sh postgresql slapd
   step "unit, chart and database tests"
   go test ./...
   (cd test/testbed && go test ./...)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -15,8 +17,43 @@ import (
 
 // Database asks a database what its role may do there. It changes nothing.
 type Database struct {
-	// Variable of the environment that holds the URL.
-	Variable string `json:"variable"`
+	// Variable of the environment that holds the URL; then the fields below it count for nothing.
+	Variable string `json:"variable,omitempty"`
+	Host     string `json:"host,omitempty"`
+	Port     int32  `json:"port,omitempty"`
+	Name     string `json:"name,omitempty"`
+	Mode     string `json:"sslmode,omitempty"`
+	// User and Password are variables of the environment.
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+	// RootCert is a file with the authorities that sign the server's certificate.
+	RootCert string `json:"rootCert,omitempty"`
+}
+
+func (d *Database) url() string {
+	raw := os.Getenv(d.Variable)
+	if d.Variable == "" {
+		u := url.URL{
+			Scheme: "postgresql", User: url.UserPassword(os.Getenv(d.User), os.Getenv(d.Password)),
+			Host: net.JoinHostPort(d.Host, strconv.Itoa(int(d.Port))), Path: "/" + d.Name,
+		}
+		if d.Mode != "" {
+			u.RawQuery = url.Values{"sslmode": {d.Mode}}.Encode()
+		}
+		raw = u.String()
+	}
+	if d.RootCert == "" {
+		return raw
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		// Whoever connects says so without showing it.
+		return raw
+	}
+	query := u.Query()
+	query.Set("sslrootcert", d.RootCert)
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // The facts that Database tells. All but DatabaseVersion and the counts are "true" or "false".
@@ -48,7 +85,7 @@ const (
 func (d *Database) run(ctx context.Context, facts Facts) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	return InspectDatabase(ctx, os.Getenv(d.Variable), facts)
+	return InspectDatabase(ctx, d.url(), facts)
 }
 
 const inspect = `SELECT current_setting('server_version_num')::int,
