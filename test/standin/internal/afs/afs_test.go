@@ -43,21 +43,25 @@ func TestControllerRefuses(t *testing.T) {
 
 func TestSecondWriterRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "controller.db")
-	first, err := openDatabase(path)
+	first, err := openDatabase(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDatabase(path); err == nil || !strings.Contains(err.Error(), "has another writer") {
+	if _, err := openDatabase(t.Context(), path); err == nil || !strings.Contains(err.Error(), "has another writer") {
 		t.Errorf("a second writer: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openDatabase(path)
+	again, err := openDatabase(t.Context(), path)
 	if err != nil {
 		t.Fatalf("after the first ended: %v", err)
 	}
-	again.Close()
+	defer again.Close() //nolint:errcheck // A test's file.
+	var opened int
+	if err := again.db.QueryRowContext(t.Context(), "SELECT count(*) FROM sessions").Scan(&opened); err != nil || opened != 2 {
+		t.Errorf("%d sessions are recorded, want 2: %v", opened, err)
+	}
 }
 
 func TestFuseRefuses(t *testing.T) {

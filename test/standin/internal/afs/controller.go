@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/BurntSushi/toml"
 
@@ -47,31 +44,13 @@ func Controller(p *process.Process) error {
 	}
 	ctx, stop := process.Hear()
 	defer stop()
-	db, err := openDatabase(file.Storage.Path)
+	db, err := openDatabase(ctx, file.Storage.Path)
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // The process ends with it.
 	p.Log.Info("listening", "address", file.Server.Listen, "database", file.Storage.Path)
 	return network.Accept(ctx, file.Server.Listen)
-}
-
-// openDatabase opens the file for one writer. The real one's format survives no second writer, which on a
-// shared volume nothing else would notice in time.
-func openDatabase(path string) (*os.File, error) {
-	db, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w (is %s a writable volume?)", err, filepath.Dir(path))
-	}
-	if err := syscall.Flock(int(db.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		db.Close() //nolint:errcheck // Nothing was written.
-		return nil, fmt.Errorf("database %s has another writer: only one controller may run", path)
-	}
-	if _, err := fmt.Fprintf(db, "opened by pid %d\n", os.Getpid()); err != nil {
-		db.Close() //nolint:errcheck // The write's error says more.
-		return nil, fmt.Errorf("write the database: %w", err)
-	}
-	return db, nil
 }
 
 func decode(path string, into any) error {
