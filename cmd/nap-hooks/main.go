@@ -53,6 +53,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 	flags.StringVar(&o.LogFormat, "log-format", "json", "json or text")
 	flags.StringVar(&o.TerminationLog, "termination-log", "/dev/termination-log", "file that gets the outcome in one sentence, if it exists")
 	root.AddCommand(
+		newBackupCommand(o),
 		newBootstrapCommand(o),
 		newCopyCommand(o),
 		newGuardCommand(o),

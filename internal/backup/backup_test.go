@@ -1,6 +1,8 @@
 package backup_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -158,6 +160,27 @@ func TestSize(t *testing.T) {
 	for bytes, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 9 << 20: "9.0 MiB", 5 << 30: "5.0 GiB", 3 << 50: "3072.0 TiB"} {
 		if got := backup.Size(bytes); got != want {
 			t.Errorf("Size(%d) = %s, want %s", bytes, got, want)
+		}
+	}
+}
+
+// A termination message has 4 KiB: the newest are listed, and how many there are besides.
+func TestListingFitsItsMessage(t *testing.T) {
+	var list []backup.Metadata
+	for i := range 60 {
+		list = append(list, backup.Metadata{Name: fmt.Sprintf("20261123-1415%02d", i), Reason: "before the upgrade to revision 12", Chart: "0.1.0"})
+	}
+	for _, n := range []int{0, 14, 60} {
+		message, err := backup.Message(list[:n], nil)
+		if err != nil || len(message) > 4000 {
+			t.Fatal(len(message), err)
+		}
+		var listing backup.Listing
+		if err := json.Unmarshal([]byte(message), &listing); err != nil {
+			t.Fatal(err)
+		}
+		if len(listing.Backups)+listing.More != n || n <= 14 && listing.More > 0 {
+			t.Errorf("of %d, %d are listed and %d counted", n, len(listing.Backups), listing.More)
 		}
 	}
 }

@@ -59,12 +59,12 @@ func (m Metadata) Head() string {
 	return head
 }
 
-var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?$`)
 
 // ValidateName refuses a name that is none of a backup: names become folders and parts of Jobs' names.
 func ValidateName(name string) error {
 	if !namePattern.MatchString(name) {
-		return hook.Errorf(hook.Usage, "%q is no name of a backup: lower-case letters, digits and dashes, 63 at most", name)
+		return hook.Errorf(hook.Usage, "%q is no name of a backup: lower-case letters, digits and dashes, 30 at most", name)
 	}
 	return nil
 }

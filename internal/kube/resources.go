@@ -27,6 +27,8 @@ var (
 
 	// Clusters are CloudNativePG's PostgreSQL clusters.
 	Clusters = schema.GroupVersionResource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}
+	// Backups are CloudNativePG's backups of them.
+	Backups = schema.GroupVersionResource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "backups"}
 )
 
 func core(resource string) schema.GroupVersionResource {

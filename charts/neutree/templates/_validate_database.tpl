@@ -29,5 +29,11 @@
 {{- $problems = append $problems "global.database.cnpg.parameters sets max_connections, which has a value of its own: set global.database.cnpg.maxConnections" }}
 {{- end }}
 {{- end }}
+{{- if and .Values.global.backup.enabled (eq .Values.global.storage.afsController.accessMode "ReadWriteOncePod") }}
+{{- $problems = append $problems "global.storage.afsController.accessMode ReadWriteOncePod keeps backups from AFS's database: set ReadWriteOnce, or global.backup.enabled=false" }}
+{{- end }}
+{{- if and .Values.global.backup.volumeSnapshotClass (include "common.externalDatabase" .) }}
+{{- $problems = append $problems "global.backup.volumeSnapshotClass is for the operator's volumes, and global.database.mode is external: leave it empty" }}
+{{- end }}
 {{- $problems | toYaml }}
 {{- end }}

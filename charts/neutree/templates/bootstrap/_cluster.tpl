@@ -45,6 +45,11 @@ spec:
       number: 1
       dataDurability: {{ gt (int $cnpg.instances) 2 | ternary "required" "preferred" }}
     {{- end }}
+  {{- with $global.backup.volumeSnapshotClass }}
+  backup:
+    volumeSnapshot:
+      className: {{ . | quote }}
+  {{- end }}
   resources:
     {{- toYaml $cnpg.resources | nindent 4 }}
   # A shutdown that waits for clients lets nobody new in, and the services keep their connections. By default it waits

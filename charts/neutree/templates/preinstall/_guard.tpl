@@ -31,6 +31,12 @@ storageClasses:
     name: {{ $global.storage.afsController.storageClass | quote }}
     accessMode: {{ $global.storage.afsController.accessMode }}
   {{- end }}
+  {{- if $global.backup.enabled }}
+  - purpose: the backups
+    value: global.backup.storageClass
+    name: {{ $global.backup.storageClass | quote }}
+    accessMode: {{ $global.backup.accessMode }}
+  {{- end }}
   - purpose: the volume of each workspace
     value: global.workspaces.storageClass
     name: {{ $global.workspaces.storageClass | quote }}

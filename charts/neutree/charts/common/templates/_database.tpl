@@ -70,9 +70,9 @@ In the order in which they are applied.
 {{- end }}
 {{- end }}
 
-{{/* Who uses the database, by names without the prefix, as a YAML list. */}}
-{{- define "common.databaseClients" -}}
-{{- $clients := list "cp" "cg" "skills" "env-runner-k8s" "scheduler" "migrate" "bootstrap" "seed" "test" }}
+{{/* Services that use the database, by names without the prefix, as a YAML list. */}}
+{{- define "common.databaseServices" -}}
+{{- $clients := list "cp" "cg" "skills" "env-runner-k8s" "scheduler" }}
 {{- if .Values.global.modules.sandbox.enabled }}
 {{- $clients = append $clients "sandbox" }}
 {{- end }}
@@ -80,6 +80,16 @@ In the order in which they are applied.
 {{- $clients = append $clients "browser" }}
 {{- end }}
 {{- $clients | toYaml }}
+{{- end }}
+
+{{/* The same with the Jobs that use it. */}}
+{{- define "common.databaseClients" -}}
+{{- concat (include "common.databaseServices" . | fromYamlArray) (list "migrate" "bootstrap" "seed" "test" "backup") | toYaml }}
+{{- end }}
+
+{{/* Label of all pods that mount the AFS controller's volume. */}}
+{{- define "common.afsVolumeLabel" -}}
+neutree.ai/volume: afs-controller-db
 {{- end }}
 
 {{/* Name of a set of migrations: a hash of the images they come from. Services wait until this set is applied. */}}

@@ -12,6 +12,10 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   image           optional: a service's image, into which init containers brought nap-hooks
   initContainers  YAML list, optional
   resources       optional
+  labels          YAML of more labels of the pod, optional
+  user            uid, 1000 unless given
+  placement       dict like global.hooks, which says where the pod runs unless this is given
+  volumes, volumeMounts  YAML lists, optional
 */}}
 {{- define "common.jobSpec" -}}
 {{- $global := .root.Values.global -}}
@@ -35,10 +39,11 @@ template:
   metadata:
     labels:
       {{- include "common.podLabels" . | nindent 6 }}
+      {{- with .labels }}{{ nindent 6 . }}{{ end }}
   spec:
     # OnFailure would delete the pod, and its log, with the Job's last failure.
     restartPolicy: Never
-    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" $global.hooks) | nindent 4 }}
+    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" (.placement | default $global.hooks) "user" (hasKey . "user" | ternary .user 1000)) | nindent 4 }}
     {{- with .initContainers }}
     initContainers:
       {{- . | nindent 6 }}
@@ -75,6 +80,7 @@ template:
           {{- end }}
           {{- include "common.tmpMount" . | nindent 10 }}
           {{- with .env }}{{ with include "common.databaseMount" $.root }}{{ nindent 10 . }}{{ end }}{{ end }}
+          {{- with .volumeMounts }}{{ nindent 10 . }}{{ end }}
     volumes:
       - name: spec
         configMap:
@@ -86,6 +92,7 @@ template:
       {{- end }}
       {{- include "common.tmpVolume" . | nindent 6 }}
       {{- with .env }}{{ with include "common.databaseVolume" $.root }}{{ nindent 6 . }}{{ end }}{{ end }}
+      {{- with .volumes }}{{ nindent 6 . }}{{ end }}
 {{- end }}
 
 {{/* Init container that puts nap-hooks at /neutree/nap-hooks, for containers of images that do not have it. */}}

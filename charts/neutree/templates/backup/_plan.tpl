@@ -1,0 +1,154 @@
+{{/*
+Backups: a claim and Jobs that are no part of the release. The hook before an upgrade runs them, and the plugin, from
+what is said here.
+*/}}
+
+{{/* Name without the prefix, for the label that network policies go by. */}}
+{{- define "neutree.backup.app" -}}
+{{ include "common.name" (list . "backup") }}
+{{- end }}
+
+{{/* Not empty when an upgrade that migrates makes a backup first. */}}
+{{- define "neutree.backup.beforeUpgrade" -}}
+{{- if and .Values.global.backup.enabled (not .Values.global.backup.skip) }}yes{{ end }}
+{{- end }}
+
+{{/* What the Jobs find at /spec/backup.yaml. */}}
+{{- define "neutree.backup.spec" -}}
+{{- $backup := .Values.global.backup -}}
+dir: /backups/neutree
+claim: {{ include "common.name" (list . "backups") }}
+size: {{ $backup.size }}
+retention: {{ $backup.retention }}
+afs: /afs/controller.db
+release: {{ .Release.Name }}
+revision: {{ .Release.Revision }}
+chart: {{ .Chart.Version }}
+images:
+  {{- range $name, $image := .Values.global.images }}
+  {{ $name }}: {{ include "common.imageRef" (list $ $image) }}
+  {{- end }}
+set: {{ include "common.migrationSet" . }}
+{{ include "neutree.migrations" . }}
+{{- end }}
+
+{{/* What to run. Usage: include "neutree.backup.plan" (list $ <ConfigMap with the spec above>) */}}
+{{- define "neutree.backup.plan" -}}
+{{- $root := index . 0 -}}
+{{- $global := $root.Values.global -}}
+release: {{ $root.Release.Name }}
+claim:
+  {{- include "neutree.backup.claim" $root | nindent 2 }}
+create:
+  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "job" "backup" "env" (include "common.databaseEnv" $root) "initContainers" (include "common.installHooks" $root)) | nindent 2 }}
+restore:
+  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "job" "restore" "env" (include "neutree.bootstrap.env" $root) "initContainers" (include "neutree.bootstrap.initContainers" $root)) | nindent 2 }}
+{{- if not (include "common.externalDatabase" $root) }}
+{{- if not $global.backup.image.repository }}
+cluster: {{ include "common.name" (list $root "pg") }}
+{{- end }}
+{{- if $global.backup.volumeSnapshotClass }}
+snapshot:
+  apiVersion: postgresql.cnpg.io/v1
+  kind: Backup
+  metadata:
+    # The name of the backup comes after it.
+    name: {{ include "common.name" (list $root "pg") }}-
+    labels:
+      app.kubernetes.io/part-of: neutree
+      app.kubernetes.io/component: backup
+      app.kubernetes.io/instance: {{ $root.Release.Name }}
+  spec:
+    method: volumeSnapshot
+    cluster:
+      name: {{ include "common.name" (list $root "pg") }}
+{{- end }}
+{{- end }}
+writers:
+  - afs-controller
+  {{- range include "common.databaseServices" $root | fromYamlArray }}
+  - {{ include "common.name" (list $root .) }}
+  {{- end }}
+{{- end }}
+
+{{/* It outlives the release, like everything that holds data. */}}
+{{- define "neutree.backup.claim" -}}
+{{- $backup := .Values.global.backup -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ include "common.name" (list . "backups") }}
+  labels:
+    app.kubernetes.io/part-of: neutree
+    app.kubernetes.io/component: backup
+    app.kubernetes.io/instance: {{ .Release.Name }}
+spec:
+  accessModes: [{{ $backup.accessMode }}]
+  {{- with $backup.storageClass }}
+  storageClassName: {{ . | quote }}
+  {{- end }}
+  resources:
+    requests:
+      storage: {{ $backup.size }}
+{{- end }}
+
+{{/*
+A Job that has both databases at hand. It asks nothing of Kubernetes and has to run before this release's own accounts
+exist, hence the namespace's default one, without its token.
+*/}}
+{{- define "neutree.backup.job" -}}
+{{- $global := .root.Values.global -}}
+{{- $name := include "neutree.backup.app" .root -}}
+{{- $image := empty $global.backup.image.repository | ternary $global.images.postgresql $global.backup.image -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ include "common.name" (list .root .job) }}
+  labels:
+    app.kubernetes.io/part-of: neutree
+    app.kubernetes.io/component: backup
+    app.kubernetes.io/instance: {{ .root.Release.Name }}
+spec:
+  {{- include "common.jobSpec" (dict "root" .root "name" $name "component" "backup"
+    "configMap" .configMap "serviceAccount" "default"
+    "command" "backup" "timeout" $global.hooks.timeouts.backup
+    "startSeconds" (add $global.hooks.timeouts.start 600)
+    "env" .env
+    "image" (include "common.imageRef" (list .root $image))
+    "initContainers" .initContainers
+    "resources" $global.backup.resources
+    "labels" (include "common.afsVolumeLabel" .root)
+    "user" .root.Values.workspaceRuntime.afsController.runAsUser
+    "placement" (dict "tolerations" $global.backup.tolerations "priorityClassName" "" "affinity" (include "neutree.backup.affinity" .root | fromYaml))
+    "volumeMounts" (include "neutree.backup.mounts" .root)
+    "volumes" (include "neutree.backup.volumes" .root)) | nindent 2 }}
+{{- end }}
+
+{{/*
+A volume for one node is mounted by several pods of that node only. So all that mount AFS's run where another one does;
+Kubernetes lets the first of them choose.
+*/}}
+{{- define "neutree.backup.affinity" -}}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchLabels:
+          {{- include "common.afsVolumeLabel" . | nindent 10 }}
+{{- end }}
+
+{{- define "neutree.backup.mounts" -}}
+- name: backups
+  mountPath: /backups
+- name: afs
+  mountPath: /afs
+{{- end }}
+
+{{- define "neutree.backup.volumes" -}}
+- name: backups
+  persistentVolumeClaim:
+    claimName: {{ include "common.name" (list . "backups") }}
+- name: afs
+  persistentVolumeClaim:
+    claimName: {{ include "common.afsControllerClaim" . }}
+{{- end }}

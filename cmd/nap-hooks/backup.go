@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+func newBackupCommand(o *hook.Options) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "backup --spec FILE create|list|check|restore|delete",
+		Short: "Save the databases to the claim that is mounted, or bring them back",
+		Long: `Save the databases to the claim that is mounted, or bring them back.
+
+It runs where PostgreSQL's client programs are. The environment holds DATABASE_URL and, for a restore,
+CREDENTIAL_ENCRYPTION_KEY.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return hook.Errorf(hook.Usage, "say what to do: create, list, check, restore or delete")
+		},
+	}
+	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
+
+	// sub makes a subcommand whose result is one sentence.
+	sub := func(use, short string, do func(context.Context, *backup.Backup) (string, error)) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := hook.ReadSpec[hook.BackupSpec](path)
+			if err != nil {
+				return err
+			}
+			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
+				result, err := do(ctx, &backup.Backup{
+					Log: log, Spec: spec, DatabaseURL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
+				})
+				if err == nil {
+					o.SetResult("%s", result)
+				}
+				return err
+			})
+		}}
+	}
+
+	var name, reason, keep string
+	var newer bool
+	create := sub("create", "Make a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
+		m, err := b.Create(ctx, name, reason, keep)
+		return m.Summary(), err
+	})
+	create.Flags().StringVar(&reason, "reason", "", "why it is made")
+	create.Flags().StringVar(&keep, "keep", "", "another backup that must stay")
+	check := sub("check", "Prove that a backup can be restored", func(ctx context.Context, b *backup.Backup) (string, error) {
+		m, err := b.Check(ctx, name, newer)
+		return m.Summary(), err
+	})
+	restore := sub("restore", "Bring the databases back to a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
+		return b.Restore(ctx, name, newer)
+	})
+	for _, c := range []*cobra.Command{check, restore} {
+		c.Flags().BoolVar(&newer, "allow-newer-schema", false, "also one of a newer release")
+	}
+	remove := sub("delete", "Delete a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
+		return "backup " + name + " is deleted", b.Delete(ctx, name)
+	})
+	for _, c := range []*cobra.Command{create, check, restore, remove} {
+		c.Flags().StringVar(&name, "name", "", "name of the backup")
+		requireFlags(c, "name")
+	}
+	list := sub("list", "Tell what backups there are, as JSON in the termination message", func(_ context.Context, b *backup.Backup) (string, error) {
+		found, damaged, err := b.List()
+		if err != nil {
+			return "", err
+		}
+		return backup.Message(found, damaged)
+	})
+	cmd.AddCommand(create, list, check, restore, remove)
+	return cmd
+}

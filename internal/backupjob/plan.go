@@ -1,0 +1,47 @@
+// Package backupjob makes, lists, deletes and restores backups from outside: it runs the Jobs that do the work where
+// the claim with the backups is mounted.
+package backupjob
+
+import (
+	"errors"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// PlanFile is the key and the file that holds a Plan.
+const PlanFile = "backup-plan.yaml"
+
+// Plan is what the chart says about the backups of a release.
+type Plan struct {
+	Release string `json:"release"`
+	// Claim holds the backups. It is no part of the release, and outlives it.
+	Claim corev1.PersistentVolumeClaim `json:"claim"`
+	// Create runs everything but a restore, Restore also has the migrations of the release.
+	Create  batchv1.Job `json:"create"`
+	Restore batchv1.Job `json:"restore"`
+	// Cluster is the CloudNativePG Cluster whose image holds the programs; empty when the manifests name one.
+	Cluster string `json:"cluster,omitempty"`
+	// Snapshot is a CloudNativePG Backup to make beside each dump, without a name.
+	Snapshot map[string]any `json:"snapshot,omitempty"`
+	// Writers are the Deployments that use the databases.
+	Writers []string `json:"writers"`
+}
+
+// Validate reports what the plan lacks.
+func (p Plan) Validate() error {
+	switch {
+	case p.Release == "":
+		return errors.New("release is empty")
+	case p.Claim.Kind != "PersistentVolumeClaim" || p.Claim.Name == "":
+		return errors.New("claim is no PersistentVolumeClaim with a name")
+	case len(p.Writers) == 0:
+		return errors.New("writers is empty")
+	}
+	for _, job := range []batchv1.Job{p.Create, p.Restore} {
+		if job.Kind != "Job" || job.Name == "" || len(job.Spec.Template.Spec.Containers) != 1 {
+			return errors.New("create and restore must be Jobs with a name and one container")
+		}
+	}
+	return nil
+}

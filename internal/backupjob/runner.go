@@ -1,0 +1,204 @@
+package backupjob
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// Runner works on the backups of one release.
+type Runner struct {
+	Log       *slog.Logger
+	Client    *kube.Client
+	Namespace string
+	Plan      Plan
+	// Jobs runs the Jobs.
+	Jobs *jobrun.Runner
+}
+
+// New returns a Runner for the release that plan describes.
+func New(log *slog.Logger, client *kube.Client, namespace string, plan Plan) *Runner {
+	return &Runner{Log: log, Client: client, Namespace: namespace, Plan: plan,
+		Jobs: &jobrun.Runner{Log: log, Client: client, Namespace: namespace}}
+}
+
+// Create makes the backup called name by a Job called after it or, when job is not empty, that. It keeps the backup
+// called keep whatever the retention says.
+func (r *Runner) Create(ctx context.Context, job, name, reason, keep string) (string, error) {
+	if err := r.ensureClaim(ctx); err != nil {
+		return "", err
+	}
+	if err := r.snapshot(ctx, name); err != nil {
+		return "", err
+	}
+	if job == "" {
+		job = r.Plan.Create.Name + "-" + name
+	}
+	args := []string{"create", "--name=" + name, "--reason=" + reason}
+	if keep != "" {
+		args = append(args, "--keep="+keep)
+	}
+	return r.run(ctx, r.Plan.Create, job, args...)
+}
+
+// List returns what backups there are.
+func (r *Runner) List(ctx context.Context) (backup.Listing, error) {
+	empty := backup.Listing{Backups: []backup.Entry{}}
+	if exists, err := r.claimExists(ctx); err != nil || !exists {
+		return empty, err
+	}
+	message, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name+"-list", "list")
+	if err != nil {
+		return empty, err
+	}
+	var listing backup.Listing
+	if err := json.Unmarshal([]byte(message), &listing); err != nil {
+		return empty, fmt.Errorf("the Job that lists the backups left %q: %w", message, err)
+	}
+	return listing, nil
+}
+
+// Delete deletes one backup.
+func (r *Runner) Delete(ctx context.Context, name string) error {
+	if err := r.needClaim(ctx, name); err != nil {
+		return err
+	}
+	_, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name+"-delete", "delete", "--name="+name)
+	return err
+}
+
+// Check proves that a backup can be restored, and says what it holds.
+func (r *Runner) Check(ctx context.Context, name string, newer bool) (string, error) {
+	if err := r.needClaim(ctx, name); err != nil {
+		return "", err
+	}
+	return r.run(ctx, r.Plan.Restore, r.Plan.Restore.Name+"-check", restoreArgs("check", name, newer)...)
+}
+
+func restoreArgs(action, name string, newer bool) []string {
+	args := []string{action, "--name=" + name}
+	if newer {
+		args = append(args, "--allow-newer-schema")
+	}
+	return args
+}
+
+func (r *Runner) run(ctx context.Context, manifest batchv1.Job, name string, args ...string) (string, error) {
+	job := manifest.DeepCopy()
+	job.Name = name
+	main := &job.Spec.Template.Spec.Containers[0]
+	main.Args = append(main.Args, args...)
+	image, err := r.clusterImage(ctx)
+	if err != nil {
+		return "", err
+	}
+	if image != "" {
+		main.Image = image
+	}
+	return r.Jobs.Run(ctx, job)
+}
+
+// clusterImage is the image that the database runs now: its programs are of the server's version, whatever the values
+// ask for next. It is empty where the manifests name an image.
+func (r *Runner) clusterImage(ctx context.Context) (string, error) {
+	if r.Plan.Cluster == "" {
+		return "", nil
+	}
+	cluster, err := r.Client.Resource(kube.Clusters, r.Namespace).Get(ctx, r.Plan.Cluster, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("find the database's image: %s", kube.Brief(err))
+	}
+	for _, field := range [][]string{{"status", "image"}, {"spec", "imageName"}} {
+		if image, _, _ := unstructured.NestedString(cluster.Object, field...); image != "" {
+			return image, nil
+		}
+	}
+	return "", nil
+}
+
+func (r *Runner) claimExists(ctx context.Context) (bool, error) {
+	_, err := kube.Get[corev1.PersistentVolumeClaim](ctx, r.Client, kube.Claims, r.Namespace, r.Plan.Claim.Name)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for claim %s in namespace %s: %s", r.Plan.Claim.Name, r.Namespace, kube.Brief(err))
+	}
+	return true, nil
+}
+
+func (r *Runner) needClaim(ctx context.Context, name string) error {
+	if err := backup.ValidateName(name); err != nil {
+		return err
+	}
+	exists, err := r.claimExists(ctx)
+	if err == nil && !exists {
+		return hook.Errorf(hook.Refused, "there is no backup %s: namespace %s has no claim %s, so no backup was made yet", name, r.Namespace, r.Plan.Claim.Name)
+	}
+	return err
+}
+
+// ensureClaim makes the claim, or lets it grow to what the values ask for now.
+func (r *Runner) ensureClaim(ctx context.Context) error {
+	claim := r.Plan.Claim
+	live, err := kube.Get[corev1.PersistentVolumeClaim](ctx, r.Client, kube.Claims, r.Namespace, claim.Name)
+	if apierrors.IsNotFound(err) {
+		r.Log.Info("making the claim for backups", "claim", claim.Name)
+		if _, err := r.Client.Apply(ctx, kube.Claims, r.Namespace, &claim, false); err != nil {
+			return fmt.Errorf("make claim %s in namespace %s: %s", claim.Name, r.Namespace, kube.Brief(err))
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for claim %s in namespace %s: %s", claim.Name, r.Namespace, kube.Brief(err))
+	}
+	want, has := claim.Spec.Resources.Requests.Storage(), live.Spec.Resources.Requests.Storage()
+	if want.Cmp(*has) <= 0 {
+		return nil
+	}
+	r.Log.Info("the claim for backups grows", "claim", claim.Name, "from", has.String(), "to", want.String())
+	err = r.Client.Merge(ctx, kube.Claims, r.Namespace, claim.Name, map[string]any{
+		"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": want.String()}}},
+	})
+	if err != nil {
+		return hook.Errorf(hook.Refused, "claim %s can't grow from %s to %s: %s; set global.backup.size back, or make room with helm neutree backup delete",
+			claim.Name, has.String(), want.String(), kube.Brief(err))
+	}
+	return nil
+}
+
+// snapshot has the operator take a snapshot of the database's volumes, where that is configured.
+func (r *Runner) snapshot(ctx context.Context, name string) error {
+	if r.Plan.Snapshot == nil {
+		return nil
+	}
+	object := (&unstructured.Unstructured{Object: r.Plan.Snapshot}).DeepCopy()
+	object.SetName(object.GetName() + name)
+	if err := r.Client.Create(ctx, kube.Backups, r.Namespace, object, false); err != nil && !apierrors.IsAlreadyExists(err) {
+		return hook.Errorf(hook.Refused, "have the operator take a snapshot: %s", kube.Brief(err))
+	}
+	return hook.Poll(ctx, r.Log, "snapshot "+object.GetName(), func(ctx context.Context) (bool, string, error) {
+		live, err := r.Client.Resource(kube.Backups, r.Namespace).Get(ctx, object.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return false, kube.Brief(err), nil
+		}
+		phase, _, _ := unstructured.NestedString(live.Object, "status", "phase")
+		if phase == "failed" {
+			cause, _, _ := unstructured.NestedString(live.Object, "status", "error")
+			return false, "", hook.Errorf(hook.Refused, "snapshot %s failed: %s; mend the cause or empty global.backup.volumeSnapshotClass", object.GetName(), cause)
+		}
+		return phase == "completed", "its phase is " + phase, nil
+	})
+}
