@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
+	"github.com/neutree-ai/packaging/internal/hook"
 )
 
 func main() {
@@ -39,9 +40,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return int(code)
 		}
 		fmt.Fprintf(stderr, "Error: %v\n", err)
-		return 1
+		return statusOf(err)
 	}
 	return 0
+}
+
+// statusOf is the exit code that an error asks for.
+func statusOf(err error) int {
+	switch hook.CodeOf(err) {
+	case hook.Usage, hook.Refused, hook.Busy, hook.MigrationFailed:
+		return 2
+	case hook.Deadline:
+		return 124
+	}
+	return 1
 }
 
 // exitCode ends the command with it and prints nothing more.
@@ -61,6 +73,6 @@ func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	// Helm completes plugins by other means than cobra's scripts.
 	root.CompletionOptions.DisableDefaultCmd = true
 	settings.AddFlags(root.PersistentFlags())
-	root.AddCommand(newPreflightCommand(settings), newVersionCommand())
+	root.AddCommand(newBackupCommand(settings), newPreflightCommand(settings), newVersionCommand())
 	return root
 }

@@ -25,7 +25,12 @@ type Runner struct {
 	Namespace string
 	Plan      Plan
 	// Jobs runs the Jobs.
-	Jobs *jobrun.Runner
+	Jobs JobRunner
+}
+
+// JobRunner runs a Job to its end and returns what it said, as jobrun.Runner does.
+type JobRunner interface {
+	Run(ctx context.Context, job *batchv1.Job) (string, error)
 }
 
 // New returns a Runner for the release that plan describes.

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -29,6 +30,7 @@ type environment struct {
 	chart   string
 	helm3   string
 	helm4   string
+	config  *rest.Config
 	client  kubernetes.Interface
 	dynamic dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
@@ -50,6 +52,7 @@ func newEnvironment(t testing.TB) *environment {
 	}
 	config.QPS, config.Burst = 50, 100
 	env := &environment{chart: variable("CHART"), helm3: variable("HELM3"), helm4: variable("HELM4")}
+	env.config = config
 	env.client = kubernetes.NewForConfigOrDie(config)
 	env.dynamic = dynamic.NewForConfigOrDie(config)
 	env.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(env.client.Discovery()))

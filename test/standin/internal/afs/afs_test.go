@@ -79,3 +79,19 @@ func TestFuseRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestRowsAreShownAndChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "controller.db")
+	controller, err := openDatabase(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer controller.Close() //nolint:errcheck // A test's file.
+	var out strings.Builder
+	if err := change(t.Context(), &out, path, []string{"INSERT INTO dirs VALUES ('77aa', 'shared', '/a')"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "3f2a shared /data/afs/2a/3f/3f2a\n77aa shared /a\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}

@@ -3,9 +3,11 @@
 package afs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/BurntSushi/toml"
 
@@ -22,8 +24,12 @@ type controllerFile struct {
 	} `toml:"storage"`
 }
 
-// CLI stands for the image's default program, which serves nothing.
-func CLI(*process.Process) error {
+// CLI stands for the image's default program, which serves nothing. With "sql FILE STATEMENT..." it changes the
+// controller's database as its clients would, and prints what directories it holds.
+func CLI(p *process.Process) error {
+	if len(p.Args) > 1 && p.Args[0] == "sql" {
+		return change(context.Background(), os.Stdout, p.Args[1], p.Args[2:])
+	}
 	return errors.New("name the program to run: afs-controller CONFIG.toml or afs-fuse CONFIG.toml")
 }
 

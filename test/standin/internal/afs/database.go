@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -38,8 +39,7 @@ func openDatabase(ctx context.Context, path string) (*database, error) {
 		lock.Close() //nolint:errcheck // Nothing was written.
 		return nil, fmt.Errorf("database %s has another writer: only one controller may run", path)
 	}
-	dsn := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
-	db, err := sql.Open("sqlite", dsn.String())
+	db, err := open(path)
 	if err == nil {
 		// The lock leaves with the process only; the connection is one, as the real one's.
 		db.SetMaxOpenConns(1)
@@ -62,4 +62,36 @@ func (d *database) Close() error {
 		err = d.db.Close()
 	}
 	return errors.Join(err, d.lock.Close())
+}
+
+// change runs statements in the database at path and writes its directories to w.
+func change(ctx context.Context, w io.Writer, path string, statements []string) error {
+	db, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // Every statement is its own transaction.
+	for _, statement := range statements {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	rows, err := db.QueryContext(ctx, "SELECT id, filesystem_id, path FROM dirs ORDER BY id")
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // Err tells.
+	for rows.Next() {
+		var id, filesystem, at string
+		if err := rows.Scan(&id, &filesystem, &at); err != nil {
+			return err
+		}
+		fmt.Fprintln(w, id, filesystem, at)
+	}
+	return rows.Err()
+}
+
+func open(path string) (*sql.DB, error) {
+	dsn := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
+	return sql.Open("sqlite", dsn.String())
 }

@@ -1,0 +1,290 @@
+package backupjob_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/neutree-ai/packaging/internal/backupjob"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/progress"
+)
+
+const objects = `apiVersion: v1
+kind: Namespace
+metadata: {name: nap}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: nap-backups, namespace: nap}
+spec: {resources: {requests: {storage: 10Gi}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nap-cp, namespace: nap}
+spec: {replicas: 2}
+status: {availableReplicas: 2}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: afs-controller, namespace: nap}
+spec: {replicas: 1}
+status: {availableReplicas: 1}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: nap-pg, namespace: nap}
+spec: {imageName: "r/postgresql:17.10"}
+status: {image: "r/postgresql:16.4"}`
+
+const jobs = "/apis/batch/v1/namespaces/nap/jobs/"
+
+// cluster plays the controllers of Jobs: a Job ends at once as outcomes says, well unless told otherwise.
+type cluster struct {
+	*kubetest.Server
+	t    *testing.T
+	said strings.Builder
+
+	mu       sync.Mutex
+	outcomes map[string]outcome
+}
+
+type outcome struct {
+	code    int
+	message string
+	// before is what happens while the Job is at work; it never ends if hang is set.
+	before func()
+	hang   bool
+}
+
+func newCluster(t *testing.T, more ...string) *cluster {
+	c := &cluster{Server: kubetest.New(t, append([]string{objects}, more...)...), t: t, outcomes: map[string]outcome{}}
+	done := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			for _, made := range c.Changes() {
+				if made.Method == "POST" && strings.HasSuffix(made.Path, "/jobs") {
+					c.finish(made.Body)
+				}
+			}
+		}
+	})
+	t.Cleanup(func() { close(done); wait.Wait() })
+	return c
+}
+
+// finish gives a Job that has no status yet a pod and an end.
+func (c *cluster) finish(body map[string]any) {
+	name := (&unstructured.Unstructured{Object: body}).GetName()
+	live := c.Object(jobs + name)
+	if live == nil || live.GetUID() != "" {
+		return
+	}
+	c.mu.Lock()
+	o := c.outcomes[name]
+	c.mu.Unlock()
+	if o.before != nil {
+		o.before()
+	}
+	if o.hang {
+		return
+	}
+	condition := "Complete"
+	if o.code != 0 {
+		condition = "Failed"
+	}
+	c.Put(fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s-x, namespace: nap, labels: {batch.kubernetes.io/controller-uid: %s}}\nstatus: {phase: Succeeded, containerStatuses: [{name: backup, image: i, state: {terminated: {exitCode: %d, message: %q}}}]}", name, name, o.code, o.message))
+	c.Put(fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: %s, namespace: nap, uid: %s}\nstatus: {conditions: [{type: %s, status: \"True\"}]}", name, name, condition))
+}
+
+func (c *cluster) on(job string, o outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outcomes[job] = o
+}
+
+func (c *cluster) runner() *backupjob.Runner {
+	job := func(name string) batchv1.Job {
+		var j batchv1.Job
+		j.APIVersion, j.Kind, j.Name = "batch/v1", "Job", name
+		j.Spec.Template.Spec.Containers = []corev1.Container{{Name: "backup", Image: "r/postgresql:17.10", Args: []string{"backup"}}}
+		return j
+	}
+	var claim corev1.PersistentVolumeClaim
+	claim.APIVersion, claim.Kind, claim.Name = "v1", "PersistentVolumeClaim", "nap-backups"
+	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")}
+	return backupjob.New(progress.New(&c.said), c.Client(), "nap", backupjob.Plan{
+		Release: "neutree", Claim: claim, Create: job("nap-backup"), Restore: job("nap-restore"), Cluster: "nap-pg",
+		Writers: []string{"nap-cp", "afs-controller", "nap-sandbox"},
+	})
+}
+
+func (c *cluster) restore(ctx context.Context) (string, error) {
+	return (&backupjob.Restore{Runner: c.runner(), Name: "b1"}).Run(ctx)
+}
+
+func (c *cluster) replicas() string {
+	var all []string
+	for _, name := range []string{"nap-cp", "afs-controller"} {
+		n, _, _ := unstructured.NestedFieldNoCopy(c.Object("/apis/apps/v1/namespaces/nap/deployments/"+name).Object, "spec", "replicas")
+		all = append(all, fmt.Sprintf("%s=%v", name, n))
+	}
+	return strings.Join(all, " ")
+}
+
+// steps are what was changed, in order, in a few words.
+func (c *cluster) steps() []string {
+	var steps []string
+	for _, made := range c.Changes() {
+		u := &unstructured.Unstructured{Object: made.Body}
+		switch {
+		case strings.HasSuffix(made.Path, "/scale"):
+			n, _, _ := unstructured.NestedFieldNoCopy(made.Body, "spec", "replicas")
+			steps = append(steps, fmt.Sprintf("scale %s %v", strings.Split(made.Path, "/")[7], n))
+		case made.Method == "POST" && u.GetKind() == "Job":
+			steps = append(steps, "run "+jobName(u.GetName()))
+		case u.GetKind() == "ConfigMap" || strings.Contains(made.Path, "/configmaps/"):
+			steps = append(steps, strings.ToLower(made.Method)+" note")
+		}
+	}
+	return steps
+}
+
+func jobName(name string) string {
+	before, _, _ := strings.Cut(name, "-before-restore-")
+	return before
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestRestoreStopsTheServicesMeanwhile(t *testing.T) {
+	c := newCluster(t)
+	during := ""
+	c.on("nap-restore", outcome{message: "backup b1 is restored", before: func() { during = c.replicas() }})
+	result, err := c.restore(within(t, 20*time.Second))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, c.said.String())
+	}
+	if !strings.Contains(result, "backup b1 is restored; what was there before is backup before-restore-") {
+		t.Error(result)
+	}
+	if during != "nap-cp=0 afs-controller=0" {
+		t.Errorf("during the restore: %s", during)
+	}
+	want := []string{
+		"run nap-restore-check", "run nap-backup", "post note",
+		"scale afs-controller 0", "scale nap-cp 0", "run nap-restore", "scale afs-controller 1", "scale nap-cp 2", "delete note",
+	}
+	if diff := cmp.Diff(want, c.steps()); diff != "" {
+		t.Error(diff)
+	}
+	for _, made := range c.Changes() {
+		if made.Method != "POST" || !strings.HasSuffix(made.Path, "/jobs") {
+			continue
+		}
+		var job batchv1.Job
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(made.Body, &job); err != nil {
+			t.Fatal(err)
+		}
+		if image := job.Spec.Template.Spec.Containers[0].Image; image != "r/postgresql:16.4" {
+			t.Errorf("Job %s runs %s, and not the image that the database runs", job.Name, image)
+		}
+	}
+}
+
+func TestDamagedBackupChangesNothing(t *testing.T) {
+	c := newCluster(t)
+	c.on("nap-restore-check", outcome{code: 10, message: "backup b1 is damaged"})
+	_, err := c.restore(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "backup b1 is damaged") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if diff := cmp.Diff([]string{"run nap-restore-check"}, c.steps()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFailedRestoreStartsTheServicesAgain(t *testing.T) {
+	c := newCluster(t)
+	c.on("nap-restore", outcome{code: 1, message: "nothing is changed: no connection"})
+	_, err := c.restore(within(t, 20*time.Second))
+	if err == nil || !strings.Contains(err.Error(), "nothing is changed: no connection") {
+		t.Errorf("%v", err)
+	}
+	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" {
+		t.Errorf("it failed, and left %s", got)
+	}
+	if c.Object("/api/v1/namespaces/nap/configmaps/nap-restore") != nil {
+		t.Error("the note of the restore is left")
+	}
+}
+
+func TestInterruptedRestoreStopsItsJobFirst(t *testing.T) {
+	c := newCluster(t)
+	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+	c.on("nap-restore", outcome{hang: true, before: cancel})
+	if _, err := c.restore(ctx); err == nil {
+		t.Error("interrupted, yet no error")
+	}
+	if c.Object(jobs+"nap-restore") != nil {
+		t.Error("the Job goes on beside the services")
+	}
+	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" {
+		t.Errorf("it was interrupted, and left %s", got)
+	}
+}
+
+const note = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: nap-restore, namespace: nap}
+data: {restore.json: '{"backup": "%s", "safety": "s1", "replicas": {"nap-cp": 3, "afs-controller": 1}}'}`
+
+// A client that was killed leaves the services stopped. The next one knows how many there were.
+func TestRestoreOfAKilledClientIsTakenUp(t *testing.T) {
+	c := newCluster(t, fmt.Sprintf(note, "b1"))
+	c.on("nap-restore", outcome{message: "backup b1 is restored"})
+	for _, name := range []string{"nap-cp", "afs-controller"} {
+		c.Put(fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s, namespace: nap}\nspec: {replicas: 0}\nstatus: {availableReplicas: 3}", name))
+	}
+	result, err := c.restore(within(t, 20*time.Second))
+	if err != nil || !strings.Contains(result, "what was there before is backup s1") {
+		t.Fatalf("%s %v", result, err)
+	}
+	want := []string{"scale afs-controller 0", "scale nap-cp 0", "run nap-restore", "scale afs-controller 1", "scale nap-cp 3", "delete note"}
+	if diff := cmp.Diff(want, c.steps()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAnotherRestoreIsFinishedFirst(t *testing.T) {
+	c := newCluster(t, fmt.Sprintf(note, "b0"))
+	_, err := c.restore(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "finish it first with helm neutree backup restore b0") {
+		t.Errorf("%v", err)
+	}
+	if len(c.Changes()) > 0 {
+		t.Errorf("refused, but changed: %v", c.steps())
+	}
+}

@@ -1,0 +1,20 @@
+package progress_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/neutree-ai/packaging/internal/progress"
+)
+
+func TestLines(t *testing.T) {
+	var out bytes.Buffer
+	log := progress.New(&out)
+	log.Info("stopping the services", "deployments", "a, b", "nothing", "")
+	log.With("backup", "b1").Warn("it is old")
+	log.Debug("not for readers")
+	want := "stopping the services (deployments a, b)\nWarning: it is old (backup b1)\n"
+	if out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}

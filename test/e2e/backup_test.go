@@ -1,0 +1,226 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/backup"
+)
+
+// rows has a row in a table of every sort, and every type of column that the platform's schema has.
+const rows = `INSERT INTO public.users (id, username, display_name, role, password_hash, created_at) VALUES
+  ('u1', 'grace', E'Grace\t"Hopper" \\ ünï', 'user', '$argon2id$x', '2026-01-02 03:04:05.678901+02'), ('u2', 'alan', '', 'user', NULL, now());
+INSERT INTO public.user_credentials VALUES ('c1', 'u1', 'github', decode('00ff1c5c0a0d09', 'hex'));
+INSERT INTO public.oauth_clients VALUES ('o1', 'test', NULL, ARRAY['https://a/b', NULL, 'with,comma"and quote'], 'u1');
+INSERT INTO public.mcp_catalog VALUES ('m1', 'tools', 'http://x/mcp', true);
+INSERT INTO public.workspaces (id, owner_id, name, agent_type) SELECT 'w' || n, 'u1', 'workspace ' || n, 'claude-code' FROM generate_series(1, 20) n;
+INSERT INTO public.sessions (id, workspace_id, title, pinned) SELECT 's' || n, 'w' || (n % 20 + 1), repeat('title ', n % 9), n % 3 = 0 FROM generate_series(1, 2000) n;
+INSERT INTO public.session_messages (session_id, body) SELECT 's' || (n % 2000 + 1), jsonb_build_object('n', n, 'text', md5(n::text), 'deep', jsonb_build_array(null, true, 1.5)) FROM generate_series(1, 20000) n;
+INSERT INTO public.ws_concurrency_slots VALUES ('w1', 1, now());
+INSERT INTO public.skill_sources VALUES ('k1', 'https://skills', repeat('content', 5000));
+INSERT INTO public.skill_versions VALUES ('k1', 1, NULL);
+INSERT INTO public.plugin_settings VALUES ('p1', '{"a": {"b": [1, 2, 3]}}');
+INSERT INTO public.session_activity VALUES ('s1', now());
+REFRESH MATERIALIZED VIEW public.admin_workspace_totals; REFRESH MATERIALIZED VIEW public.admin_daily_sessions;`
+
+const lateDamage = `DELETE FROM public.session_messages WHERE id % 2 = 0; UPDATE public.sessions SET title = 'changed', state = 'busy';
+DELETE FROM public.user_credentials; UPDATE public.users SET role = 'admin' WHERE id = 'u1'; TRUNCATE public.skill_versions, public.skill_sources;
+INSERT INTO public.plugin_settings VALUES ('p2'); REFRESH MATERIALIZED VIEW public.admin_workspace_totals;`
+
+// Backups of a live release: refused when there is no room, found out when they are damaged, and restored byte for byte
+// also when the client is killed in the middle.
+func TestBackup(t *testing.T) {
+	env := newEnvironment(t)
+	r := env.release(env.helm4, "neutree", "nap")
+	t.Cleanup(func() { r.purge(t) })
+	r.mustUpgrade(t, "--wait", "--set", "global.backup.size=64Mi")
+	r.sql(t, "SET ROLE nap;"+rows)
+	r.afsRows(t, "INSERT INTO dirs VALUES ('77aa', 'shared', '/data/afs/aa/77/77aa')")
+	before, dirs := r.tables(t), r.afsRows(t)
+
+	made := r.plugin(t, 0, "", "backup", "create", "--reason", "end to end")
+	name := strings.TrimSpace(made.stdout)
+	if err := backup.ValidateName(name); err != nil {
+		t.Fatalf("backup create printed %q", made.stdout)
+	}
+	t.Logf("backup create: %s\n%s", made.took, made.stderr)
+	toolbox := r.toolbox(t)
+
+	t.Run("it is listed", func(t *testing.T) {
+		var list []backup.Entry
+		if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list) != 1 || list[0].Name != name || list[0].Schema != "131_plugin_settings" || !list[0].AFS || list[0].Reason != "end to end" {
+			t.Errorf("%+v", list)
+		}
+	})
+
+	t.Run("a claim without room is named before anything is written", func(t *testing.T) {
+		r.exec(t, toolbox, "toolbox", "", "dd", "if=/dev/zero", "of=/backups/neutree/filler", "bs=1M", "count=60")
+		got := r.plugin(t, 2, "", "backup", "create")
+		wantSaid(t, got, "the backup would not fit", "of the 64.0 MiB of claim nap-backups only", "raise global.backup.size")
+		r.exec(t, toolbox, "toolbox", "", "rm", "/backups/neutree/filler")
+	})
+
+	t.Run("a damaged backup is not restored", func(t *testing.T) {
+		r.exec(t, toolbox, "toolbox", "", "sh", "-c", fmt.Sprintf(`cd /backups/neutree && cp -r %s damaged && sed -i 's/"name": "%s"/"name": "damaged"/' damaged/backup.json && printf x | dd of=damaged/database.dump bs=1 seek=2000 conv=notrunc`, name, name))
+		pods := r.podIdentities(t)
+		got := r.plugin(t, 2, "", "backup", "restore", "damaged", "--yes")
+		wantSaid(t, got, "backup damaged is damaged: database.dump", "restore another one")
+		if diff := cmp.Diff(pods, r.podIdentities(t)); diff != "" {
+			t.Errorf("refused, but pods changed:\n%s", diff)
+		}
+		r.plugin(t, 0, "", "backup", "delete", "damaged")
+	})
+
+	r.sql(t, "SET ROLE nap;"+lateDamage)
+	r.afsRows(t, "DELETE FROM dirs", "INSERT INTO dirs VALUES ('beef', 'shared', '/lost')")
+
+	t.Run("the release's name is asked for", func(t *testing.T) {
+		got := r.plugin(t, 2, "nap\n", "backup", "restore", name)
+		wantSaid(t, got, "This replaces the databases of release neutree", `nothing was changed: "nap" is not the release's name "neutree"`)
+	})
+
+	t.Run("a client that is killed leaves a restore to be finished", func(t *testing.T) {
+		deployments := r.scales(t)
+		killed := r.start(t, "backup", "restore", name, "--yes")
+		eventually(t, 2*time.Minute, "the services are stopped", func(ctx context.Context) (bool, string) {
+			return len(r.pods(ctx, "app=nap-cp")) == 0 && len(r.pods(ctx, "app=afs-controller")) == 0, "they run"
+		})
+		if err := killed.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = killed.Wait()
+		got := r.plugin(t, 0, "neutree\n", "backup", "restore", name)
+		wantSaid(t, got, "taken up again", "backup "+name+" of ", "is restored", "what was there before is backup before-restore-")
+		t.Logf("restore after a killed one: %s\n%s", got.took, got.stderr)
+		if diff := cmp.Diff(deployments, r.scales(t)); diff != "" {
+			t.Errorf("replicas before and after:\n%s", diff)
+		}
+		if diff := cmp.Diff(before, r.tables(t)); diff != "" {
+			t.Errorf("tables before and after:\n%s", diff)
+		}
+		if diff := cmp.Diff(dirs, r.afsRows(t)); diff != "" {
+			t.Errorf("AFS's rows before and after:\n%s", diff)
+		}
+		r.login(t).do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
+	})
+}
+
+func wantSaid(t *testing.T, got pluginResult, words ...string) {
+	t.Helper()
+	for _, word := range words {
+		if !strings.Contains(got.stderr, word) {
+			t.Errorf("it does not say %q:\n%s", word, got.stderr)
+		}
+	}
+}
+
+type pluginResult struct {
+	stdout, stderr string
+	took           time.Duration
+}
+
+// start begins a command of the plugin as Helm would.
+func (r *release) start(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := r.pluginCommand(t, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+func (r *release) pluginCommand(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	binary := os.Getenv("HELM_NEUTREE")
+	if binary == "" {
+		t.Fatal("HELM_NEUTREE is not set: run these tests by `make test-e2e`")
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), "HELM_NAMESPACE="+r.namespace)
+	return cmd
+}
+
+// plugin runs a command of the plugin and asserts its exit code.
+func (r *release) plugin(t testing.TB, code int, stdin string, args ...string) pluginResult {
+	t.Helper()
+	cmd := r.pluginCommand(t, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	began := time.Now()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Fatalf("helm neutree %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, stderr.String())
+	}
+	return pluginResult{stdout: stdout.String(), stderr: stderr.String(), took: time.Since(began).Round(100 * time.Millisecond)}
+}
+
+// toolbox is a pod that has the claim of the backups at hand.
+func (r *release) toolbox(t testing.TB) string {
+	t.Helper()
+	user := int64(1000)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "toolbox"},
+		Spec: corev1.PodSpec{
+			SecurityContext: &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &user},
+			Containers: []corev1.Container{{
+				Name: "toolbox", Image: "docker.io/library/busybox:1.35", Command: []string{"sleep", "3600"},
+				VolumeMounts: []corev1.VolumeMount{{Name: "backups", MountPath: "/backups"}},
+			}},
+			Volumes: []corev1.Volume{{Name: "backups", VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "nap-backups"},
+			}}},
+		},
+	}
+	if _, err := r.client.CoreV1().Pods(r.namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, "the toolbox is ready", func(ctx context.Context) (bool, string) {
+		got, err := r.client.CoreV1().Pods(r.namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		return err == nil && podReady(got), "it is not"
+	})
+	return pod.Name
+}
+
+func (r *release) pods(ctx context.Context, selector string) []corev1.Pod {
+	list, err := r.client.CoreV1().Pods(r.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil
+	}
+	return list.Items
+}
+
+// scales is how many pods each Deployment is meant to have.
+func (r *release) scales(t testing.TB) map[string]int32 {
+	t.Helper()
+	list, err := r.client.AppsV1().Deployments(r.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scales := map[string]int32{}
+	for _, deployment := range list.Items {
+		scales[deployment.Name] = *deployment.Spec.Replicas
+	}
+	return scales
+}
