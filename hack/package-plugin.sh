@@ -18,4 +18,4 @@ else
     -ldflags "-s -w -X github.com/neutree-ai/packaging/internal/version.version=$version" -o "$stage/bin/helm-neutree" ./plugin
 fi
 # The same content makes the same archive.
-tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -czf "$file" .
+tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -czf "$file" $(ls "$stage")

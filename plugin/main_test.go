@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,9 +17,12 @@ import (
 )
 
 // The plugin is tested as Helm finds it: plugin.yaml beside bin/helm-neutree. HELM_NEUTREE names a built
-// binary, HELM3 and HELM4 the Helm to call it through.
+// binary, HELM318, HELM3 and HELM4 the Helm to call it through.
 
 const manifest = "../plugin.yaml"
+
+// helms are the variables that name a Helm each: 3.18, the newest Helm 3, and Helm 4.
+var helms = []string{"HELM318", "HELM3", "HELM4"}
 
 // install lays the plugin out as a checkout has it and returns the directory.
 func install(t *testing.T) string {
@@ -31,6 +36,12 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "plugin.yaml"), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = os.ReadFile("../plugin.complete"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "plugin.complete"), raw, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	target := filepath.Join(dir, "bin", "helm-neutree")
@@ -75,7 +86,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", filepath.Join(dir, "bin")+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HELM_PLUGINS", filepath.Dir(dir))
 			env.Setenv("VERSION", declared(t))
-			for _, name := range []string{"HELM3", "HELM4"} {
+			for _, name := range helms {
 				if helm := os.Getenv(name); helm != "" {
 					path, err := filepath.Abs(helm)
 					if err != nil {
@@ -87,9 +98,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			switch name {
-			case "helm3", "helm4":
-				return os.Getenv(map[string]string{"helm3": "HELM3", "helm4": "HELM4"}[name]) != "", nil
+			if variable := strings.ToUpper(name); slices.Contains(helms, variable) {
+				return os.Getenv(variable) != "", nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},

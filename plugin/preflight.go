@@ -122,6 +122,10 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	if flags.checks.Models, err = preflight.ParseModels(flags.models); err != nil {
 		return err
 	}
+	// A wrong format is better known before the work.
+	if _, err := report.New(flags.output, cmd.OutOrStdout(), report.Subject{}, report.Look{}); err != nil {
+		return err
+	}
 	checks, err := preflight.Select(catalog.Checks(), flags.checks)
 	if err != nil {
 		return err
@@ -139,10 +143,6 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 		return err
 	}
 	defer remove()
-	// A report that can't be written is better known before the work.
-	if _, err := report.New(flags.output, cmd.OutOrStdout(), report.Subject{}, report.Look{}); err != nil {
-		return err
-	}
 	subject, err := prepare.Subject(ctx, options)
 	if err != nil {
 		return err

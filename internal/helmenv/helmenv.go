@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"helm.sh/helm/v3/pkg/cli"
@@ -56,6 +57,11 @@ func (s *Settings) Connect() (*rest.Config, error) {
 			err = errors.New("no kubeconfig was found")
 		}
 		return nil, fmt.Errorf("find the cluster: %w; set KUBECONFIG, or use --kube-context to name another context", err)
+	}
+	// Helm's library guesses an address where nothing names one.
+	if raw, err := s.helm.RESTClientGetter().ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 &&
+		s.helm.KubeAPIServer == "" && strings.Contains(config.Host, "localhost:8080") {
+		return nil, errors.New("find the cluster: no kubeconfig names one; set KUBECONFIG, or use --kubeconfig")
 	}
 	config = rest.CopyConfig(config)
 	config.UserAgent = "helm-neutree"

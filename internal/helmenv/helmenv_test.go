@@ -89,6 +89,16 @@ func TestConnectSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestConnectWithoutAnyCluster(t *testing.T) {
+	alone(t)
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	_, err := helmenv.New().Connect()
+	if err == nil || !strings.Contains(err.Error(), "set KUBECONFIG") {
+		t.Errorf("error = %v, want one that says to set KUBECONFIG", err)
+	}
+}
+
 func TestHelpHoldsNoToken(t *testing.T) {
 	alone(t)
 	t.Setenv("HELM_KUBETOKEN", "planted-token")
