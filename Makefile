@@ -59,6 +59,12 @@ bench: ## Boot time and memory of the testbed, install and workspace times
 .PHONY: plugin
 plugin: bin/helm-neutree ## Build the Helm plugin's binary
 
+.PHONY: plugin-archives
+plugin-archives: ## Write the plugin's archives, which install without network and without Go, to dist/
+	for platform in linux-amd64 linux-arm64 darwin-amd64 darwin-arm64; do \
+	  hack/package-plugin.sh $${platform%-*} $${platform#*-} dist/helm-neutree-$(VERSION)-$$platform.tgz; \
+	done
+
 .PHONY: images
 images: ## Write the image of nap-hooks for amd64 and arm64 to dist/nap-hooks.oci.tar
 	$(GO) run ./hack/image --output dist/nap-hooks.oci.tar

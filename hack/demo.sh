@@ -26,9 +26,15 @@ up() {
     echo "the first node tells no address: name one that reaches the cluster in DEMO_HOST" >&2
     exit 1
   fi
+  settings+=(--set global.host="$host" ${VALUES:+--values "$VALUES"})
+  if [[ "${PREFLIGHT:-}" != no ]]; then
+    make --no-print-directory plugin
+    step "helm neutree preflight (PREFLIGHT=no leaves it out)"
+    "$root/bin/helm-neutree" preflight "$release" "$CHART" --namespace "$namespace" "${settings[@]}" >&2
+  fi
   step "helm upgrade --install $release (host $host)"
   "$HELM" upgrade --install "$release" "$CHART" --namespace "$namespace" --create-namespace --wait --timeout 15m \
-    --set global.host="$host" "${settings[@]}" ${VALUES:+--values "$VALUES"} >&2
+    "${settings[@]}" >&2
 
   step "the platform runs"
   "$HELM" list --all-namespaces >&2

@@ -7,11 +7,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 prepare() {
   step "preparing Helm 3 and 4 (compiled the first time, seconds afterwards)"
   make --no-print-directory bin/testbed bin/helm-neutree
+  HELM318=$("$testbed" tool helm-3.18)
   HELM3=$("$testbed" tool helm-3)
   HELM4=$("$testbed" tool helm-4)
   HELM=$HELM4
   HELM_NEUTREE="$root/bin/helm-neutree"
-  export HELM3 HELM4 HELM HELM_NEUTREE
+  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE
 }
 
 unit() {
