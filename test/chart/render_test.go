@@ -76,16 +76,45 @@ func TestUpgradeAppliesTheSame(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	notes := render(t, "global.host=nap.example.org", "global.admin.existingSecret=my-admin").Notes
-	for _, want := range []string{
-		"http://nap.example.org:30080", "kubectl -n nap get secret my-admin", "component=bootstrap", platform.HooksImage.Ref(), "/metrics", "/mcp",
-	} {
-		if !strings.Contains(notes, want) {
-			t.Errorf("NOTES.txt does not speak of %s:\n%s", want, notes)
-		}
+	ldap := "global.modules.ldap.enabled=true,global.ldap.url=ldap://directory,global.ldap.bindDN=cn=reader,global.ldap.existingSecret=directory,global.ldap.searchBase=dc=example,global.ldap.attributes.username=uid"
+	ldap = strings.ReplaceAll(ldap, "cn=", `cn\=`)
+	tests := map[string]struct {
+		to   target
+		want []string
+		not  []string
+	}{
+		"nothing set": {want: []string{"http://localhost:30080", "global.host is empty", "nap-admin", "component=bootstrap", platform.HooksImage.Ref(),
+			"/metrics", "/mcp", "adds a provider", "helm test neutree --namespace nap"}, not: []string{"directory"}},
+		"a host and an own Secret": {to: target{set: []string{"global.host=nap.example.org", "global.admin.existingSecret=my-admin"}},
+			want: []string{"http://nap.example.org:30080", "kubectl -n nap get secret my-admin"}, not: []string{"global.host is empty"}},
+		"an address":  {to: target{set: []string{"global.host=10.0.0.10"}}, want: []string{"http://10.0.0.10:30080", "global.publicUrls.files"}},
+		"inside only": {to: target{set: []string{"global.exposure.type=clusterIP"}}, want: []string{"port-forward service/nap-cp 3000", "global.publicUrls.web"}, not: []string{"node port"}},
+		"an Ingress of one's own": {to: target{set: []string{"global.exposure.type=clusterIP", "global.publicUrls.web=https://nap.example.org"}},
+			want: []string{"https://nap.example.org", "Service nap-cp, port 3000"}},
+		"an Ingress": {to: target{set: []string{"global.exposure.type=ingress", "global.exposure.ingress.className=nginx", "global.host=nap.example.org"}},
+			want: []string{"https://nap.example.org", "files.nap.example.org", "Ingress controller", "https://nap.example.org/webhook/"}, not: []string{"What the Ingress controller cuts off"}},
+		"an unknown controller": {to: target{set: []string{"global.exposure.type=ingress", "global.host=nap.example.org"}}, want: []string{"global.exposure.ingress.controller"}},
+		"a Gateway": {to: target{set: []string{"global.exposure.type=gateway", "global.exposure.gateway.parentRefs[0].name=edge", "global.host=nap.example.org"}},
+			want: []string{"https://nap.example.org", "Gateway"}},
+		"a directory in the clear": {to: target{set: []string{ldap}}, want: []string{"in the clear", "when one of them logs in"}},
+		"all modules":              {to: target{set: everyModule}, want: []string{"203.0.113.10", "coturn-external"}},
+		"an upgrade":               {to: target{upgrade: true}, want: []string{"revision 1", "helm test"}, not: []string{"adds a provider"}},
+		"a mirror":                 {to: target{set: []string{"global.imageRegistry=registry.example.org"}}, want: []string{"cloudnative-pg.image.repository"}},
 	}
-	if notes := render(t).Notes; !strings.Contains(notes, "global.host") {
-		t.Errorf("without global.host, NOTES.txt does not say that it should be set:\n%s", notes)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			notes := renderFor(t, test.to).Notes
+			for _, want := range test.want {
+				if !strings.Contains(notes, want) {
+					t.Errorf("NOTES.txt does not speak of %q:\n%s", want, notes)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(notes, not) {
+					t.Errorf("NOTES.txt speaks of %q:\n%s", not, notes)
+				}
+			}
+		})
 	}
 }
 
