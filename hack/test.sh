@@ -22,6 +22,9 @@ unit() {
   step "unit, chart and database tests"
   go test ./...
   (cd test/testbed && go test ./...)
+  step "the chart under Helm 3 and Helm 4: lint, and renders that are the same"
+  "$testbed" chart --out bin/chart
+  CHART="$root/bin/chart" go test -tags helm ./test/helm
 }
 
 lifetime() {
