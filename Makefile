@@ -47,7 +47,7 @@ test-e2e: ## Cluster tests, on the testbed or on KUBECONFIG's cluster
 	hack/test.sh cluster
 
 .PHONY: matrix
-matrix: ## The install on every Helm and Kubernetes version (long; not part of test)
+matrix: ## Every values file on every Helm and Kubernetes version (hours; not part of test)
 	hack/matrix.sh
 
 .PHONY: bench
@@ -55,6 +55,10 @@ bench: ## Boot time and memory of the testbed, install and workspace times
 	hack/bench.sh
 
 ## --- things to build
+
+.PHONY: generate
+generate: bin/helm-docs ## Write the chart's README from its values
+	$(GO) run ./hack/readme
 
 .PHONY: plugin
 plugin: bin/helm-neutree ## Build the Helm plugin's binary
@@ -85,13 +89,16 @@ up: bin/testbed ## Bring up the embedded cluster
 down: bin/testbed ## Remove the embedded cluster
 	bin/testbed down
 
-.PHONY: bin/testbed bin/helm-neutree bin/nap-hooks
+.PHONY: bin/testbed bin/helm-neutree bin/nap-hooks bin/helm-docs
 bin/testbed:
 	cd test/testbed && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o ../../bin/testbed ./cmd/testbed
 bin/helm-neutree:
 	$(BUILD) -o bin/helm-neutree ./plugin
 bin/nap-hooks:
 	$(BUILD) -o bin/nap-hooks ./cmd/nap-hooks
+
+bin/helm-docs:
+	cd hack/tools && $(GO) build -o ../../bin/helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs
 
 .PHONY: clean
 clean: ## Remove what was built here (the testbed's cache stays)

@@ -15,3 +15,6 @@ mkdir -p bin
 for module in . test/testbed; do
   (cd "$module" && go vet -tags e2e ./... && "$root/bin/staticcheck" -tags e2e ./...)
 done
+
+make --no-print-directory bin/helm-docs
+go run ./hack/readme --check
