@@ -1,6 +1,5 @@
 //go:build helm
 
-// Package helm_test asks the helm programs themselves, where test/chart uses the library of one of them.
 package helm_test
 
 import (
