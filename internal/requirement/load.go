@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	helmchart "helm.sh/helm/v3/pkg/chart"
 	helmvalues "helm.sh/helm/v3/pkg/cli/values"
 	"k8s.io/client-go/rest"
 
@@ -51,7 +52,8 @@ func Load(o Options) (*Set, error) {
 		return nil, fmt.Errorf("chart %s: %w", o.Chart, err)
 	}
 	set.Refusal = refusal
-	return set, nil
+	set.Lookups, err = lookups(o, merged)
+	return set, err
 }
 
 func render(o Options, merged map[string]any, cluster *rest.Config) (*chart.Rendered, Chart, error) {
@@ -68,4 +70,10 @@ func render(o Options, merged map[string]any, cluster *rest.Config) (*chart.Rend
 		Release: o.Release, Namespace: o.Namespace, Values: merged, Kubernetes: o.Kubernetes, Upgrade: o.Upgrade, Cluster: cluster,
 	})
 	return rendered, of, err
+}
+
+// lookups lists what the templates ask the cluster for, whatever it holds.
+func lookups(o Options, merged map[string]any) ([]chart.Lookup, error) {
+	load := func() (*helmchart.Chart, error) { return chart.Load(o.Chart) }
+	return chart.Lookups(load, chart.Options{Release: o.Release, Namespace: o.Namespace, Values: merged, Kubernetes: o.Kubernetes, Upgrade: o.Upgrade})
 }

@@ -18,8 +18,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
-type resource = schema.GroupVersionResource
-
 // Checks are those of these topics.
 func Checks() []preflight.Check {
 	return []preflight.Check{

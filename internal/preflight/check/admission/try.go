@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/cluster"
@@ -104,7 +105,7 @@ func tryObjects(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 	})
 }
 
-func try(ctx context.Context, client *kube.Client, gvr resource, object requirement.Object) error {
+func try(ctx context.Context, client *kube.Client, gvr schema.GroupVersionResource, object requirement.Object) error {
 	u := object.DeepCopy()
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 	if object.Hook == nil {

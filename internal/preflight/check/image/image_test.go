@@ -68,7 +68,7 @@ func TestPullSecrets(t *testing.T) {
 		{name: "no JSON", object: secret(docker, garbage), words: []string{"holds no JSON that a login can be read from"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			checktest.Want(t, checktest.Run(t, Checks(), "image.secret", checktest.Subject(t, kubetest.New(t, tc.object), set)), tc.words...)
+			checktest.Want(t, checktest.Run(t, Checks(), "images.secret", checktest.Subject(t, kubetest.New(t, tc.object), set)), tc.words...)
 		})
 	}
 	for key, want := range map[string]bool{"docker.io": true, "https://index.docker.io/v1/": true, "ghcr.io": false} {

@@ -46,7 +46,7 @@ func TestNodePortFree(t *testing.T) {
 			if tc.refuse != "" {
 				api.Refuse(-1, "POST", "/api/v1/namespaces/default/services", kubetest.Status(422, metav1.StatusReasonInvalid, tc.refuse))
 			}
-			checktest.Want(t, checktest.Run(t, Checks(), "nodeport.free", checktest.Subject(t, api, web(30080))), tc.words...)
+			checktest.Want(t, checktest.Run(t, Checks(), "exposure.node-port-free", checktest.Subject(t, api, web(30080))), tc.words...)
 			for _, change := range api.Changes() {
 				if !change.DryRun {
 					t.Errorf("it changed something: %+v", change)
@@ -74,7 +74,7 @@ func TestNodePortRange(t *testing.T) {
 			if tc.refuse != "" {
 				api.Refuse(-1, "POST", "/api/v1/namespaces/default/services", kubetest.Status(422, metav1.StatusReasonInvalid, tc.refuse))
 			}
-			checktest.Want(t, checktest.Run(t, Checks(), "nodeport.range", checktest.Subject(t, api, web(tc.port))), tc.words...)
+			checktest.Want(t, checktest.Run(t, Checks(), "exposure.node-port-range", checktest.Subject(t, api, web(tc.port))), tc.words...)
 		})
 	}
 }
