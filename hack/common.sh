@@ -27,8 +27,11 @@ use_cluster() {
     "$HELM" dependency build "$CHART" >&2
   else
     IMAGES=stand-ins
-    "$testbed" up --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
+    "$testbed" up --audit --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
     KUBECONFIG=$("$testbed" kubeconfig)
+    # Where the API server writes who asked it for what.
+    AUDIT_LOG="$(dirname "$KUBECONFIG")/members/hub/log/audit.log"
+    export AUDIT_LOG
     CHART="$root/bin/chart"
     "$testbed" chart --out "$CHART"
   fi

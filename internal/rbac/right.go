@@ -49,8 +49,8 @@ func (r Right) String() string {
 	return fmt.Sprintf("%s %s in namespace %s", r.Verb, resource, r.Namespace)
 }
 
-// covers says whether who has r may do all that other allows.
-func (r Right) covers(other Right) bool {
+// Covers says whether who has r may do all that other allows.
+func (r Right) Covers(other Right) bool {
 	if r.URL != "" || other.URL != "" {
 		return r.URL == other.URL && wide(r.Verb, other.Verb)
 	}
@@ -85,7 +85,7 @@ func minimal(needs []Need) []Need {
 		}
 	}
 	return slices.DeleteFunc(needs, func(need Need) bool {
-		return slices.ContainsFunc(wider, func(other Right) bool { return other != need.Right && other.covers(need.Right) })
+		return slices.ContainsFunc(wider, func(other Right) bool { return other != need.Right && other.Covers(need.Right) })
 	})
 }
 
@@ -104,7 +104,7 @@ func Sort(needs []Need) {
 // Uncovered are the needs that none of the rights covers.
 func Uncovered(needs []Need, held []Right) []Need {
 	return slices.DeleteFunc(slices.Clone(needs), func(need Need) bool {
-		return slices.ContainsFunc(held, func(right Right) bool { return right.covers(need.Right) })
+		return slices.ContainsFunc(held, func(right Right) bool { return right.Covers(need.Right) })
 	})
 }
 

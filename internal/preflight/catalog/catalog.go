@@ -5,9 +5,21 @@ import (
 	"slices"
 
 	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/preflight/check/access"
+	"github.com/neutree-ai/packaging/internal/preflight/check/admission"
+	"github.com/neutree-ai/packaging/internal/preflight/check/cnpg"
+	"github.com/neutree-ai/packaging/internal/preflight/check/existing"
 	"github.com/neutree-ai/packaging/internal/preflight/check/exposed"
+	"github.com/neutree-ai/packaging/internal/preflight/check/exposure"
+	"github.com/neutree-ai/packaging/internal/preflight/check/image"
 	"github.com/neutree-ai/packaging/internal/preflight/check/images"
+	"github.com/neutree-ai/packaging/internal/preflight/check/k8s"
+	"github.com/neutree-ai/packaging/internal/preflight/check/network"
+	"github.com/neutree-ai/packaging/internal/preflight/check/node"
 	"github.com/neutree-ai/packaging/internal/preflight/check/pods"
+	"github.com/neutree-ai/packaging/internal/preflight/check/port"
+	"github.com/neutree-ai/packaging/internal/preflight/check/secrets"
+	"github.com/neutree-ai/packaging/internal/preflight/check/storage"
 	"github.com/neutree-ai/packaging/internal/preflight/check/values"
 	"github.com/neutree-ai/packaging/internal/preflight/check/volumes"
 )
@@ -16,9 +28,21 @@ import (
 func Checks() []preflight.Check {
 	return byTopic(slices.Concat(
 		values.Checks(),
+		k8s.Checks(),
+		access.Checks(),
+		admission.Checks(),
+		existing.Checks(),
+		cnpg.Checks(),
+		secrets.Checks(),
+		storage.Checks(),
 		volumes.Checks(),
+		exposure.Checks(),
+		port.Checks(),
 		exposed.Checks(),
+		image.Checks(),
 		images.Checks(),
+		node.Checks(),
+		network.Checks(),
 		pods.Checks(),
 	))
 }

@@ -22,7 +22,7 @@ func Checks() []preflight.Check {
 		{ID: "storage.default", Title: "one StorageClass is the default", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: leftToDefault, Run: over(defaults)},
 		{ID: "storage.growth", Title: "volumes that may grow can", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(expansion)},
 		{ID: "storage.binding", Title: "volumes are made where the pods that use them can run", Needs: preflight.Cluster, Severity: preflight.Warning, Run: binding},
-		{ID: "storage.reclaim", Title: "data outlives the deletion of a claim", Needs: preflight.Cluster, Severity: preflight.Note, Run: over(reclaim)},
+		{ID: "storage.reclaim", Title: "data outlives the deletion of a claim", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(reclaim)},
 		{ID: "storage.claims", Title: "claims that are there already fit", Needs: preflight.Cluster, Severity: preflight.Error, Run: claims},
 		{ID: "storage.snapshot", Title: "backups by volume snapshot have a VolumeSnapshotClass", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: snapshots, Run: snapshotClasses},
 	}
@@ -142,7 +142,7 @@ func reclaim(classes []storagev1.StorageClass, claims []requirement.Claim) []pre
 		}
 		named = append(named, class.Name)
 		findings = append(findings, preflight.Finding{
-			Object: "StorageClass " + class.Name, Value: claim.Value,
+			Object: "StorageClass " + class.Name, Value: claim.Value, Severity: preflight.Note,
 			Cause: fmt.Sprintf("StorageClass %s deletes a volume with its claim", class.Name),
 			Why:   "who deletes a claim or its namespace deletes the data; an uninstall keeps both",
 			Fix:   "for data that must outlive that, choose a class with reclaimPolicy Retain, and keep backups",

@@ -77,7 +77,7 @@ func TestClassSettings(t *testing.T) {
 	checktest.Want(t, expansion(one, claims))
 	checktest.Want(t, expansion(two[:1], claims), "StorageClass a for PostgreSQL does not let volumes grow")
 	checktest.Want(t, reclaim(one, claims))
-	checktest.Want(t, reclaim(two[:1], claims), "StorageClass a deletes a volume with its claim")
+	checktest.Want(t, reclaim(two[:1], claims), "note: StorageClass a deletes a volume with its claim")
 	checktest.Want(t, immediate(one, claims, 3))
 	checktest.Want(t, immediate(two[:1], claims, 1))
 	checktest.Want(t, immediate(two[:1], claims, 3), "StorageClass a for PostgreSQL makes volumes at once, in any of 3 zones")
