@@ -9,14 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/hook"
-	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
-	"github.com/neutree-ai/packaging/internal/upgrade"
 )
 
 func newMigrateCommand(o *hook.Options) *cobra.Command {
 	var path, output string
-	var dryRun bool
+	var dryRun, unlessPending bool
 	cmd := &cobra.Command{
 		Use:   "migrate --spec FILE",
 		Short: "Bring the database to the schema that the services expect",
@@ -30,7 +28,10 @@ func newMigrateCommand(o *hook.Options) *cobra.Command {
 				return hook.Errorf(hook.Usage, "--output must be table or json, not %q", output)
 			}
 			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				m := migrate.Migrator{URL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"), Log: log}
+				m := migrate.Migrator{
+					URL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"), Log: log,
+					UnlessPending: unlessPending, RefuseAhead: spec.RefuseAhead,
+				}
 				if dryRun {
 					plan, err := m.Plan(ctx, spec.Migrations)
 					if err != nil {
@@ -38,17 +39,9 @@ func newMigrateCommand(o *hook.Options) *cobra.Command {
 					}
 					return writePlan(cmd.OutOrStdout(), output, plan)
 				}
-				u := &upgrade.Upgrade{Log: log, Spec: spec, Migrator: m}
-				if spec.Namespace != "" {
-					client, err := kube.New()
-					if err != nil {
-						return err
-					}
-					u.Client = client
-				}
-				result, err := u.Run(ctx)
+				result, err := m.Apply(ctx, spec.Set, spec.Migrations)
 				if err == nil {
-					log.Info(result)
+					log.Info(result.String())
 					o.SetResult("%s", result)
 				}
 				return err
@@ -57,6 +50,7 @@ func newMigrateCommand(o *hook.Options) *cobra.Command {
 	}
 	specFlag(cmd, &path)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan and change nothing")
+	cmd.Flags().BoolVar(&unlessPending, "unless-pending", false, "where there is something to apply, change nothing and end with 13")
 	cmd.Flags().StringVar(&output, "output", "table", "form of the plan: table or json")
 	return cmd
 }

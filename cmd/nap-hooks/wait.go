@@ -12,15 +12,19 @@ import (
 )
 
 func newWaitCommand(o *hook.Options) *cobra.Command {
-	var set string
+	var set, source string
 	var urls []string
 	cmd := &cobra.Command{
-		Use:   "wait --set HASH [--http URL]...",
-		Short: "Wait until a set of migrations is applied, then until services answer",
+		Use:   "wait {--set HASH | --source NAME} [--http URL]...",
+		Short: "Wait until migrations are applied, then until services answer",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				if err := migrate.WaitForSet(ctx, log, os.Getenv("DATABASE_URL"), set); err != nil {
+				wait, what := migrate.WaitForSet, set
+				if source != "" {
+					wait, what = migrate.WaitForSource, source
+				}
+				if err := wait(ctx, log, os.Getenv("DATABASE_URL"), what); err != nil {
 					return err
 				}
 				for _, url := range urls {
@@ -32,8 +36,14 @@ func newWaitCommand(o *hook.Options) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&set, "set", "", "hash of the set")
+	cmd.Flags().StringVar(&set, "set", "", "hash of the set that must be applied")
+	cmd.Flags().StringVar(&source, "source", "", "source of which any set must be applied")
 	cmd.Flags().StringArrayVar(&urls, "http", nil, "URL that must answer with a status below 400; may be given again")
-	requireFlags(cmd, "set")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if (set == "") == (source == "") {
+			return hook.Errorf(hook.Usage, "--set or --source must be given, and not both")
+		}
+		return nil
+	}
 	return cmd
 }

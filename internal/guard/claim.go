@@ -36,8 +36,12 @@ func (g *guard) claim(ctx context.Context, check hook.ClaimCheck) error {
 	}
 	for _, claim := range claims {
 		has := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-		if wanted.Cmp(has) <= 0 {
+		switch smaller := wanted.Cmp(has); {
+		case smaller == 0, smaller < 0 && check.Kept:
 			continue
+		case smaller < 0:
+			return problemf("claim %s in namespace %s has %s and can't shrink to %s: set %s to %s or more",
+				claim.Name, claim.Namespace, has.String(), wanted.String(), check.Value, has.String())
 		}
 		grows, class, err := g.grows(ctx, claim)
 		if err != nil {

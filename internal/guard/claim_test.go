@@ -58,7 +58,8 @@ func TestClaims(t *testing.T) {
 	}{
 		"not made yet":             {nil, sized(controller, "5Gi"), ""},
 		"as large as before":       {[]string{localPath, fixedClaim}, sized(controller, "1024Mi"), ""},
-		"smaller":                  {[]string{localPath, fixedClaim}, sized(controller, "512Mi"), ""},
+		"smaller":                  {[]string{localPath, fixedClaim}, sized(controller, "512Mi"), "claim afs-controller-db in namespace nap has 1Gi and can't shrink to 512Mi: set global.storage.afsController.size to 1Gi or more"},
+		"smaller, and left so":     {[]string{localPath, fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Size: "512Mi", Kept: true}, ""},
 		"grows":                    {[]string{growing, growingClaim}, hook.ClaimCheck{Namespace: "nap", Selector: "cnpg.io/cluster=nap-pg", Size: "20Gi", Value: "v"}, ""},
 		"its class does not":       {[]string{localPath, fixedClaim}, sized(controller, "5Gi"), "claim afs-controller-db in namespace nap can't grow from 1Gi to 5Gi, since its StorageClass local-path does not allow expansion: leave global.storage.afsController.size at 1Gi, or move the data to another volume"},
 		"its class is gone":        {[]string{fixedClaim}, sized(controller, "5Gi"), "since its StorageClass local-path is gone"},

@@ -27,10 +27,13 @@ func problemf(format string, args ...any) error { return Problem(fmt.Sprintf(for
 
 // Run makes every check of spec and reports all problems at once.
 func Run(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.GuardSpec) error {
+	return Report(Check(ctx, log, client, spec))
+}
+
+// Check makes every check of spec. Of the errors, those that a person must do something about are Problems.
+func Check(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.GuardSpec) []error {
 	g := &guard{log: log, client: client, namespace: spec.Namespace}
-	var errs []error
-	errs = append(errs, g.kubernetes(ctx, spec.Kubernetes))
-	errs = append(errs, g.storageClasses(ctx, spec.StorageClasses)...)
+	errs := append([]error{g.kubernetes(ctx, spec.Kubernetes)}, g.storageClasses(ctx, spec.StorageClasses)...)
 	for _, check := range spec.Claims {
 		errs = append(errs, g.claim(ctx, check))
 	}
@@ -43,7 +46,7 @@ func Run(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.G
 	for _, check := range spec.PodSecurity {
 		errs = append(errs, g.podSecurity(ctx, check))
 	}
-	return g.report(errs)
+	return errs
 }
 
 type guard struct {
@@ -52,9 +55,9 @@ type guard struct {
 	namespace string
 }
 
-// report makes one error of all problems. Only when there is none does an unexpected error count:
+// Report makes one error of all problems. Only when there is none does an unexpected error count:
 // a retry could end differently, but not better.
-func (g *guard) report(errs []error) error {
+func Report(errs []error) error {
 	var problems []string
 	var unexpected []error
 	seen := map[string]bool{}

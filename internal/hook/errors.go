@@ -9,7 +9,8 @@ import (
 // Code is an exit code of nap-hooks. A Job's podFailurePolicy acts on it.
 type Code int
 
-// The exit codes. Usage, Refused, MigrationFailed and Deadline are permanent: a retry cannot help.
+// The exit codes. Usage, Refused, MigrationFailed, Pending (migrations wait, and a backup is to be made first) and
+// Deadline are permanent: a retry cannot help.
 const (
 	OK              Code = 0
 	Unexpected      Code = 1
@@ -17,6 +18,7 @@ const (
 	Refused         Code = 10
 	MigrationFailed Code = 11
 	Busy            Code = 12
+	Pending         Code = 13
 	Deadline        Code = 20
 )
 

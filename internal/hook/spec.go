@@ -58,7 +58,9 @@ type ClaimCheck struct {
 	// Required marks a claim that must be there.
 	Required bool   `json:"required,omitempty"`
 	Size     string `json:"size,omitempty"`
-	Value    string `json:"value"`
+	// Kept says that a claim which is larger may stay so: whoever applies it leaves it alone.
+	Kept  bool   `json:"kept,omitempty"`
+	Value string `json:"value"`
 }
 
 // NodeCheck is a label that one node alone must have.
@@ -207,20 +209,16 @@ type StorageClass struct {
 type Migration struct {
 	Source string `json:"source"`
 	Dir    string `json:"dir"`
+	// Set names what the folder holds: services of that source wait until it is recorded.
+	Set string `json:"set,omitempty"`
 }
 
-// MigrateSpec says which folders make up a set of migrations. Before an upgrade it also names what the
-// namespace holds of the release by then; either of the two need not be there.
+// MigrateSpec says which folders make up a set of migrations.
 type MigrateSpec struct {
-	Namespace string `json:"namespace,omitempty"`
-	// Cluster is the database that has to run for there to be anything to migrate.
-	Cluster string `json:"cluster,omitempty"`
-	// External is set for a database that is not ours, which is there before the release.
-	External *ExternalDatabase `json:"external,omitempty"`
-	// FailedJob is the bootstrap Job to delete, if an earlier attempt left it failed.
-	FailedJob  string      `json:"failedJob,omitempty"`
 	Set        string      `json:"set"`
 	Migrations []Migration `json:"migrations"`
+	// RefuseAhead refuses a database that a newer release has migrated.
+	RefuseAhead bool `json:"refuseAhead,omitempty"`
 }
 
 // SeedSpec lists the seeds to run, in order, once Set is recorded.
@@ -256,8 +254,6 @@ func (s MigrateSpec) Validate() error {
 		return errors.New("set is empty")
 	case len(s.Migrations) == 0:
 		return errors.New("migrations is empty")
-	case s.Namespace == "" && (s.Cluster != "" || s.FailedJob != ""):
-		return errors.New("namespace is empty")
 	}
 	return nil
 }

@@ -158,7 +158,7 @@ func (w *watch) impatient() error {
 // failed relays how the main container ended, or says what kept it from running.
 func (w *watch) failed(failure *batchv1.JobCondition) error {
 	code := hook.Code(w.code)
-	if !slices.Contains([]hook.Code{hook.Usage, hook.Refused, hook.MigrationFailed, hook.Busy, hook.Deadline}, code) {
+	if !slices.Contains([]hook.Code{hook.Usage, hook.Refused, hook.MigrationFailed, hook.Busy, hook.Pending, hook.Deadline}, code) {
 		code = hook.Unexpected
 	}
 	switch {

@@ -28,6 +28,11 @@ type Migrator struct {
 	CredentialKey string
 	Log           *slog.Logger
 
+	// UnlessPending makes Apply end with hook.Pending, and nothing changed, where there is something to apply.
+	UnlessPending bool
+	// RefuseAhead makes Apply refuse a database that a newer release has migrated, before it changes anything.
+	RefuseAhead bool
+
 	// LockWait bounds the wait for another run; 0 means two minutes.
 	LockWait time.Duration
 	// LockTimeout bounds each wait for a table that another session uses; 0 means three seconds.
@@ -76,7 +81,7 @@ func (m Migrator) Plan(ctx context.Context, folders []hook.Migration) (Plan, err
 	return makePlan(ctx, conn, files)
 }
 
-// Apply applies what is pending in the folders, then records set as done.
+// Apply applies what is pending in the folders, then records set, and that of each folder, as done.
 func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migration) (Result, error) {
 	m = m.withDefaults()
 	files, err := ReadFolders(folders)
@@ -93,10 +98,16 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 		return Result{}, err
 	}
 	if len(plan.Ahead) > 0 {
+		if m.RefuseAhead {
+			return Result{}, hook.Errorf(hook.Refused, "%s", Older(plan.Ahead))
+		}
 		m.Log.Warn("the ledgers hold migrations that these images do not know; a newer release has run on this database", "ids", plan.Ahead)
 	}
 	result := Result{Applied: []Applied{}, Ahead: plan.Ahead}
 	if len(plan.Pending) > 0 {
+		if m.UnlessPending {
+			return result, hook.Errorf(hook.Pending, "%d migrations to apply, the first one %s", len(plan.Pending), plan.Pending[0].Name())
+		}
 		if result.Applied, err = m.applyAll(ctx, conn, files); err != nil {
 			return result, err
 		}
@@ -104,7 +115,7 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	if err := verify(ctx, conn, files); err != nil {
 		return result, err
 	}
-	return result, recordSet(ctx, conn, set, result)
+	return result, recordSets(ctx, conn, set, folders, files, result)
 }
 
 func (m Migrator) withDefaults() Migrator {

@@ -18,7 +18,8 @@ const (
 	Database = "database"
 	// Operator is CloudNativePG's.
 	Operator = "operator"
-	// Migrate, Bootstrap, Seed and Test are the Jobs that use the database.
+	// Prepare, Migrate, Bootstrap, Seed and Test are the Jobs that use the database.
+	Prepare   = "prepare"
 	Migrate   = "migrate"
 	Bootstrap = "bootstrap"
 	Seed      = "seed"
@@ -45,6 +46,7 @@ func Flows() []Flow {
 		{"cp", "office-converter", 3000},
 		{"cp", "afs-controller", 9100},
 		{Workspaces, "afs-controller", 9100},
+		{Prepare, Database, 5432},
 		{Migrate, Database, 5432},
 		{Bootstrap, Database, 5432},
 		{Seed, Database, 5432},

@@ -77,12 +77,12 @@ func (d *derivation) specs(*chart.Rendered) error {
 				return fmt.Errorf("%s: %s: %w", object.Source, name, err)
 			}
 		}
-		var secrets hook.SecretsSpec
-		if err := yaml.Unmarshal([]byte(data["secrets.yaml"]), &secrets); err != nil {
-			return fmt.Errorf("%s: secrets.yaml: %w", object.Source, err)
+		var prepare hook.PrepareSpec
+		if err := yaml.Unmarshal([]byte(data["prepare.yaml"]), &prepare); err != nil {
+			return fmt.Errorf("%s: prepare.yaml: %w", object.Source, err)
 		}
-		for _, secret := range secrets.Secrets {
-			d.set.Secrets = append(d.set.Secrets, Secret{Secret: secret, Namespace: secrets.Namespace})
+		for _, secret := range prepare.Secrets.Secrets {
+			d.set.Secrets = append(d.set.Secrets, Secret{Secret: secret, Namespace: prepare.Secrets.Namespace})
 		}
 		if data["bootstrap.yaml"] == "" {
 			continue

@@ -51,13 +51,9 @@ func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 		return Result{}, err
 	}
 	k := &keeper{api: api, log: log, namespace: spec.Namespace}
-	var problems []string
-	for _, s := range spec.Secrets {
-		found, err := k.check(ctx, s)
-		if err != nil {
-			return k.result, err
-		}
-		problems = append(problems, found...)
+	problems, err := k.checkAll(ctx, spec)
+	if err != nil {
+		return k.result, err
 	}
 	if len(problems) > 0 {
 		return k.result, hook.Errorf(hook.Refused, "%s", strings.Join(problems, "; "))
@@ -75,6 +71,26 @@ func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 		}
 	}
 	return k.result, nil
+}
+
+// Check finds out, without a write, what Ensure would refuse.
+func Check(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec) ([]string, error) {
+	if err := validate(spec); err != nil {
+		return nil, err
+	}
+	return (&keeper{api: api, log: log, namespace: spec.Namespace}).checkAll(ctx, spec)
+}
+
+func (k *keeper) checkAll(ctx context.Context, spec hook.SecretsSpec) ([]string, error) {
+	var problems []string
+	for _, s := range spec.Secrets {
+		found, err := k.check(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, found...)
+	}
+	return problems, nil
 }
 
 func rank(s hook.Secret) int {

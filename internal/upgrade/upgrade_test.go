@@ -3,6 +3,7 @@ package upgrade
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,88 +12,211 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/pgtest"
+	"github.com/neutree-ai/packaging/internal/podstate"
 )
 
 const (
 	namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
-	running   = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: \"off\"}}\n"
+	running   = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: \"off\"}}\nspec: {imageName: \"registry.test/postgresql:17.10\", storage: {size: 10Gi}}\n"
 	stopped   = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: \"on\"}}\n"
 	jobPath   = "/apis/batch/v1/namespaces/nap/jobs/nap-bootstrap-1"
 	activeJob = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-bootstrap-1, namespace: nap}\nstatus: {active: 1}\n"
 	failedJob = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-bootstrap-1, namespace: nap}\nstatus: {conditions: [{type: Failed, status: \"True\"}]}\n"
 )
 
-// run upgrades a database of its own with the one migration in sql.
-func run(t *testing.T, sql, url string, objects ...string) (server *kubetest.Server, summary string, err error) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "001_first.sql"), []byte(sql), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	server = kubetest.New(t, append([]string{namespace}, objects...)...)
-	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-	u := &Upgrade{
-		Log: log, Client: server.Client(), Migrator: migrate.Migrator{URL: url, Log: log},
-		Spec: hook.MigrateSpec{
-			Namespace: "nap", Cluster: "nap-pg", FailedJob: "nap-bootstrap-1", Set: "a-set",
-			Migrations: []hook.Migration{{Source: "control-plane", Dir: dir}},
-		},
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	summary, err = u.Run(ctx)
-	return server, summary, err
+// stage is a release before an upgrade: what the API server holds, a database, and what the Jobs would do.
+type stage struct {
+	*testing.T
+	server *kubetest.Server
+	spec   hook.PrepareSpec
+	url    string
+	// ran are the Jobs that ran, with the image of each container.
+	ran []string
+	// outcome, when set, is how the Job of that name ends; the one that migrates really migrates.
+	outcome map[string]error
+	folder  hook.Migration
 }
 
-func tableExists(t *testing.T, url string) bool {
+func newStage(t *testing.T, url string, objects ...string) *stage {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	job := func(name string) string {
+		return write(name+".yaml", "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-"+name+"}\nspec: {template: {metadata: {labels: {app: nap-"+name+"}}, spec: {containers: [{name: "+name+", image: \"registry.test/hooks:1\"}]}}}\n")
+	}
+	sql := filepath.Join(dir, "sql")
+	if err := os.Mkdir(sql, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	write("sql/001_first.sql", "CREATE TABLE first (id int);")
+	s := &stage{T: t, url: url, server: kubetest.New(t, append([]string{namespace}, objects...)...), outcome: map[string]error{}}
+	s.folder = hook.Migration{Source: "control-plane", Dir: sql, Set: "set-1"}
+	s.spec = hook.PrepareSpec{
+		Namespace: "nap",
+		Gate:      hook.GateSpec{ConfigMap: "neutree-installation", Release: "neutree"},
+		Secrets:   hook.SecretsSpec{Namespace: "nap"},
+		Pull:      hook.PullSpec{Job: job("pull"), Seconds: 60},
+		Migrate: hook.MigrateJob{
+			Cluster: "nap-pg", URL: hook.SecretRef{Secret: "nap-database", Key: "url"}, FailedJob: "nap-bootstrap-1",
+			Sets: []hook.Migration{{Source: "control-plane", Set: "set-1"}}, Job: job("migrate"),
+		},
+	}
+	s.spec.Gate.Manifest = write("cluster.yaml", "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg}\nspec: {imageName: \"registry.test/postgresql:17.10\", storage: {size: 10Gi}}\n")
+	if url != "" {
+		s.server.Put(secretYAML("nap-database", "url", url))
+	}
+	return s
+}
+
+func secretYAML(name, key, value string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: nap}\ndata: {%s: %q}\n", name, key, base64Of(value))
+}
+
+// Run plays the Jobs.
+func (s *stage) Run(ctx context.Context, job *batchv1.Job) (string, error) {
+	line := job.Name
+	for _, c := range job.Spec.Template.Spec.Containers {
+		line = strings.TrimSpace(line + " " + c.Image + " " + strings.Join(c.Args, " "))
+	}
+	s.ran = append(s.ran, line)
+	if err := s.outcome[job.Name]; err != nil {
+		return "", err
+	}
+	if job.Name != "nap-migrate" {
+		return job.Name + " done", nil
+	}
+	args := job.Spec.Template.Spec.Containers[0].Args
+	m := migrate.Migrator{URL: s.url, Log: slog.New(slog.DiscardHandler), UnlessPending: len(args) > 0 && args[len(args)-1] == unlessPending}
+	result, err := m.Apply(ctx, "whole", []hook.Migration{s.folder})
+	return result.String(), err
+}
+
+func (s *stage) prepare() (string, error) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
+	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s}).Run(ctx)
+}
+
+// wantRefused asserts that nothing ran, and that the reason is told.
+func (s *stage) wantRefused(words ...string) {
+	s.Helper()
+	summary, err := s.prepare()
+	if hook.CodeOf(err) != hook.Refused {
+		s.Fatalf("exit %d: %q, %v", hook.CodeOf(err), summary, err)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			s.Errorf("the reason does not say %q: %v", word, err)
+		}
+	}
+	if len(s.ran) > 0 {
+		s.Errorf("refused, and yet it ran %v", s.ran)
+	}
+}
+
+func (s *stage) wantDone(words ...string) {
+	s.Helper()
+	summary, err := s.prepare()
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, word := range words {
+		if !strings.Contains(summary, word) {
+			s.Errorf("the summary does not say %q: %s", word, summary)
+		}
+	}
+}
+
+func (s *stage) migrated() bool {
+	s.Helper()
+	conn, err := pgx.Connect(s.Context(), s.url)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(s.Context())) }()
 	var exists bool
-	if err := conn.QueryRow(t.Context(), "SELECT to_regclass('public.first') IS NOT NULL").Scan(&exists); err != nil {
-		t.Fatal(err)
+	if err := conn.QueryRow(s.Context(), "SELECT to_regclass('public.first') IS NOT NULL").Scan(&exists); err != nil {
+		s.Fatal(err)
 	}
 	return exists
 }
 
 func TestMigratesADatabaseThatRuns(t *testing.T) {
-	url := pgtest.Start(t)
-	_, summary, err := run(t, "CREATE TABLE first (id int);", url, running)
-	if err != nil || summary != "1 migrations applied, the last one 001_first of control-plane" {
-		t.Fatalf("summary %q, error %v", summary, err)
-	}
-	if !tableExists(t, url) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.wantDone("1 migrations applied, the last one 001_first of control-plane")
+	if !s.migrated() {
 		t.Error("the migration was not applied")
+	}
+	s.ran = nil
+	s.wantDone("the schema was up to date")
+	if len(s.ran) > 0 {
+		t.Errorf("these images have migrated before, and yet it ran %v", s.ran)
+	}
+}
+
+func TestSavesTheDatabaseOnlyBeforeItIsMigrated(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.spec.Migrate.Backup = s.spec.Pull.Job
+	s.wantDone("nap-pull done", "1 migrations applied")
+	if got := strings.Join(s.ran, ", "); got != "nap-migrate registry.test/hooks:1 --unless-pending, nap-pull registry.test/hooks:1, nap-migrate registry.test/hooks:1" {
+		t.Errorf("it ran %s", got)
+	}
+	s.ran, s.folder.Set, s.spec.Migrate.Sets[0].Set = nil, "set-2", "set-2"
+	s.wantDone("the schema was up to date")
+	if len(s.ran) != 1 {
+		t.Errorf("a new image without migrations: it ran %v", s.ran)
+	}
+	s.ran, s.spec.Migrate.Sets[0].Set = nil, "set-3"
+	s.folder = hook.Migration{Source: "gateway", Dir: s.folder.Dir, Set: "set-3"}
+	s.outcome["nap-pull"] = hook.Errorf(hook.Refused, "the claim is too small")
+	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "nothing was migrated") || !strings.Contains(err.Error(), "the claim is too small") || len(s.ran) != 2 {
+		t.Errorf("exit %d: %v after %v", hook.CodeOf(err), err, s.ran)
 	}
 }
 
 func TestLeavesADatabaseAloneThatDoesNotRun(t *testing.T) {
 	for name, objects := range map[string][]string{"none yet": nil, "hibernated": {stopped}} {
 		t.Run(name, func(t *testing.T) {
-			url := pgtest.Start(t)
-			_, summary, err := run(t, "CREATE TABLE first (id int);", url, objects...)
-			if err != nil || !strings.Contains(summary, "no running database yet") {
-				t.Fatalf("summary %q, error %v", summary, err)
-			}
-			if tableExists(t, url) {
+			s := newStage(t, pgtest.Start(t), objects...)
+			s.wantDone("no running database yet")
+			if s.migrated() || len(s.ran) > 0 {
 				t.Error("a migration was applied")
 			}
 		})
 	}
 }
 
-func TestFailingMigrationIsPermanent(t *testing.T) {
-	_, _, err := run(t, "CREATE TABLE first (id int);\nSELECT nonsense;", pgtest.Start(t), running)
-	if hook.CodeOf(err) != hook.MigrationFailed || !strings.Contains(err.Error(), "001_first") || !strings.Contains(err.Error(), "nonsense") {
-		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+// A database from outside is there before the first install.
+func TestExternalDatabase(t *testing.T) {
+	url := pgtest.Start(t)
+	s := newStage(t, url)
+	s.spec.Gate.Manifest, s.spec.Migrate.Cluster, s.spec.Migrate.External = "", "", &hook.ExternalDatabase{Connections: 10}
+	s.wantDone("1 migrations applied")
+	s.server.Put(secretYAML("nap-database", "url", strings.Replace(url, "/test", "/nothing", 1)))
+	s.ran = nil
+	s.wantRefused("the external database refuses the connection")
+}
+
+func TestFailureOfTheMigrationIsRelayed(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.outcome["nap-migrate"] = hook.Errorf(hook.MigrationFailed, "migration 133 failed")
+	if _, err := s.prepare(); hook.CodeOf(err) != hook.MigrationFailed || err.Error() != "migration 133 failed" {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
 }
 
@@ -102,13 +226,49 @@ func TestOnlyAFailedJobIsDeleted(t *testing.T) {
 		deleted bool
 	}{"failed": {failedJob, true}, "at work": {activeJob, false}} {
 		t.Run(name, func(t *testing.T) {
-			server, _, err := run(t, "SELECT 1;", pgtest.Start(t), tc.job)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if gone := server.Object(jobPath) == nil; gone != tc.deleted {
+			s := newStage(t, "", tc.job)
+			s.wantDone()
+			if gone := s.server.Object(jobPath) == nil; gone != tc.deleted {
 				t.Errorf("Job deleted: %v, want %v", gone, tc.deleted)
 			}
 		})
+	}
+}
+
+const cp = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap}\nspec: {template: {spec: {containers: [{name: control-plane, image: \"registry.test/cp:v1\"}]}}}\n"
+
+func podOn(name, node, ready string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: nap, labels: {app: nap-cp}}\nspec: {nodeName: %s}\nstatus: {conditions: [{type: Ready, status: %q}]}\n", name, node, ready)
+}
+
+func TestPullsWhatChanges(t *testing.T) {
+	s := newStage(t, "", cp, podOn("a", "node1", "True"), podOn("b", "node2", "False"), podOn("c", "node3", "True"))
+	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}}
+	s.wantDone()
+	if len(s.ran) > 0 {
+		t.Errorf("nothing changes, and yet it ran %v", s.ran)
+	}
+	s.spec.Pull.Workloads = []hook.PulledImage{
+		{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"},
+		{Deployment: "nap-sandbox", Container: "sandbox", Image: "registry.test/sandbox:v2"},
+	}
+	s.wantDone("2 new images are on 2 nodes")
+	if got := strings.Join(s.ran, ", "); got != "nap-pull registry.test/cp:v2 registry.test/sandbox:v2" {
+		t.Errorf("it ran %q", got)
+	}
+	s.outcome["nap-pull"] = hook.Errorf(hook.Deadline, "too slow")
+	s.wantDone()
+	s.outcome["nap-pull"] = &hook.Error{Code: hook.Refused, Err: &jobrun.NotStarted{Job: "nap-pull", Trouble: podstate.Trouble{Kind: podstate.Image, Image: "registry.test/cp:v2", Message: "not found"}}}
+	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "registry.test/cp:v2 can't be pulled (not found)") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+}
+
+func TestAnInstallPullsNothing(t *testing.T) {
+	s := newStage(t, "")
+	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"}}
+	s.wantDone()
+	if len(s.ran) > 0 {
+		t.Errorf("it ran %v", s.ran)
 	}
 }

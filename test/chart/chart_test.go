@@ -5,6 +5,7 @@ package chart_test
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,11 +17,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
@@ -209,7 +212,24 @@ type pod struct {
 
 func (p pod) spec() corev1.PodSpec { return p.template.Spec }
 
-// pods are the pods that objects make.
+// spawned are the Jobs that a ConfigMap holds for a hook to run.
+func spawned(t *testing.T, object chart.Object, config *corev1.ConfigMap) []chart.Object {
+	t.Helper()
+	var jobs []chart.Object
+	for _, key := range slices.Sorted(maps.Keys(config.Data)) {
+		if !strings.HasSuffix(key, "-job.yaml") {
+			continue
+		}
+		content := map[string]any{}
+		if err := yaml.Unmarshal([]byte(config.Data[key]), &content); err != nil {
+			t.Fatalf("%s: %s: %v", object, key, err)
+		}
+		jobs = append(jobs, chart.Object{Unstructured: &unstructured.Unstructured{Object: content}, Source: object.Source, YAML: config.Data[key], Hook: object.Hook})
+	}
+	return jobs
+}
+
+// pods are the pods that objects make, those included that hooks make of a ConfigMap.
 func pods(t *testing.T, objects []chart.Object) []pod {
 	t.Helper()
 	var all []pod
@@ -226,6 +246,11 @@ func pods(t *testing.T, objects []chart.Object) []pod {
 			template = made.Spec.Template
 		case *batchv1.CronJob:
 			template = made.Spec.JobTemplate.Spec.Template
+		case *corev1.ConfigMap:
+			if jobs := spawned(t, object, made); len(jobs) > 0 {
+				all = append(all, pods(t, jobs)...)
+			}
+			continue
 		case *corev1.Pod:
 			template = corev1.PodTemplateSpec{ObjectMeta: made.ObjectMeta, Spec: made.Spec}
 		default:

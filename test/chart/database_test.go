@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/chart"
@@ -113,8 +115,12 @@ func TestServicesWaitForTheirSchema(t *testing.T) {
 				}
 				p := podOf(t, objects, "Deployment", w.FullName(prefix))
 				wait := p.container(t, "wait")
-				if !slices.Contains(wait.Args, "--set="+want) {
-					t.Errorf("%s: init container wait has args %q, want --set=%s", p.from, wait.Args, want)
+				waitsFor := "--source=control-plane"
+				if w.Migrations != "" {
+					waitsFor = "--set=" + sourceSet(t, objects, p.container(t, w.Container).Image)
+				}
+				if !slices.Contains(wait.Args, waitsFor) {
+					t.Errorf("%s: init container wait has args %q, want %s", p.from, wait.Args, waitsFor)
 				}
 				if env := variables(t, p, wait)["DATABASE_URL"]; env.ValueFrom == nil || env.ValueFrom.SecretKeyRef == nil {
 					t.Errorf("%s: init container wait does not take DATABASE_URL from a Secret", p.from)
@@ -124,10 +130,50 @@ func TestServicesWaitForTheirSchema(t *testing.T) {
 	}
 }
 
-// The runner and the scheduler fail or hang when the control plane is not there before them.
+// sourceSet is what bootstrap records of the migrations in an image.
+func sourceSet(t *testing.T, objects []chart.Object, image string) string {
+	t.Helper()
+	for _, c := range bootstrapJob(t, objects).spec().InitContainers {
+		for _, migration := range bootstrapSpec(t, objects).Migrations {
+			if c.Image == image && slices.Contains(c.Args, "--to="+migration.Dir) {
+				return migration.Set
+			}
+		}
+	}
+	t.Fatalf("bootstrap takes no migrations from %s", image)
+	return ""
+}
+
+// What did not change goes on: a pod restarts when its template differs.
+func TestANewImageRestartsItsServiceAlone(t *testing.T) {
+	templates := func(settings ...string) map[string]corev1.PodTemplateSpec {
+		found := map[string]corev1.PodTemplateSpec{}
+		for _, p := range pods(t, ours(renderAll(t, settings...).Main())) {
+			if p.from.GetKind() != "Job" {
+				found[p.from.GetName()] = p.template
+			}
+		}
+		return found
+	}
+	before := templates()
+	for _, w := range workloads(renderAll(t).Objects) {
+		var restarted []string
+		for name, template := range templates("global.images." + w.Image + ".tag=v9.9.9") {
+			if !reflect.DeepEqual(before[name], template) {
+				restarted = append(restarted, name)
+			}
+		}
+		if want := []string{w.FullName(prefix)}; !slices.Equal(restarted, want) && w.Image != "afs" {
+			t.Errorf("a new image %s restarts %v, want %v", w.Image, restarted, want)
+		}
+	}
+}
+
+// The runner and the scheduler fail or hang when the control plane is not there before them, and the others have
+// nobody to serve.
 func TestServicesStartInOrder(t *testing.T) {
 	objects := render(t).Objects
-	for _, name := range []string{"nap-env-runner-k8s", "nap-scheduler"} {
+	for _, name := range []string{"nap-env-runner-k8s", "nap-scheduler", "nap-cg", "nap-skills"} {
 		p := podOf(t, objects, "Deployment", name)
 		if args := strings.Join(p.container(t, "wait").Args, " "); !strings.Contains(args, "http://nap-cp.nap.svc:3000/healthz") {
 			t.Errorf("%s: init container wait does not ask the control plane's /healthz: %s", p.from, args)

@@ -22,12 +22,12 @@ var external = []string{
 func derivedURL(t *testing.T, set ...string) hook.PostgresURL {
 	t.Helper()
 	objects := renderAll(t, append(slices.Clone(external), set...)...).Objects
-	for _, secret := range specOf[hook.SecretsSpec](t, objects, "nap-pre-install", "secrets").Secrets {
+	for _, secret := range prepareSpec(t, objects).Secrets.Secrets {
 		if secret.Name == "nap-database" {
 			return *secret.Data["url"].PostgresURL
 		}
 	}
-	t.Fatal("secrets.yaml does not derive nap-database")
+	t.Fatal("prepare.yaml does not derive nap-database")
 	return hook.PostgresURL{}
 }
 
@@ -45,7 +45,7 @@ func TestExternalDatabaseAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, derivedURL(t, test.set...)); diff != "" {
-				t.Errorf("secrets.yaml: nap-database (-want +got):\n%s", diff)
+				t.Errorf("prepare.yaml: nap-database (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestAuthorityOfTheDatabaseIsMountedWhereItsAddressIsRead(t *testing.T) {
 				t.Errorf("%d containers read DATABASE_URL, want 18", readers)
 			}
 			if !madeSecrets(t, objects)[secret]["root.pem"] {
-				t.Errorf("secrets.yaml does not check the key root.pem of Secret %s", secret)
+				t.Errorf("prepare.yaml does not check the key root.pem of Secret %s", secret)
 			}
 		})
 	}
@@ -94,11 +94,12 @@ func TestExternalDatabaseLeavesNothingOfTheOperator(t *testing.T) {
 	if got := bootstrapSpec(t, objects).Database; got.Mode != "external" || got.External == nil || got.External.Connections != 239 {
 		t.Errorf("bootstrap.yaml: database = %+v, want an external one that allows 239 connections", got)
 	}
-	migrate := jobs(t, objects)["migrate"]
-	if hooks := migrate.from.Hook.Events; !slices.Contains(hooks, "pre-install") {
-		t.Errorf("%s: hook %v, want pre-install among them: what the database lacks is found before anything is made", migrate.from, hooks)
+	prepare := jobs(t, objects)["prepare"]
+	if hooks := prepare.from.Hook.Events; !slices.Contains(hooks, "pre-install") {
+		t.Errorf("%s: hook %v, want pre-install among them: what the database lacks is found before anything is made", prepare.from, hooks)
 	}
-	if spec := specOf[hook.MigrateSpec](t, objects, specConfigMap(t, migrate), "migrate"); spec.External == nil || spec.Cluster != "" {
-		t.Errorf("migrate.yaml = %+v, want an external database and no Cluster", spec)
+	spec := prepareSpec(t, objects)
+	if spec.Migrate.External == nil || spec.Migrate.Cluster != "" || spec.Gate.Manifest != "" || spec.Pull.Cluster != nil {
+		t.Errorf("prepare.yaml = %+v, want an external database and no Cluster", spec)
 	}
 }

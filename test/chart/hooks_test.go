@@ -25,8 +25,8 @@ var phases = []release.HookEvent{
 func TestHookOrder(t *testing.T) {
 	rendered := render(t)
 	want := map[release.HookEvent][]string{
-		release.HookPreInstall:  {"guard", "secrets"},
-		release.HookPreUpgrade:  {"guard", "secrets", "migrate"},
+		release.HookPreInstall:  {"guard", "prepare"},
+		release.HookPreUpgrade:  {"guard", "prepare"},
 		release.HookPostInstall: {"seed"},
 		release.HookPostUpgrade: {"seed"},
 		release.HookPreDelete:   {"teardown"},
@@ -73,7 +73,7 @@ func TestHooksHoldNoData(t *testing.T) {
 }
 
 // permanent are the exit codes that no retry would change.
-var permanent = []int32{int32(hook.Usage), int32(hook.Refused), int32(hook.MigrationFailed), int32(hook.Deadline)}
+var permanent = []int32{int32(hook.Usage), int32(hook.Refused), int32(hook.MigrationFailed), int32(hook.Pending), int32(hook.Deadline)}
 
 func TestJobs(t *testing.T) {
 	for _, object := range ours(renderAll(t).Objects) {

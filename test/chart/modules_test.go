@@ -142,17 +142,17 @@ func TestModuleKeysAreMadeOrChecked(t *testing.T) {
 		"given for browsers": {[]string{"global.secrets.browser.existingSecret=mine"}, "mine", true, []string{"JWT_SECRET", "TURN_AUTH_SECRET"}},
 	} {
 		objects := renderAll(t, test.set...).Objects
-		spec := specOf[hook.SecretsSpec](t, objects, specConfigMap(t, jobs(t, objects)["secrets"]), "secrets")
+		spec := prepareSpec(t, objects).Secrets
 		i := slices.IndexFunc(spec.Secrets, func(s hook.Secret) bool { return s.Name == test.secret })
 		if i < 0 {
-			t.Errorf("%s: secrets.yaml has no %s", name, test.secret)
+			t.Errorf("%s: prepare.yaml has no %s", name, test.secret)
 			continue
 		}
 		secret := spec.Secrets[i]
 		for _, key := range test.keys {
 			from := secret.Data[key]
 			if secret.Existing != test.given || test.given && !(from.Required && from.MinLength == 32) || !test.given && (from.Generate == nil || from.Generate.Bytes != 32) {
-				t.Errorf("%s: secrets.yaml: %s.%s = %+v, existing %t", name, test.secret, key, from, secret.Existing)
+				t.Errorf("%s: prepare.yaml: %s.%s = %+v, existing %t", name, test.secret, key, from, secret.Existing)
 			}
 		}
 	}

@@ -128,7 +128,7 @@ func (n network) selects(selector *metav1.LabelSelector, set labels.Set) bool {
 
 // callers are who uses what users use too.
 var callers = map[string][]string{
-	"cp":      {"cg", "scheduler", "env-runner-k8s", "sandbox", "browser", platform.Workspaces},
+	"cp":      {"cg", "skills", "scheduler", "env-runner-k8s", "sandbox", "browser", platform.Workspaces},
 	"sandbox": {"cp", "browser"},
 	"browser": {"cp"},
 }

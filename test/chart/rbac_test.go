@@ -212,7 +212,7 @@ func TestClusterScopedNamesCarryTheNamespace(t *testing.T) {
 }
 
 func TestPrefixReachesEveryName(t *testing.T) {
-	fixed := map[string]bool{workspace: true, "sandbox-image-warmer": true, "coturn": true, "coturn-external": true}
+	fixed := map[string]bool{workspace: true, "sandbox-image-warmer": true, "coturn": true, "coturn-external": true, "neutree-installation": true}
 	for _, name := range []string{"afs-controller", platform.FuseConfig, platform.ControllerConfig, platform.ControllerClaim, platform.SharedClaim} {
 		fixed[name] = true
 	}

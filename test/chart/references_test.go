@@ -15,7 +15,7 @@ import (
 // madeSecrets are the keys of the Secrets that the hooks make or check, by name.
 func madeSecrets(t *testing.T, objects []chart.Object) map[string]map[string]bool {
 	t.Helper()
-	spec := specOf[hook.SecretsSpec](t, objects, specConfigMap(t, jobs(t, objects)["secrets"]), "secrets")
+	spec := prepareSpec(t, objects).Secrets
 	keys := map[string]map[string]bool{}
 	for _, secret := range spec.Secrets {
 		keys[secret.Name] = map[string]bool{}
@@ -37,7 +37,7 @@ func madeSecrets(t *testing.T, objects []chart.Object) map[string]map[string]boo
 			}
 			for _, part := range parts {
 				if !keys[part.Secret][part.Key] {
-					t.Errorf("secrets.yaml: %s.%s is made from %s.%s, which is not listed", secret.Name, key, part.Secret, part.Key)
+					t.Errorf("prepare.yaml: %s.%s is made from %s.%s, which is not listed", secret.Name, key, part.Secret, part.Key)
 				}
 			}
 		}

@@ -15,12 +15,12 @@ import (
 // relayConfig is the relay's file as the hooks are told to make it.
 func relayConfig(t *testing.T, objects []chart.Object) *hook.SecretFile {
 	t.Helper()
-	for _, secret := range specOf[hook.SecretsSpec](t, objects, specConfigMap(t, jobs(t, objects)["secrets"]), "secrets").Secrets {
+	for _, secret := range prepareSpec(t, objects).Secrets.Secrets {
 		if secret.Name == "nap-coturn" {
 			return secret.Data["turnserver.conf"].File
 		}
 	}
-	t.Fatal("secrets.yaml has no nap-coturn with a turnserver.conf")
+	t.Fatal("prepare.yaml has no nap-coturn with a turnserver.conf")
 	return nil
 }
 

@@ -31,6 +31,11 @@ func bootstrapSpec(t *testing.T, objects []chart.Object) hook.BootstrapSpec {
 	return specOf[hook.BootstrapSpec](t, objects, specConfigMap(t, bootstrapJob(t, objects)), "bootstrap")
 }
 
+func prepareSpec(t *testing.T, objects []chart.Object) hook.PrepareSpec {
+	t.Helper()
+	return specOf[hook.PrepareSpec](t, objects, specConfigMap(t, jobs(t, objects)["prepare"]), "prepare")
+}
+
 // bootstrapJob is the one Job of the main phase.
 func bootstrapJob(t *testing.T, objects []chart.Object) pod {
 	t.Helper()
@@ -87,7 +92,7 @@ func specConfigMap(t *testing.T, p pod) string {
 func TestSpecsFitTheHooks(t *testing.T) {
 	decode := map[string]func(*testing.T, []chart.Object, string){
 		"guard":     func(t *testing.T, o []chart.Object, c string) { specOf[hook.GuardSpec](t, o, c, "guard") },
-		"secrets":   func(t *testing.T, o []chart.Object, c string) { specOf[hook.SecretsSpec](t, o, c, "secrets") },
+		"prepare":   func(t *testing.T, o []chart.Object, c string) { specOf[hook.PrepareSpec](t, o, c, "prepare") },
 		"bootstrap": func(t *testing.T, o []chart.Object, c string) { specOf[hook.BootstrapSpec](t, o, c, "bootstrap") },
 		"migrate":   func(t *testing.T, o []chart.Object, c string) { specOf[hook.MigrateSpec](t, o, c, "migrate") },
 		"seed":      func(t *testing.T, o []chart.Object, c string) { specOf[hook.SeedSpec](t, o, c, "seed") },
@@ -98,11 +103,12 @@ func TestSpecsFitTheHooks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			objects := renderFor(t, to).Objects
 			found := jobs(t, objects)
-			for _, command := range []string{"guard", "secrets", "bootstrap", "seed", "teardown"} {
+			for _, command := range []string{"guard", "prepare", "migrate", "bootstrap", "seed", "teardown"} {
 				if _, ok := found[command]; !ok {
 					t.Errorf("no Job runs nap-hooks %s", command)
 				}
 			}
+			delete(found, "--version")
 			for command, p := range found {
 				check, known := decode[command]
 				if !known {

@@ -106,7 +106,7 @@ func TestClaimsOfTheUsersOwn(t *testing.T) {
 		t.Error("afs-controller does not mount the user's claim")
 	}
 	want := []hook.ClaimCheck{
-		{Namespace: namespace, Selector: "cnpg.io/cluster=nap-pg", Size: "10Gi", Value: "global.database.cnpg.storage.size"},
+		{Namespace: namespace, Selector: "cnpg.io/cluster=nap-pg", Size: "10Gi", Value: "global.database.cnpg.storage.size", Kept: true},
 		{Namespace: namespace, Name: "database", Required: true, Value: "global.storage.afsController.existingClaim"},
 		{Namespace: workspace, Name: "files", Required: true, Value: "global.storage.shared.existingClaim"},
 	}

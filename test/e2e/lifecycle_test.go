@@ -45,7 +45,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("a migration that fails ends the upgrade before any service is touched", func(t *testing.T) {
 		before := r.podIdentities(t)
 		got := r.upgrade(t.Context(), "--wait", "--set", "global.images.controlPlane.tag=v0.2.2-broken")
-		wantRefused(t, got, time.Minute, "133_", "nap-migrate")
+		wantRefused(t, got, time.Minute, "133_", "nap-prepare")
 		if diff := cmp.Diff(before, r.podIdentities(t)); diff != "" {
 			t.Errorf("pods before and after the failed upgrade:\n%s", diff)
 		}

@@ -44,6 +44,7 @@ migrations:
   {{- range include "common.migrationSources" . | fromYamlArray }}
   - source: {{ .source }}
     dir: /neutree/migrations/{{ .source }}
+    set: {{ .set }}
   {{- end }}
 {{- end }}
 

@@ -7,6 +7,8 @@ claims:
     selector: cnpg.io/cluster={{ include "common.name" (list . "pg") }}
     size: {{ .Values.global.database.cnpg.storage.size }}
     value: global.database.cnpg.storage.size
+    # The gate compares the whole Cluster.
+    kept: true
   {{- end }}
   - namespace: {{ .Release.Namespace }}
     name: {{ include "common.afsControllerClaim" . }}
@@ -26,6 +28,7 @@ claims:
     {{- else }}
     size: {{ $storage.shared.size }}
     value: global.storage.shared.size
+    kept: {{ .Values.global.upgrade.allowKeptValues }}
     {{- end }}
   {{- end }}
 {{- if eq (include "common.sharedSource" .) "node" }}

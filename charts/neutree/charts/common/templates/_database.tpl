@@ -32,6 +32,8 @@
 {{- $external := .Values.global.database.external -}}
 - name: database-ca
   secret:
+    # A hook that starts before it is there says so by its name, which Kubernetes would not.
+    optional: true
     secretName: {{ $external.caSecret | quote }}
     items:
       - {key: {{ $external.caSecretKey | quote }}, path: ca.crt}
@@ -48,25 +50,23 @@ of the seeds, and what the operator uses.
 {{- end }}
 
 {{/*
-Where migrations come from: the image that carries them and the folder in it.
-In the order in which they are applied.
+Where migrations come from: the image that carries them, the folder in it, and a name for what the two hold, which
+services of that source wait for. In the order in which they are applied.
 */}}
 {{- define "common.migrationSources" -}}
-- source: control-plane
-  image: {{ include "common.image" (list . "controlPlane") }}
-  folder: /app/migrations
-- source: gateway
-  image: {{ include "common.image" (list . "gateway") }}
-  folder: /app/channel-gateway/migrations
+{{- $sources := list (list "control-plane" "controlPlane" "/app/migrations") (list "gateway" "gateway" "/app/channel-gateway/migrations") -}}
 {{- if .Values.global.modules.sandbox.enabled }}
-- source: sandbox
-  image: {{ include "common.image" (list . "sandboxService") }}
-  folder: /app/sandbox-service/migrations
+{{- $sources = append $sources (list "sandbox" "sandboxService" "/app/sandbox-service/migrations") }}
 {{- end }}
 {{- if .Values.global.modules.browser.enabled }}
-- source: browser
-  image: {{ include "common.image" (list . "browserService") }}
-  folder: /app/browser-service/migrations
+{{- $sources = append $sources (list "browser" "browserService" "/app/browser-service/migrations") }}
+{{- end }}
+{{- range $sources }}
+{{- $image := include "common.image" (list $ (index . 1)) }}
+- source: {{ index . 0 }}
+  image: {{ $image }}
+  folder: {{ index . 2 }}
+  set: {{ printf "%s %s" (index . 0) $image | sha256sum }}
 {{- end }}
 {{- end }}
 
@@ -84,7 +84,7 @@ In the order in which they are applied.
 
 {{/* The same with the Jobs that use it. */}}
 {{- define "common.databaseClients" -}}
-{{- concat (include "common.databaseServices" . | fromYamlArray) (list "migrate" "bootstrap" "seed" "test" "backup") | toYaml }}
+{{- concat (include "common.databaseServices" . | fromYamlArray) (list "prepare" "migrate" "bootstrap" "seed" "test" "backup") | toYaml }}
 {{- end }}
 
 {{/* Label of all pods that mount the AFS controller's volume. */}}
@@ -92,7 +92,7 @@ In the order in which they are applied.
 neutree.ai/volume: afs-controller-db
 {{- end }}
 
-{{/* Name of a set of migrations: a hash of the images they come from. Services wait until this set is applied. */}}
+{{/* Name of all migrations of a release together: a hash of the images they come from. */}}
 {{- define "common.migrationSet" -}}
 {{- $images := list }}
 {{- range include "common.migrationSources" . | fromYamlArray }}

@@ -9,6 +9,7 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   startSeconds    seconds that scheduling and pulling images may take beside that
   retries         how many more pods may be tried, 2 unless given
   env             YAML list with the database's address, optional
+  database        true for a command that finds the address itself
   image           optional: a service's image, into which init containers brought nap-hooks
   initContainers  YAML list, optional
   resources       optional
@@ -29,12 +30,12 @@ podFailurePolicy:
       onPodConditions:
         - type: DisruptionTarget
           status: "True"
-    # Exit codes that no retry would change: usage, refused, failed migration, deadline.
+    # Exit codes that no retry would change: usage, refused, failed migration, backup first, deadline.
     - action: FailJob
       onExitCodes:
         containerName: {{ .command }}
         operator: In
-        values: [2, 10, 11, 20]
+        values: [2, 10, 11, 13, 20]
 template:
   metadata:
     labels:
@@ -79,7 +80,7 @@ template:
             readOnly: true
           {{- end }}
           {{- include "common.tmpMount" . | nindent 10 }}
-          {{- with .env }}{{ with include "common.databaseMount" $.root }}{{ nindent 10 . }}{{ end }}{{ end }}
+          {{- if or .env .database }}{{ with include "common.databaseMount" .root }}{{ nindent 10 . }}{{ end }}{{ end }}
           {{- with .volumeMounts }}{{ nindent 10 . }}{{ end }}
     volumes:
       - name: spec
@@ -91,7 +92,7 @@ template:
           sizeLimit: 128Mi
       {{- end }}
       {{- include "common.tmpVolume" . | nindent 6 }}
-      {{- with .env }}{{ with include "common.databaseVolume" $.root }}{{ nindent 6 . }}{{ end }}{{ end }}
+      {{- if or .env .database }}{{ with include "common.databaseVolume" .root }}{{ nindent 6 . }}{{ end }}{{ end }}
       {{- with .volumes }}{{ nindent 6 . }}{{ end }}
 {{- end }}
 

@@ -1,6 +1,7 @@
 {{/*
-Init container that holds a service back until its release's migrations are applied and the URLs given answer.
-Usage: include "common.wait" (dict "root" $ "http" (list <url>))
+Init container that holds a service back until migrations are applied and the URLs given answer: those of its own image,
+if it has any, else those of the control plane of whatever release, so that only what changed restarts.
+Usage: include "common.wait" (dict "root" $ "source" "gateway" "http" (list <url>))
 */}}
 {{- define "common.wait" -}}
 {{- $hooks := .root.Values.global.hooks -}}
@@ -9,7 +10,15 @@ Usage: include "common.wait" (dict "root" $ "http" (list <url>))
   {{- with include "common.imagePullPolicy" .root }}{{ nindent 2 . }}{{ end }}
   args:
     - wait
-    - --set={{ include "common.migrationSet" .root }}
+    {{- if .source }}
+    {{- range include "common.migrationSources" .root | fromYamlArray }}
+    {{- if eq .source $.source }}
+    - --set={{ .set }}
+    {{- end }}
+    {{- end }}
+    {{- else }}
+    - --source=control-plane
+    {{- end }}
     - --timeout={{ $hooks.timeouts.wait }}s
     {{- range .http }}
     - --http={{ . }}

@@ -5,7 +5,7 @@
   {{- with .Values.global.networkPolicies.usersFrom }}
   from:
     {{- toYaml . | nindent 4 }}
-    {{- include "common.peers" (list $ "cg" "scheduler" "env-runner-k8s") | nindent 4 }}
+    {{- include "common.peers" (list $ "cg" "skills" "scheduler" "env-runner-k8s") | nindent 4 }}
     {{- if $.Values.global.modules.sandbox.enabled }}
     {{- include "common.peers" (list $ "sandbox") | nindent 4 }}
     {{- end }}

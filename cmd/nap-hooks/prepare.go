@@ -7,18 +7,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/secret"
+	"github.com/neutree-ai/packaging/internal/upgrade"
 )
 
-func newSecretsCommand(o *hook.Options) *cobra.Command {
+func newPrepareCommand(o *hook.Options) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "secrets --spec FILE",
-		Short: "Make the Secrets that are missing and check the ones that were given",
+		Use:   "prepare --spec FILE",
+		Short: "Refuse what could not work, make Secrets, pull new images and migrate, before anything is replaced",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.SecretsSpec](path)
+			spec, err := hook.ReadSpec[hook.PrepareSpec](path)
 			if err != nil {
 				return err
 			}
@@ -27,9 +28,13 @@ func newSecretsCommand(o *hook.Options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				result, err := secret.Ensure(ctx, log, client.Resource(kube.Secrets, spec.Namespace), spec)
+				p := &upgrade.Prepare{
+					Log: log, Client: client, Spec: spec,
+					Jobs: &jobrun.Runner{Log: log, Client: client, Namespace: spec.Namespace},
+				}
+				result, err := p.Run(ctx)
 				if err == nil {
-					log.Info(result.String())
+					log.Info(result)
 					o.SetResult("%s", result)
 				}
 				return err

@@ -1,0 +1,35 @@
+{{/* ConfigMap that says what the release is installed with. Its name must not hang on what it tells. */}}
+{{- define "neutree.installation" -}}
+neutree-installation
+{{- end }}
+
+{{/*
+The values that the data of a release hangs on. Each has the key that the ConfigMap above keeps it under, and the name of
+its setting.
+*/}}
+{{- define "neutree.fixedValues" -}}
+{{- $global := .Values.global -}}
+- {key: namePrefix, setting: global.namePrefix, value: {{ $global.namePrefix | quote }}}
+- {key: workspaceNamespace, setting: global.workspaces.namespace, value: {{ include "common.workspaceNamespace" . | quote }}}
+- {key: databaseMode, setting: global.database.mode, value: {{ $global.database.mode | quote }}}
+- {key: databaseName, setting: global.database.name, value: {{ $global.database.name | quote }}}
+- {key: databaseUser, setting: global.database.user, value: {{ $global.database.user | quote }}}
+- {key: keysSecret, setting: global.secrets.existingSecret, value: {{ include "common.keysSecret" . | quote }}, secret: true}
+{{- end }}
+
+{{/* What an upgrade must not change, and what somebody has decided to change all the same. */}}
+{{- define "neutree.gate.spec" -}}
+{{- $global := .Values.global -}}
+configMap: {{ include "neutree.installation" . }}
+release: {{ .Release.Name }}
+fixed:
+  {{- include "neutree.fixedValues" . | nindent 2 }}
+{{- if not (include "common.externalDatabase" .) }}
+manifest: /spec/cluster.yaml
+{{- end }}
+allow:
+  olderImages: {{ $global.upgrade.allowOlderImages }}
+  renames: {{ $global.upgrade.allowRenames }}
+  secretChanges: {{ $global.upgrade.allowSecretChanges }}
+  keptValues: {{ $global.upgrade.allowKeptValues }}
+{{- end }}

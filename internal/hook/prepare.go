@@ -1,0 +1,95 @@
+package hook
+
+import "errors"
+
+// PrepareSpec says what has to be so before any object of a revision is applied. Of what an install or an
+// earlier revision would have made, nothing need be there.
+type PrepareSpec struct {
+	Namespace string      `json:"namespace"`
+	Guard     GuardSpec   `json:"guard"`
+	Gate      GateSpec    `json:"gate"`
+	Secrets   SecretsSpec `json:"secrets"`
+	Pull      PullSpec    `json:"pull"`
+	Migrate   MigrateJob  `json:"migrate"`
+}
+
+// GateSpec says what an upgrade must not change.
+type GateSpec struct {
+	// ConfigMap holds what the release is installed with, and Release's name.
+	ConfigMap string `json:"configMap"`
+	Release   string `json:"release"`
+	// Fixed are the values that can't change later.
+	Fixed []FixedValue `json:"fixed,omitempty"`
+	// Manifest is the file with the Cluster, if the database is ours.
+	Manifest string `json:"manifest,omitempty"`
+	// Allow are the reasons that somebody has decided to go past.
+	Allow GateOverrides `json:"allow"`
+}
+
+// FixedValue is one value that the data of a release hangs on.
+type FixedValue struct {
+	// Key is where the ConfigMap has it, Setting what it is called in the chart's values.
+	Key     string `json:"key"`
+	Setting string `json:"setting"`
+	Value   string `json:"value"`
+	// Secret marks the name of a Secret: its change has an override of its own.
+	Secret bool `json:"secret,omitempty"`
+}
+
+// GateOverrides are the values below global.upgrade.
+type GateOverrides struct {
+	OlderImages   bool `json:"olderImages,omitempty"`
+	Renames       bool `json:"renames,omitempty"`
+	SecretChanges bool `json:"secretChanges,omitempty"`
+	KeptValues    bool `json:"keptValues,omitempty"`
+}
+
+// PullSpec lists the images that serve, and the Job that brings those that change to their nodes.
+type PullSpec struct {
+	Job       string          `json:"job,omitempty"`
+	Seconds   int             `json:"seconds,omitempty"`
+	Workloads []PulledImage   `json:"workloads,omitempty"`
+	Cluster   *PulledDatabase `json:"cluster,omitempty"`
+}
+
+// PulledImage is the image of one container of one Deployment.
+type PulledImage struct {
+	Deployment string `json:"deployment"`
+	Container  string `json:"container"`
+	Image      string `json:"image"`
+}
+
+// PulledDatabase is PostgreSQL's image in a Cluster of ours.
+type PulledDatabase struct {
+	Name  string `json:"name"`
+	Image string `json:"image"`
+}
+
+// MigrateJob says how a database that is there is migrated before any service is replaced.
+type MigrateJob struct {
+	// Cluster is the database if it is ours, External if it is not.
+	Cluster  string            `json:"cluster,omitempty"`
+	External *ExternalDatabase `json:"external,omitempty"`
+	// URL is where its address stands.
+	URL SecretRef `json:"url"`
+	// FailedJob is the bootstrap Job to delete, if an earlier attempt left it failed.
+	FailedJob string `json:"failedJob,omitempty"`
+	// Sets are what services will wait for; they need no folders here.
+	Sets []Migration `json:"sets"`
+	// Job is the file with the Job that migrates. Backup, when set, is the one that saves the database before that.
+	Job    string `json:"job"`
+	Backup string `json:"backup,omitempty"`
+}
+
+// Validate reports what the spec lacks.
+func (s PrepareSpec) Validate() error {
+	switch {
+	case s.Namespace == "":
+		return errors.New("namespace is empty")
+	case s.Migrate.Job == "" || len(s.Migrate.Sets) == 0:
+		return errors.New("migrate.job or migrate.sets is empty")
+	case (s.Migrate.Cluster == "") == (s.Migrate.External == nil):
+		return errors.New("one of migrate.cluster and migrate.external must be set")
+	}
+	return nil
+}

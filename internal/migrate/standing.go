@@ -1,0 +1,102 @@
+package migrate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/platform"
+)
+
+// Standing is how a release stands to a database, as far as our own records tell: its images are not asked.
+type Standing struct {
+	// Unknown are the sources whose set is not recorded: these images have never migrated this database.
+	Unknown []string
+	// Ahead are ledger ids that the recorded sets do not hold: a newer release has been here.
+	Ahead []string
+	// Breaking are those of Ahead that an older release can't run on.
+	Breaking []string
+}
+
+// Compare says how the folders' sets stand to the database at databaseURL. It only reads.
+func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) (Standing, error) {
+	conn, err := Connect(ctx, databaseURL)
+	if err != nil {
+		return Standing{}, fmt.Errorf("connect to the database: %w", err)
+	}
+	defer closeConn(ctx, conn)
+	var s Standing
+	breaking, err := breakingIDs(ctx, conn)
+	if err != nil {
+		return s, fmt.Errorf("read which migrations are breaking: %w", err)
+	}
+	for _, folder := range folders {
+		source, err := platform.FindMigrationSource(folder.Source)
+		if err != nil {
+			return s, hook.Errorf(hook.Usage, "%w", err)
+		}
+		ids, recorded, err := recordedIDs(ctx, conn, folder.Set)
+		if err != nil {
+			return s, fmt.Errorf("read the record of migration sets: %w", err)
+		}
+		held, err := readLedger(ctx, conn, source)
+		if err != nil {
+			return s, fmt.Errorf("read the ledger %s: %w", source.Ledger(), err)
+		}
+		if !recorded {
+			s.Unknown = append(s.Unknown, folder.Source)
+		}
+		for id := range held {
+			if owner, ok := ownerOf(source.Ledger(), id); !ok || owner != source.Name || platform.SquashedID(id) || slices.Contains(ids, id) {
+				continue
+			}
+			if recorded {
+				s.Ahead = append(s.Ahead, source.Ledger()+" "+id)
+			}
+			if slices.Contains(breaking, id) {
+				s.Breaking = append(s.Breaking, id)
+			}
+		}
+	}
+	slices.Sort(s.Ahead)
+	slices.Sort(s.Breaking)
+	return s, nil
+}
+
+// recordedIDs are the ids of the files that a set had.
+func recordedIDs(ctx context.Context, conn *pgx.Conn, set string) (ids []string, recorded bool, err error) {
+	var raw string
+	err = conn.QueryRow(ctx, "SELECT ids::text FROM neutree.migration_sets WHERE set_hash = $1 AND ids IS NOT NULL", set).Scan(&raw)
+	if errors.Is(err, pgx.ErrNoRows) || absent(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return ids, true, json.Unmarshal([]byte(raw), &ids)
+}
+
+// breakingIDs are those that this program knows and those that a newer one has recorded.
+func breakingIDs(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	rows, err := conn.Query(ctx, "SELECT id FROM neutree.breaking_migrations")
+	var ids []string
+	if err == nil {
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if absent(err) {
+		err = nil
+	}
+	return append(ids, platform.BreakingMigrations()...), err
+}
+
+// Older is the sentence for a release that is older than the database.
+func Older(ahead []string) string {
+	return fmt.Sprintf("these images are older than the database: it holds migrations that they do not know (%s). Upgrade to images as new as the database's; or go on with older ones, which mostly works where migrations only added something, by --set global.upgrade.allowOlderImages=true; or restore a backup from before those migrations",
+		strings.Join(ahead, ", "))
+}
