@@ -15,6 +15,8 @@ const PlanFile = "backup-plan.yaml"
 // Plan is what the chart says about the backups of a release.
 type Plan struct {
 	Release string `json:"release"`
+	// Revision is that of the release which says so.
+	Revision int `json:"revision"`
 	// Claim holds the backups. It is no part of the release, and outlives it.
 	Claim corev1.PersistentVolumeClaim `json:"claim"`
 	// Create runs everything but a restore, Restore also has the migrations of the release.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -56,6 +57,13 @@ func (r *Runner) Create(ctx context.Context, job, name, reason, keep string) (st
 		args = append(args, "--keep="+keep)
 	}
 	return r.run(ctx, r.Plan.Create, job, args...)
+}
+
+// BeforeUpgrade makes the backup that an upgrade to the plan's revision falls back on. Its Job has the plan's own name, so
+// that a Role can name it.
+func (r *Runner) BeforeUpgrade(ctx context.Context) (string, error) {
+	name := fmt.Sprintf("before-r%d-%s", r.Plan.Revision, backup.NewName(time.Now()))
+	return r.Create(ctx, r.Plan.Create.Name, name, fmt.Sprintf("before the upgrade to revision %d", r.Plan.Revision), "")
 }
 
 // List returns what backups there are.

@@ -1,6 +1,7 @@
 package backupjob_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -133,5 +134,21 @@ func TestFind(t *testing.T) {
 	c.Put(strings.ReplaceAll(strings.Replace(config, "writers: [cp]", "writers: [cp]\n    later: 1", 1), "%s", "two"))
 	if _, err = backupjob.Find(t.Context(), c.Client(), "nap", "two"); err == nil || !strings.Contains(err.Error(), "does not fit this version of the plugin") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestBackupBeforeAnUpgrade(t *testing.T) {
+	c := newCluster(t)
+	r := c.runner()
+	r.Plan.Revision = 4
+	c.on("nap-backup", outcome{message: "backup saved"})
+	said, err := r.BeforeUpgrade(within(t, 10*time.Second))
+	if err != nil || said != "backup saved" {
+		t.Fatal(said, err)
+	}
+	made := c.Changes()[0]
+	args, _, _ := unstructured.NestedSlice(made.Body, "spec", "template", "spec", "containers")
+	if text := fmt.Sprint(args); !strings.Contains(text, "--name=before-r4-") || !strings.Contains(text, "--reason=before the upgrade to revision 4") {
+		t.Error(text)
 	}
 }

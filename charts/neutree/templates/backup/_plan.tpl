@@ -37,6 +37,7 @@ set: {{ include "common.migrationSet" . }}
 {{- $root := index . 0 -}}
 {{- $global := $root.Values.global -}}
 release: {{ $root.Release.Name }}
+revision: {{ $root.Release.Revision }}
 claim:
   {{- include "neutree.backup.claim" $root | nindent 2 }}
 create:
@@ -151,4 +152,36 @@ podAffinity:
 - name: afs
   persistentVolumeClaim:
     claimName: {{ include "common.afsControllerClaim" . }}
+{{- end }}
+
+{{/* Files for the hook before an upgrade, in its ConfigMap. Usage: include "neutree.backup.hookFiles" (list $ <ConfigMap>) */}}
+{{- define "neutree.backup.hookFiles" -}}
+{{- if include "neutree.backup.beforeUpgrade" (index . 0) }}
+backup.yaml: |
+  {{- include "neutree.backup.spec" (index . 0) | nindent 2 }}
+backup-plan.yaml: |
+  {{- include "neutree.backup.plan" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What that hook must be allowed to make a backup; it may make Jobs, list pods and read the Cluster anyway. */}}
+{{- define "neutree.backup.hookRules" -}}
+{{- if include "neutree.backup.beforeUpgrade" . }}
+- apiGroups: [batch]
+  resources: [jobs]
+  resourceNames: [{{ include "common.name" (list . "backup") }}]
+  verbs: [get, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  resourceNames: [{{ include "common.name" (list . "backups") }}]
+  verbs: [get, patch]
+{{- if .Values.global.backup.volumeSnapshotClass }}
+- apiGroups: [postgresql.cnpg.io]
+  resources: [backups]
+  verbs: [create, get]
+{{- end }}
+{{- end }}
 {{- end }}
