@@ -84,7 +84,7 @@ func (s *Session) Start(ctx context.Context, p Pod) (*Running, error) {
 	defer cancel()
 	pod, err := s.await(start, p.Namespace, built.Name, func(pod *corev1.Pod) (bool, error) { return watcher.look(start, pod) })
 	if errors.Is(err, errTooSlow) {
-		err = watcher.explain()
+		err = watcher.explain(ctx)
 	}
 	if err != nil {
 		running.Stop()

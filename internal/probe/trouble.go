@@ -157,24 +157,30 @@ func (w *watcher) persist(trouble *Trouble, patience time.Duration) error {
 	return w.trouble
 }
 
-// explain is the trouble of a pod that did not start in time.
-func (w *watcher) explain() error {
+// explain is the trouble of a pod that did not start in time. One that waits for a volume says so in the events of
+// its claim.
+func (w *watcher) explain(ctx context.Context) error {
 	if w.trouble != nil {
 		return w.trouble
 	}
-	return &Trouble{Reason: TooLong, Node: w.pod.Node, Message: fmt.Sprintf("it did not start within %s", w.session.config.Start)}
+	message := fmt.Sprintf("it did not start within %s", w.session.config.Start)
+	for _, volume := range w.pod.Volumes {
+		if volume.PersistentVolumeClaim == nil {
+			continue
+		}
+		for _, event := range w.session.events(ctx, w.pod.Namespace, volume.PersistentVolumeClaim.ClaimName) {
+			if event.Reason == "ProvisioningFailed" || event.Reason == "FailedBinding" {
+				message = event.Message
+			}
+		}
+	}
+	return &Trouble{Reason: TooLong, Node: w.pod.Node, Message: message}
 }
 
 // mountEvent is the newest event of the pod about a volume.
 func (s *Session) mountEvent(ctx context.Context, pod *corev1.Pod) string {
-	events, err := kube.List[corev1.Event](ctx, s.config.Client, kube.Events, pod.Namespace, metav1.ListOptions{
-		FieldSelector: "involvedObject.name=" + pod.Name,
-	})
-	if err != nil {
-		return ""
-	}
 	message := ""
-	for _, event := range events {
+	for _, event := range s.events(ctx, pod.Namespace, pod.Name) {
 		if event.InvolvedObject.UID != pod.UID {
 			continue
 		}
@@ -184,4 +190,13 @@ func (s *Session) mountEvent(ctx context.Context, pod *corev1.Pod) string {
 		}
 	}
 	return message
+}
+
+// events are those about an object; none if they can't be read.
+func (s *Session) events(ctx context.Context, namespace, name string) []corev1.Event {
+	events, err := kube.List[corev1.Event](ctx, s.config.Client, kube.Events, namespace, metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
+	if err != nil {
+		return nil
+	}
+	return events
 }
