@@ -66,19 +66,19 @@ func TestProbesOnBrokenCluster(t *testing.T) {
 	full(t, s, nodes[2])
 	got := runProbes(t, t.Context(), s)
 	for id, words := range map[string][]string{
-		"storage.rwx-locks": {"is not seen on node", "StorageClass liar", "global.storage.shared.storageClass"},
-		"storage.mount":     {"cannot serve ReadOnlyMany", "StorageClass local-path"},
-		"storage.growth":    {"the claim is still of 1Gi, not 2Gi", "StorageClass never-grows"},
-		"image.pull":        {"ghcr.io/neutree-ai/no-such-image:v1", "correct extra.image", nodes[1], "let the node reach the registry"},
-		"net.egress":        {"certificate", "global.trustedCAs", nowhere, "open the way in firewalls", "no-such-host.invalid", "make the cluster's DNS know the name"},
-		"node.clock":        {"the node takes no probe pod", nodes[2], "Insufficient cpu"},
-		"turn.ports":        {"port 3478/tcp is taken", nodes[0]},
-		"turn.reach":        {"see turn.ports"},
-		"nodeport.reach":    {nowhere, "does not answer under the host that users are told", "nodes themselves answer", "global.host"},
+		"storage.rwx-locks":  {"is not seen on node", "StorageClass liar", "global.storage.shared.storageClass"},
+		"storage.mount":      {"cannot serve ReadOnlyMany", "StorageClass local-path"},
+		"storage.expansion":  {"the claim is still of 1Gi, not 2Gi", "StorageClass never-grows"},
+		"images.pull":        {"ghcr.io/neutree-ai/no-such-image:v1", "correct extra.image", nodes[1], "let the node reach the registry"},
+		"network.egress":     {"certificate", "global.trustedCAs", nowhere, "open the way in firewalls", "no-such-host.invalid", "make the cluster's DNS know the name"},
+		"nodes.clock":        {"the node takes no probe pod", nodes[2], "Insufficient cpu"},
+		"relay.ports":        {"port 3478/tcp is taken", nodes[0]},
+		"relay.reach":        {"see relay.ports"},
+		"exposure.node-port": {nowhere, "does not answer under the host that users are told", "nodes themselves answer", "global.host"},
 	} {
 		wantFound(t, got[id], words...)
 	}
-	for _, id := range []string{"net.policies"} {
+	for _, id := range []string{"network.policies"} {
 		if got[id].Status != preflight.Passed && got[id].Status != preflight.Warned {
 			t.Errorf("%s: %s", id, got[id].Status)
 		}
@@ -91,14 +91,14 @@ func TestProbesThatCannotStart(t *testing.T) {
 	namespace(t, s, probeNamespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	namespace(t, s, probeNamespace+"-workspaces", map[string]string{"pod-security.kubernetes.io/enforce": "baseline"})
 	withoutNames(t, s)
-	got := runProbes(t, t.Context(), s, "turn.ports", "node.fuse", "dns.cluster", "net.api-server")
-	for id, word := range map[string]string{"turn.ports": `violates PodSecurity "restricted:`, "node.fuse": `violates PodSecurity "baseline:`} {
+	got := runProbes(t, t.Context(), s, "relay.ports", "nodes.fuse", "network.dns", "network.api-server")
+	for id, word := range map[string]string{"relay.ports": `violates PodSecurity "restricted:`, "nodes.fuse": `violates PodSecurity "baseline:`} {
 		if got[id].Status != preflight.Unproved || !strings.Contains(got[id].Reason, word) {
 			t.Errorf("%s: %s %s", id, got[id].Status, got[id].Reason)
 		}
 	}
-	wantFound(t, got["dns.cluster"], "can't look up kubernetes.default.svc")
-	wantFound(t, got["net.api-server"], "does not reach the API server")
+	wantFound(t, got["network.dns"], "can't look up kubernetes.default.svc")
+	wantFound(t, got["network.api-server"], "does not reach the API server")
 
 	missing := probes.New(probes.Config{Client: s.Probes.Client(), Image: "ghcr.io/neutree-ai/no-such-hooks:v1", Namespace: probeNamespace})
 	defer func() {
@@ -108,9 +108,9 @@ func TestProbesThatCannotStart(t *testing.T) {
 	}()
 	s.Probes = missing
 	s.Cluster.Forget()
-	got = runProbes(t, t.Context(), s, "node.clock")
-	if clock := got["node.clock"]; clock.Status != preflight.Unproved || !strings.Contains(clock.Reason, "the image ghcr.io/neutree-ai/no-such-hooks:v1 can't be pulled on node") {
-		t.Errorf("node.clock: %s %s", clock.Status, clock.Reason)
+	got = runProbes(t, t.Context(), s, "nodes.clock")
+	if clock := got["nodes.clock"]; clock.Status != preflight.Unproved || !strings.Contains(clock.Reason, "the image ghcr.io/neutree-ai/no-such-hooks:v1 can't be pulled on node") {
+		t.Errorf("nodes.clock: %s %s", clock.Status, clock.Reason)
 	}
 }
 

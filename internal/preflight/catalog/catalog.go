@@ -8,12 +8,15 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight/check/access"
 	"github.com/neutree-ai/packaging/internal/preflight/check/admission"
 	"github.com/neutree-ai/packaging/internal/preflight/check/cnpg"
+	"github.com/neutree-ai/packaging/internal/preflight/check/directory"
 	"github.com/neutree-ai/packaging/internal/preflight/check/existing"
 	"github.com/neutree-ai/packaging/internal/preflight/check/exposed"
 	"github.com/neutree-ai/packaging/internal/preflight/check/exposure"
+	"github.com/neutree-ai/packaging/internal/preflight/check/external"
 	"github.com/neutree-ai/packaging/internal/preflight/check/image"
 	"github.com/neutree-ai/packaging/internal/preflight/check/images"
 	"github.com/neutree-ai/packaging/internal/preflight/check/k8s"
+	"github.com/neutree-ai/packaging/internal/preflight/check/models"
 	"github.com/neutree-ai/packaging/internal/preflight/check/network"
 	"github.com/neutree-ai/packaging/internal/preflight/check/node"
 	"github.com/neutree-ai/packaging/internal/preflight/check/pods"
@@ -34,6 +37,9 @@ func Checks() []preflight.Check {
 		existing.Checks(),
 		cnpg.Checks(),
 		secrets.Checks(),
+		external.Checks(),
+		directory.Checks(),
+		models.Checks(),
 		storage.Checks(),
 		volumes.Checks(),
 		exposure.Checks(),

@@ -103,7 +103,7 @@ func (t *trial) unreached(err error) []preflight.Finding {
 			"put the authority that signed the certificate into the Secret of global.trustedCAs, and name the server in global.ldap.url as the certificate does")
 	default:
 		t.add(preflight.Warning, "global.ldap.url", "it is not reached from here, so bind and search are not proved: "+err.Error(),
-			"whether the cluster reaches it is told by net.egress", "repeat the check from a machine that reaches the directory")
+			"whether the cluster reaches it is told by network.egress", "repeat the check from a machine that reaches the directory")
 	}
 	return t.findings
 }

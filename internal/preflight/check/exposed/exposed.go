@@ -26,15 +26,15 @@ func Checks() []preflight.Check {
 	all := preflight.Cluster | preflight.Pods | preflight.Outside
 	return []preflight.Check{
 		{
-			ID: "nodeport.reach", Title: "A node port answers from here", Needs: all, Severity: preflight.Error,
+			ID: "exposure.node-port", Title: "A node port answers from here", Needs: all, Severity: preflight.Error,
 			Applies: usesNodePorts, Run: nodePorts,
 		},
 		{
-			ID: "turn.ports", Title: "The relay's ports are free on its node", Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
+			ID: "relay.ports", Title: "The relay's ports are free on its node", Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
 			Applies: relayOnNode, Run: relayPorts,
 		},
 		{
-			ID: "turn.reach", Title: "The relay's port is reached from here", Needs: all, Severity: preflight.Warning,
+			ID: "relay.reach", Title: "The relay's port is reached from here", Needs: all, Severity: preflight.Warning,
 			Applies: hasRelay, Run: relayReach,
 		},
 	}

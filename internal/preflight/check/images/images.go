@@ -20,7 +20,7 @@ import (
 // Checks are the topic's checks.
 func Checks() []preflight.Check {
 	return []preflight.Check{{
-		ID: "image.pull", Title: "Every node can pull every image that it would run",
+		ID: "images.pull", Title: "Every node can pull every image that it would run",
 		Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error, Run: pull,
 	}}
 }

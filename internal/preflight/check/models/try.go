@@ -146,7 +146,7 @@ func (t *trial) ask(ctx context.Context) ([]preflight.Finding, error) {
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return []preflight.Finding{t.finding("it is not reached from here: "+err.Error(), "correct the URL, or let this machine reach it; whether pods do is told by net.egress")}, nil
+		return []preflight.Finding{t.finding("it is not reached from here: "+err.Error(), "correct the URL, or let this machine reach it; whether pods do is told by network.egress")}, nil
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {

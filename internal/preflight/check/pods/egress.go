@@ -140,7 +140,7 @@ func targetsOf(ctx context.Context, s *preflight.Subject) ([]target, error) {
 	}
 	for _, registry := range registries(set) {
 		targets = append(targets, target{
-			url: "https://" + registry + "/v2/", severity: preflight.Note, why: "nodes pull images (see image.pull); workspaces that want to do so themselves can't",
+			url: "https://" + registry + "/v2/", severity: preflight.Note, why: "nodes pull images (see images.pull); workspaces that want to do so themselves can't",
 			workspaces: true,
 		})
 	}

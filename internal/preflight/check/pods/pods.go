@@ -22,15 +22,15 @@ import (
 func Checks() []preflight.Check {
 	pods := preflight.Cluster | preflight.Pods
 	return []preflight.Check{
-		{ID: "dns.cluster", Title: "Pods on every node find the cluster's services by name", Needs: pods, Severity: preflight.Error, Run: dns},
-		{ID: "net.api-server", Title: "Pods on every node reach the API server", Needs: pods, Severity: preflight.Error, Run: apiServer},
-		{ID: "net.egress", Title: "Pods reach what lies outside the cluster", Needs: pods, Severity: preflight.Error, Run: egress},
+		{ID: "network.dns", Title: "Pods on every node find the cluster's services by name", Needs: pods, Severity: preflight.Error, Run: dns},
+		{ID: "network.api-server", Title: "Pods on every node reach the API server", Needs: pods, Severity: preflight.Error, Run: apiServer},
+		{ID: "network.egress", Title: "Pods reach what lies outside the cluster", Needs: pods, Severity: preflight.Error, Run: egress},
 		{
-			ID: "net.policies", Title: "NetworkPolicies are enforced", Needs: pods, Severity: preflight.Warning,
+			ID: "network.policies", Title: "NetworkPolicies are enforced", Needs: pods, Severity: preflight.Warning,
 			Applies: usesPolicies, Run: policies,
 		},
-		{ID: "node.clock", Title: "The nodes' clocks agree with the API server's", Needs: pods, Severity: preflight.Warning, Run: clock},
-		{ID: "node.fuse", Title: "Every node for workspaces lets a sidecar mount file systems for its neighbour", Needs: pods, Severity: preflight.Error, Run: fuse},
+		{ID: "nodes.clock", Title: "The nodes' clocks agree with the API server's", Needs: pods, Severity: preflight.Warning, Run: clock},
+		{ID: "nodes.fuse", Title: "Every node for workspaces lets a sidecar mount file systems for its neighbour", Needs: pods, Severity: preflight.Error, Run: fuse},
 	}
 }
 
@@ -151,7 +151,7 @@ func clock(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, erro
 		result := one.results[taskClock]
 		if !result.OK() {
 			return []preflight.Finding{{
-				Node: one.node, Severity: preflight.Note, Cause: "its clock can't be compared, since the API server is not reached: see net.api-server",
+				Node: one.node, Severity: preflight.Note, Cause: "its clock can't be compared, since the API server is not reached: see network.api-server",
 			}}
 		}
 		ms, err := strconv.ParseInt(result.Facts[agent.Offset], 10, 64)

@@ -38,7 +38,7 @@ func Checks() []preflight.Check {
 			Applies: anyClaim(all, "no volume is asked for"), Run: part(func(p *proof) []preflight.Finding { return p.deletions }, all),
 		},
 		{
-			ID: "storage.growth", Title: "Volumes of classes that say so grow when they are asked to",
+			ID: "storage.expansion", Title: "Volumes of classes that say so grow when they are asked to",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Warning,
 			Applies: anyClaim(func(c requirement.Claim) bool { return c.Grows }, "no volume is to grow"), Run: growth,
 		},
@@ -163,7 +163,7 @@ func growth(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 	}
 	return onnodes.Each(ctx, list, func(ctx context.Context, k *kind) ([]preflight.Finding, error) {
 		if !expands(classes, k.class) {
-			// storage.expansion tells of that.
+			// storage.growth tells of that.
 			return nil, nil
 		}
 		return k.grow(ctx, s)
