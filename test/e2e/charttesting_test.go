@@ -38,6 +38,11 @@ func TestChartTesting(t *testing.T) {
 				started := time.Now()
 				ct := newChartTesting(t, env, helm, values)
 				env.preparePeers(t, values)
+				if values == "external-database" {
+					ct.objects = filepath.Join(t.TempDir(), "database.yaml")
+					env.giveDatabase(t, ct.objects)
+				}
+				ct.wrapKubectl(t, mustVariable(t, "KUBECTL"))
 				output, err := ct.run(t.Context(), "lint")
 				if err != nil {
 					t.Fatalf("ct lint: %v\n%s", err, output)
@@ -154,7 +159,6 @@ func newChartTesting(t *testing.T, env *environment, helm, values string) *chart
 	if err := os.Symlink(helm, filepath.Join(ct.path, "helm")); err != nil {
 		t.Fatal(err)
 	}
-	ct.wrapKubectl(t, mustVariable(t, "KUBECTL"))
 	return ct
 }
 

@@ -26,6 +26,21 @@ func TestLifecycle(t *testing.T) {
 	secrets := r.secretData(t)
 	claims := r.claims(t)
 
+	t.Run("what Helm keeps of it is small", func(t *testing.T) {
+		const most = 700_000 // of the 1 MiB that Kubernetes takes
+		list, err := r.client.CoreV1().Secrets(r.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "owner=helm"})
+		if err != nil || len(list.Items) == 0 {
+			t.Fatalf("%d release Secrets: %v", len(list.Items), err)
+		}
+		for _, secret := range list.Items {
+			size := len(secret.Data["release"])
+			if size > most {
+				t.Errorf("%s holds %d bytes, want %d at most", secret.Name, size, most)
+			}
+			t.Logf("%s holds %d bytes", secret.Name, size)
+		}
+	})
+
 	t.Run("helm test proves it", func(t *testing.T) {
 		got := r.run(t.Context(), 2*time.Minute, "test", r.name, "--namespace", r.namespace, "--timeout", "90s")
 		if got.err != nil || !containsAll(got.output, "pass", "the administrator logs in", "the schema is this release's", "AFS controller answers") {

@@ -5,16 +5,20 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,9 +39,12 @@ import (
 //
 // and here stands what is more than objects.
 var peers = map[string]func(*testing.T, *environment){
-	"everything":       everythingPeers,
-	"gateway":          gatewayAPI,
-	"browser-balanced": gatewayAPI,
+	"everything":        everythingPeers,
+	"external-database": operatorPeer,
+	"gateway":           gatewayAPI,
+	"sandbox":           openSandbox,
+	"browser":           browserPeers,
+	"browser-balanced":  balancedPeers,
 }
 
 // fieldManager owns what these tests apply.
@@ -61,8 +68,65 @@ func peersFile(t *testing.T, name string) string {
 	return path
 }
 
-// everythingPeers are an operator that is there already, and nodes for agents and for the database.
+// everythingPeers are an operator that is there already, and nodes for agents.
 func everythingPeers(t *testing.T, e *environment) {
+	t.Helper()
+	operatorPeer(t, e)
+	e.labelNodes(t, "pool", "agents")
+}
+
+// browserPeers are sandboxes, and a node for the relay.
+func browserPeers(t *testing.T, e *environment) {
+	t.Helper()
+	openSandbox(t, e)
+	e.labelNodes(t, "example.com/relay", "true")
+}
+
+// balancedPeers are sandboxes, the Gateway API, and somebody who gives Services of type LoadBalancer an address.
+func balancedPeers(t *testing.T, e *environment) {
+	t.Helper()
+	gatewayAPI(t, e)
+	openSandbox(t, e)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+			return false, e.giveAddresses(ctx)
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("give Services an address: %v", err)
+		}
+	})
+}
+
+func (e *environment) giveAddresses(ctx context.Context) error {
+	services, err := e.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, service := range services.Items {
+		if service.Spec.Type != corev1.ServiceTypeLoadBalancer || len(service.Status.LoadBalancer.Ingress) > 0 {
+			continue
+		}
+		service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "203.0.113.10"}}
+		_, err := e.client.CoreV1().Services(service.Namespace).UpdateStatus(ctx, &service, metav1.UpdateOptions{})
+		if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func openSandbox(t *testing.T, e *environment) {
+	t.Helper()
+	e.applyFile(t, peersFile(t, "opensandbox"))
+}
+
+// operatorPeer is an operator of databases that serves the whole cluster.
+func operatorPeer(t *testing.T, e *environment) {
 	t.Helper()
 	operator := e.release(e.helm4, "cnpg", "cnpg-system")
 	got := operator.run(t.Context(), 3*time.Minute, "upgrade", "--install", operator.name, filepath.Join(e.chart, "charts", "cloudnative-pg"),
@@ -78,21 +142,61 @@ func everythingPeers(t *testing.T, e *environment) {
 		}
 		e.deleteNamespace(ctx, t, operator.namespace)
 	})
+}
+
+// labelNodes gives all nodes a label until the test ends.
+func (e *environment) labelNodes(t *testing.T, key, value string) {
+	t.Helper()
 	nodes, err := e.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, node := range nodes.Items {
-		e.labelNode(t.Context(), t, node.Name, `"agents"`)
-		t.Cleanup(func() { e.labelNode(context.Background(), t, node.Name, "null") })
+		e.labelNode(t.Context(), t, node.Name, key, strconv.Quote(value))
+		t.Cleanup(func() { e.labelNode(context.Background(), t, node.Name, key, "null") })
 	}
 }
 
-func (e *environment) labelNode(ctx context.Context, t *testing.T, node, pool string) {
+func (e *environment) labelNode(ctx context.Context, t *testing.T, node, key, value string) {
 	t.Helper()
-	patch := []byte(`{"metadata":{"labels":{"pool":` + pool + `}}}`)
+	patch := []byte(`{"metadata":{"labels":{` + strconv.Quote(key) + `:` + value + `}}}`)
 	if _, err := e.client.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Errorf("label node %s: %v", node, err)
+	}
+}
+
+// giveDatabase writes the Secrets that the operator made for the database next door to a file of objects for the
+// release's namespace, under the names and keys that the values file has.
+func (e *environment) giveDatabase(t *testing.T, file string) {
+	t.Helper()
+	var objects bytes.Buffer
+	for _, given := range []struct {
+		from, to string
+		keys     map[string]string
+	}{
+		{"postgres-app", "agents-role", map[string]string{"username": "role", "password": "secret"}},
+		{"postgres-ca", "postgres-ca", map[string]string{"ca.crt": "ca.crt"}},
+	} {
+		eventually(t, 2*time.Minute, "Secret "+given.from, func(ctx context.Context) (bool, string) {
+			made, err := e.client.CoreV1().Secrets("databases").Get(ctx, given.from, metav1.GetOptions{})
+			if err != nil {
+				return false, err.Error()
+			}
+			data := map[string][]byte{}
+			for from, to := range given.keys {
+				data[to] = made.Data[from]
+			}
+			secret := corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: given.to}, Data: data}
+			raw, err := json.Marshal(secret)
+			if err != nil {
+				return false, err.Error()
+			}
+			fmt.Fprintf(&objects, "---\n%s\n", raw)
+			return true, ""
+		})
+	}
+	if err := os.WriteFile(file, objects.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
