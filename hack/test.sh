@@ -48,7 +48,7 @@ cluster() {
     (cd test/testbed && go test -tags e2e -count=1 -timeout 15m ./e2e/...)
   fi
   step "the platform on a real cluster"
-  go test -tags e2e -count=1 -timeout 40m -v -run "${RUN:-.}" ./test/e2e/...
+  go test -tags e2e -count=1 -timeout 90m -v -run "${RUN:-.}" ./test/e2e/...
   if [[ -z "$own" ]]; then
     step "removing the testbed"
     "$testbed" down
