@@ -14,4 +14,9 @@
     {{- end }}
     {{- include "common.workspacePeer" $ | nindent 4 }}
   {{- end }}
+{{- if eq .Values.global.exposure.type "ingress" }}
+# Nothing listens there, and paths that are closed lead there: whoever asks for one is refused at once and need not wait.
+- ports:
+    - port: 9
+{{- end }}
 {{- end }}
