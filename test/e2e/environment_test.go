@@ -34,7 +34,8 @@ type environment struct {
 	client  kubernetes.Interface
 	dynamic dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
-	nodeIP  string
+	// nodeIP and nodeName are those of one node.
+	nodeIP, nodeName string
 }
 
 func newEnvironment(t testing.TB) *environment {
@@ -60,6 +61,7 @@ func newEnvironment(t testing.TB) *environment {
 	if err != nil {
 		t.Fatalf("list nodes of %s: %v", config.Host, err)
 	}
+	env.nodeName = nodes.Items[0].Labels[corev1.LabelHostname]
 	for _, address := range nodes.Items[0].Status.Addresses {
 		if address.Type == corev1.NodeInternalIP {
 			env.nodeIP = address.Address
@@ -73,7 +75,7 @@ func newEnvironment(t testing.TB) *environment {
 // the end: a database of somebody else's would go with its CRD.
 func (e *environment) claim(t testing.TB) {
 	t.Helper()
-	for _, name := range []string{"nap", "nap-workspaces", "nap-refused", "nap-reuse", "cnpg-system"} {
+	for _, name := range []string{"nap", "nap-workspaces", "nap-refused", "nap-reuse", neighbours, "cnpg-system"} {
 		if _, err := e.client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{}); err == nil {
 			t.Fatalf("namespace %s exists: these tests would delete it; remove it first, or use another cluster", name)
 		}

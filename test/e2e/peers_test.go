@@ -207,7 +207,7 @@ func gatewayAPI(t *testing.T, e *environment) {
 	if err != nil {
 		t.Fatalf("find the Gateway API's module: %v", err)
 	}
-	for _, kind := range []string{"gateways", "httproutes"} {
+	for _, kind := range []string{"backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "referencegrants"} {
 		e.applyFile(t, filepath.Join(strings.TrimSpace(string(dir)), "config", "crd", "standard", "gateway.networking.k8s.io_"+kind+".yaml"))
 	}
 }
@@ -274,7 +274,7 @@ func (e *environment) applyPeer(t *testing.T, object *unstructured.Unstructured)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 			return apierrors.IsNotFound(client.Delete(ctx, object.GetName(), metav1.DeleteOptions{})), nil
 		})
 		if err != nil {
