@@ -112,8 +112,9 @@ func demand(r *room, set *requirement.Set) []preflight.Finding {
 		}
 	}
 	if len(homeless) > 0 {
+		first, _, _ := strings.Cut(homeless[0], " (")
 		findings = append(findings, preflight.Finding{
-			Object: homeless[0],
+			Object: first,
 			Cause: fmt.Sprintf("no node has room for %s: the platform asks for %s, its nodes have %s left", strings.Join(homeless, ", "),
 				describe(sum), describe(before)),
 			Why: "these pods stay Pending, and an install with --wait times out",
