@@ -61,6 +61,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 		newMigrateCommand(o),
 		newPrepareCommand(o),
 		newProbeCommand(o),
+		newRollbackCommand(o),
 		newSeedCommand(o),
 		newTeardownCommand(o),
 		newTestCommand(o),

@@ -1,6 +1,9 @@
 package hook
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // PrepareSpec says what has to be so before any object of a revision is applied. Of what an install or an
 // earlier revision would have made, nothing need be there.
@@ -77,7 +80,7 @@ type MigrateJob struct {
 	// Sets are what services will wait for; they need no folders here.
 	Sets []Migration `json:"sets"`
 	// Job is the file with the Job that migrates. Backup, when set, is the one that saves the database before that.
-	Job    string `json:"job"`
+	Job    string `json:"job,omitempty"`
 	Backup string `json:"backup,omitempty"`
 }
 
@@ -86,10 +89,35 @@ func (s PrepareSpec) Validate() error {
 	switch {
 	case s.Namespace == "":
 		return errors.New("namespace is empty")
-	case s.Migrate.Job == "" || len(s.Migrate.Sets) == 0:
-		return errors.New("migrate.job or migrate.sets is empty")
-	case (s.Migrate.Cluster == "") == (s.Migrate.External == nil):
-		return errors.New("one of migrate.cluster and migrate.external must be set")
+	case s.Migrate.Job == "":
+		return errors.New("migrate.job is empty")
+	}
+	return s.Migrate.validate("migrate")
+}
+
+// RollbackSpec says how the services of a revision that is gone back to stand to the database.
+type RollbackSpec struct {
+	Namespace string `json:"namespace"`
+	Release   string `json:"release"`
+	// ConfigMap may have the annotation that lets a rollback pass.
+	ConfigMap string     `json:"configMap"`
+	Database  MigrateJob `json:"database"`
+}
+
+// Validate reports what the spec lacks.
+func (s RollbackSpec) Validate() error {
+	if s.Namespace == "" || s.ConfigMap == "" {
+		return errors.New("namespace or configMap is empty")
+	}
+	return s.Database.validate("database")
+}
+
+func (m MigrateJob) validate(field string) error {
+	switch {
+	case len(m.Sets) == 0:
+		return fmt.Errorf("%s.sets is empty", field)
+	case (m.Cluster == "") == (m.External == nil):
+		return fmt.Errorf("one of %s.cluster and %s.external must be set", field, field)
 	}
 	return nil
 }

@@ -99,7 +99,13 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	}
 	if len(plan.Ahead) > 0 {
 		if m.RefuseAhead {
-			return Result{}, hook.Errorf(hook.Refused, "%s", Older(plan.Ahead))
+			ahead, err := ofNewFolders(ctx, conn, folders, plan.Ahead)
+			if err != nil {
+				return Result{}, err
+			}
+			if len(ahead) > 0 {
+				return Result{}, hook.Errorf(hook.Refused, "%s", Older(ahead))
+			}
 		}
 		m.Log.Warn("the ledgers hold migrations that these images do not know; a newer release has run on this database", "ids", plan.Ahead)
 	}

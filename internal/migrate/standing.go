@@ -82,6 +82,29 @@ func recordedIDs(ctx context.Context, conn *pgx.Conn, set string) (ids []string,
 	return ids, true, json.Unmarshal([]byte(raw), &ids)
 }
 
+// ofNewFolders are those of ahead that belong to a folder which has never been applied here. One that has, and runs
+// still, is not older for what an upgrade that failed since has applied.
+func ofNewFolders(ctx context.Context, conn *pgx.Conn, folders []hook.Migration, ahead []string) ([]string, error) {
+	var kept []string
+	for _, entry := range ahead {
+		ledger, id, _ := strings.Cut(entry, " ")
+		owner, _ := ownerOf(ledger, id)
+		for _, folder := range folders {
+			if folder.Source != owner {
+				continue
+			}
+			_, recorded, err := recordedIDs(ctx, conn, folder.Set)
+			if err != nil {
+				return nil, fmt.Errorf("read the record of migration sets: %w", err)
+			}
+			if !recorded {
+				kept = append(kept, entry)
+			}
+		}
+	}
+	return kept, nil
+}
+
 // breakingIDs are those that this program knows and those that a newer one has recorded.
 func breakingIDs(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	rows, err := conn.Query(ctx, "SELECT id FROM neutree.breaking_migrations")

@@ -18,8 +18,9 @@ const (
 	Database = "database"
 	// Operator is CloudNativePG's.
 	Operator = "operator"
-	// Prepare, Migrate, Bootstrap, Seed and Test are the Jobs that use the database.
+	// Prepare, Rollback, Migrate, Bootstrap, Seed and Test are the Jobs that use the database.
 	Prepare   = "prepare"
+	Rollback  = "rollback"
 	Migrate   = "migrate"
 	Bootstrap = "bootstrap"
 	Seed      = "seed"
@@ -47,6 +48,7 @@ func Flows() []Flow {
 		{"cp", "afs-controller", 9100},
 		{Workspaces, "afs-controller", 9100},
 		{Prepare, Database, 5432},
+		{Rollback, Database, 5432},
 		{Migrate, Database, 5432},
 		{Bootstrap, Database, 5432},
 		{Seed, Database, 5432},

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -77,6 +78,11 @@ func TestImagesOlderThanTheDatabase(t *testing.T) {
 	}
 	s.ran = nil
 	s.wantRefused("older than the database", "(public.schema_migrations 133_newer)", "global.upgrade.allowOlderImages=true")
+	// The same images as run, after an upgrade that failed half-way, are no step back.
+	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}}
+	s.server.Put(strings.Replace(cp, "containers:", "initContainers: [{name: wait, args: [wait, --set=set-1]}], containers:", 1))
+	s.wantDone("the schema was up to date")
+	s.spec.Pull.Workloads = nil
 	s.spec.Gate.Allow.OlderImages = true
 	s.wantDone("the schema was up to date")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -24,14 +25,8 @@ const answerTime = time.Minute
 type found struct {
 	answers  bool
 	standing migrate.Standing
-}
-
-// older is the reason to refuse images that are older than the database, if there is one.
-func (d found) older(allow hook.GateOverrides) string {
-	if allow.OlderImages || len(d.standing.Ahead) == 0 {
-		return ""
-	}
-	return migrate.Older(d.standing.Ahead)
+	// older are the migrations that images which do not run yet are too old for.
+	older []string
 }
 
 // findDatabase looks for the database. None, one that is stopped, or one whose address nobody has made yet, is
@@ -58,7 +53,42 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 		return found{}, err
 	}
 	standing, err := migrate.Compare(ctx, url, spec.Sets)
-	return found{answers: err == nil, standing: standing}, err
+	if err != nil {
+		return found{}, err
+	}
+	db := found{answers: true, standing: standing}
+	if len(standing.Ahead) > 0 {
+		db.older, err = p.olderThan(ctx, url)
+	}
+	return db, err
+}
+
+// olderThan are the migrations that a newer release has applied, as far as images that do not run yet lack them. What
+// runs already is no step back: an upgrade that failed may have applied them.
+func (p *Prepare) olderThan(ctx context.Context, url string) ([]string, error) {
+	running := map[string]bool{}
+	for _, w := range p.Spec.Pull.Workloads {
+		live, err := kube.Get[appsv1.Deployment](ctx, p.Client, kube.Deployments, p.Spec.Namespace, w.Deployment)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read Deployment %s in namespace %s: %w", w.Deployment, p.Spec.Namespace, err)
+		}
+		for _, c := range live.Spec.Template.Spec.InitContainers {
+			for _, arg := range c.Args {
+				running[arg] = true
+			}
+		}
+	}
+	var replaced []hook.Migration
+	for _, set := range p.Spec.Migrate.Sets {
+		if !running["--set="+set.Set] {
+			replaced = append(replaced, set)
+		}
+	}
+	standing, err := migrate.Compare(ctx, url, replaced)
+	return standing.Ahead, err
 }
 
 // secretKey reads one key of a Secret, "" where there is none.

@@ -18,6 +18,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/guard"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
@@ -49,8 +50,8 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	}
 	db, err := p.findDatabase(ctx)
 	errs = append(errs, err)
-	if older := db.older(p.Spec.Gate.Allow); older != "" {
-		errs = append(errs, guard.Problem(older))
+	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
+		errs = append(errs, guard.Problem(migrate.Older(db.older)))
 	}
 	if err := guard.Report(errs); err != nil {
 		return "", err

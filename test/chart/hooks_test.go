@@ -27,6 +27,7 @@ func TestHookOrder(t *testing.T) {
 	want := map[release.HookEvent][]string{
 		release.HookPreInstall:  {"guard", "prepare"},
 		release.HookPreUpgrade:  {"guard", "prepare"},
+		release.HookPreRollback: {"rollback"},
 		release.HookPostInstall: {"seed"},
 		release.HookPostUpgrade: {"seed"},
 		release.HookPreDelete:   {"teardown"},

@@ -67,9 +67,37 @@ func TestLifecycle(t *testing.T) {
 		session.do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
 	})
 
-	t.Run("the mended image goes through", func(t *testing.T) {
+	t.Run("an image that can't be pulled is named and nothing changes", func(t *testing.T) {
+		before := r.podIdentities(t)
+		got := r.upgrade(t.Context(), "--wait", "--set", "global.images.skills.tag=no-such-tag")
+		wantRefused(t, got, time.Minute, "nap-skills-content-service:no-such-tag", "can't be pulled")
+		if diff := cmp.Diff(before, r.podIdentities(t)); diff != "" {
+			t.Errorf("pods before and after the refused upgrade:\n%s", diff)
+		}
+	})
+
+	t.Run("the mended image goes through and restarts its service alone", func(t *testing.T) {
+		before := r.podIdentities(t)
 		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
+		wantOnlyChanged(t, before, r.podIdentities(t), "nap/nap-cp-")
 		r.login(t)
+	})
+
+	t.Run("a rollback goes back to the old image and leaves the newer schema", func(t *testing.T) {
+		before := r.podIdentities(t)
+		got := r.run(t.Context(), 5*time.Minute, "rollback", r.name, "1", "--namespace", r.namespace, "--wait", "--timeout", "4m")
+		if got.err != nil {
+			t.Fatalf("helm rollback: %v after %s\n%s", got.err, got.took, got.output)
+		}
+		t.Logf("helm rollback: %s", got.took)
+		wantOnlyChanged(t, before, r.podIdentities(t), "nap/nap-cp-")
+		r.login(t)
+	})
+
+	t.Run("images older than the database are refused until somebody says so", func(t *testing.T) {
+		got := r.upgrade(t.Context(), "--wait")
+		wantRefused(t, got, time.Minute, "older than the database", "global.upgrade.allowOlderImages=true")
+		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
 	})
 
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {

@@ -74,6 +74,25 @@ func (r *release) podIdentities(t testing.TB) map[string]int32 {
 	return identities
 }
 
+// wantOnlyChanged asserts that pods whose names start with prefix were replaced, and no others.
+func wantOnlyChanged(t testing.TB, before, after map[string]int32, prefix string) {
+	t.Helper()
+	changed := 0
+	for name := range before {
+		restarts, still := after[name]
+		switch {
+		case still && restarts == before[name]:
+		case strings.HasPrefix(name, prefix):
+			changed++
+		default:
+			t.Errorf("%s was replaced or restarted, and only %s… was to change", name, prefix)
+		}
+	}
+	if changed == 0 {
+		t.Errorf("no pod %s… was replaced", prefix)
+	}
+}
+
 // redact keeps the names of a comparison and drops the fingerprints.
 func redact(diff string) string {
 	lines := strings.Split(diff, "\n")

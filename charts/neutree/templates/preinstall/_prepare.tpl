@@ -34,18 +34,23 @@ pull:
     image: {{ include "common.image" (list . "postgresql") }}
   {{- end }}
 migrate:
-  {{- if include "common.externalDatabase" . }}
-  external: {connections: {{ include "common.connections" . }}}
-  {{- else }}
-  cluster: {{ include "common.name" (list . "pg") }}
-  {{- end }}
-  url: {secret: {{ include "common.databaseSecret" . }}, key: url}
+  {{- include "neutree.prepare.database" . | nindent 2 }}
   failedJob: {{ include "neutree.bootstrap.name" . }}
   job: /spec/migrate-job.yaml
-  sets:
-    {{- range include "common.migrationSources" . | fromYamlArray }}
-    - {source: {{ .source }}, dir: "", set: {{ .set }}}
-    {{- end }}
+{{- end }}
+
+{{/* Which database it is, where its address stands, and what services of this revision wait for in it. */}}
+{{- define "neutree.prepare.database" -}}
+{{- if include "common.externalDatabase" . -}}
+external: {connections: {{ include "common.connections" . }}}
+{{- else -}}
+cluster: {{ include "common.name" (list . "pg") }}
+{{- end }}
+url: {secret: {{ include "common.databaseSecret" . }}, key: url}
+sets:
+  {{- range include "common.migrationSources" . | fromYamlArray }}
+  - {source: {{ .source }}, dir: "", set: {{ .set }}}
+  {{- end }}
 {{- end }}
 
 {{/* The Job that migrates. Prepare runs it only where the database is there and has not seen these images. */}}

@@ -84,7 +84,7 @@ services of that source wait for. In the order in which they are applied.
 
 {{/* The same with the Jobs that use it. */}}
 {{- define "common.databaseClients" -}}
-{{- concat (include "common.databaseServices" . | fromYamlArray) (list "prepare" "migrate" "bootstrap" "seed" "test" "backup") | toYaml }}
+{{- concat (include "common.databaseServices" . | fromYamlArray) (list "prepare" "rollback" "migrate" "bootstrap" "seed" "test" "backup") | toYaml }}
 {{- end }}
 
 {{/* Label of all pods that mount the AFS controller's volume. */}}

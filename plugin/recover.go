@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutree-ai/packaging/internal/helmenv"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/recovery"
+)
+
+func newRecoverCommand(settings *helmenv.Settings) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "recover RELEASE",
+		Short: "Explain and mend a release that a killed Helm client left pending",
+		Long: `Explain and mend a release that a killed Helm client left pending.
+
+A Helm client that is killed, or loses the cluster, leaves its revision pending, and every later upgrade or rollback ends
+with "another operation is in progress". This command says since when, and what of it still runs; if nothing does, it
+marks the revision failed, so that the next helm upgrade or helm rollback begins. Objects of the platform are not touched.
+
+Exit codes: 0 mended, or nothing to mend; 1 failed; 2 refused, since a hook still runs, or not confirmed.`,
+		Example: "  helm neutree recover neutree -n nap\n  helm neutree recover neutree -n nap --yes",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			config, err := settings.Connect()
+			if err != nil {
+				return err
+			}
+			client, err := kube.NewForConfig(config)
+			if err != nil {
+				return err
+			}
+			talk := cmd.ErrOrStderr()
+			found, err := recovery.Find(cmd.Context(), client, settings.Namespace(), args[0])
+			if err != nil {
+				return err
+			}
+			if !found.Pending() {
+				fmt.Fprintf(talk, "Release %s in namespace %s is %s, revision %d: there is nothing to mend.\n", found.Release, found.Namespace, found.Status, found.Revision)
+				return nil
+			}
+			if err := found.Explain(talk, time.Now()); err != nil {
+				return err
+			}
+			if len(found.Running) == 0 && !yes {
+				fmt.Fprint(talk, "If a helm command still runs somewhere, stop it first. Mark the revision failed? [y/N] ")
+				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+				if strings.ToLower(strings.TrimSpace(answer)) != "y" {
+					fmt.Fprintln(talk, "Nothing was changed.")
+					return exitCode(2)
+				}
+			}
+			switch err := found.Mend(cmd.Context(), client); {
+			case errors.Is(err, recovery.ErrBusy):
+				fmt.Fprintf(talk, "Error: %v\n", err)
+				return exitCode(2)
+			case err != nil:
+				return err
+			}
+			_, err = fmt.Fprintf(talk, "Revision %d is marked failed.\n%s\n", found.Revision, found.Next())
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
