@@ -1,7 +1,6 @@
 package valuegen
 
 import (
-	"fmt"
 	"math/rand/v2"
 )
 
@@ -35,9 +34,10 @@ var meanings = map[string]func(*rand.Rand) any{
 	"extraVolumeMounts": func(*rand.Rand) any { return mounts },
 	"extraObjects": oneOf(list{}, list{object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "extra"}},
 		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"extra-{{ .Release.Name }}\"}"}),
-	"resources":     resources,
-	"seedResources": resources,
-	"cidr":          oneOf("10.0.0.0/8", "2001:db8::/32"),
+	// No higher than any limit that the chart sets, and no lower than any request.
+	"requests": oneOf(object{"cpu": "10m", "memory": "16Mi"}, object{"cpu": 0.01}),
+	"limits":   oneOf(object{"cpu": "8", "memory": "16Gi"}, object{"cpu": 8, "memory": "16Gi", "ephemeral-storage": "1Gi"}),
+	"cidr":     oneOf("10.0.0.0/8", "2001:db8::/32"),
 	"usersFrom": oneOf(list{}, list{object{"ipBlock": object{"cidr": "10.0.0.0/8", "except": list{"10.1.0.0/16"}}}},
 		list{object{"namespaceSelector": object{"matchLabels": object{"kubernetes.io/metadata.name": "edge"}}, "podSelector": object{}}}),
 	"maxConnections": func(r *rand.Rand) any { return 250 + r.IntN(500) },
@@ -67,13 +67,4 @@ var meanings = map[string]func(*rand.Rand) any{
 	"global.commonLabels":                    oneOf(object{}, object{"example.org/team": "agents", "cost": "12"}),
 	"global.exposure.tls.secretName":         oneOf("", "certificate"),
 	"global.exposure.tls.wildcardSecretName": oneOf("", "wildcard"),
-}
-
-// resources are limits and requests that are no higher.
-func resources(r *rand.Rand) any {
-	cpu, memory := 1+r.IntN(2000), 1+r.IntN(4096)
-	return object{
-		"requests": object{"cpu": fmt.Sprintf("%dm", cpu), "memory": fmt.Sprintf("%dMi", memory)},
-		"limits":   object{"cpu": fmt.Sprintf("%dm", cpu+r.IntN(1000)), "memory": fmt.Sprintf("%dMi", memory+r.IntN(1000))},
-	}
 }
