@@ -131,8 +131,10 @@ func (s *Session) build(p Pod) (*corev1.Pod, error) {
 			Name:            imageName(i),
 			Image:           image.Ref,
 			ImagePullPolicy: image.Policy,
-			// That there is no such program says that the image is there.
-			Command:         []string{"/neutree-preflight-pulled"},
+			// Nothing of it ever runs: after the pull the kubelet finds that this variable can't be had.
+			Env: []corev1.EnvVar{{Name: "PREFLIGHT", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: s.ownerName()}, Key: "none",
+			}}}},
 			Resources:       resources("1m", "4Mi", "16Mi"),
 			SecurityContext: securityContext(Container{}),
 		}

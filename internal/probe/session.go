@@ -194,7 +194,7 @@ func (s *Session) meta(namespace, name string) metav1.ObjectMeta {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.places {
-		if p.name == namespace && p.owner.UID != "" {
+		if p.name == namespace && p.owner.Name != "" {
 			meta.OwnerReferences = []metav1.OwnerReference{p.owner}
 		}
 	}
