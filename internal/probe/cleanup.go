@@ -2,7 +2,9 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,12 +24,16 @@ func Cleanup(ctx context.Context, client *kube.Client, namespaces ...string) ([]
 	if err != nil && !apierrors.IsForbidden(err) {
 		return nil, fmt.Errorf("look for namespaces of probes: %w", err)
 	}
-	for _, namespace := range list {
+	errs := make([]error, len(list))
+	var removing sync.WaitGroup
+	for i, namespace := range list {
 		temporary[namespace.Name] = true
-		if err := removeNamespace(ctx, client, namespace.Name); err != nil {
-			return removed, err
-		}
+		removing.Go(func() { errs[i] = removeNamespace(ctx, client, namespace.Name) })
 		removed = append(removed, "namespace "+namespace.Name)
+	}
+	removing.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	owners, err := client.ListMetadata(ctx, kube.ConfigMaps, "", selector)
 	if apierrors.IsForbidden(err) {

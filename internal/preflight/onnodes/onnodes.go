@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -72,7 +73,7 @@ func NotProved(err error) ([]preflight.Finding, error) {
 	case probe.Unschedulable:
 		return []preflight.Finding{{
 			Node: trouble.Node, Severity: preflight.Warning,
-			Cause: "the node takes no probe pod, so nothing is proved there: " + trouble.Message,
+			Cause: "the node takes no probe pod, so nothing is proved there: " + brief(trouble.Message),
 			Why:   "pods of the platform may not find room there either",
 			Fix:   "make room on the node, or leave it out by a node selector",
 		}}, nil
@@ -85,4 +86,11 @@ func NotProved(err error) ([]preflight.Finding, error) {
 		}}, nil
 	}
 	return nil, err
+}
+
+// brief is what a scheduler says without what it adds on nodes that were not asked for.
+func brief(message string) string {
+	message, _, _ = strings.Cut(message, ". ")
+	message, _, _ = strings.Cut(message, ", preemption:")
+	return message
 }

@@ -132,7 +132,11 @@ func relayReach(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 		}
 	}
 	// It binds the same ports, so it waits for the one that does that.
-	if findings, err := relayPorts(ctx, s); err != nil || len(findings) > 0 {
+	findings, err := relayPorts(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if len(findings) > 0 {
 		return []preflight.Finding{{Severity: preflight.Note, Cause: "nothing can answer in the relay's place: see relay.ports"}}, nil
 	}
 	namespace, err := s.Probes.Namespace(ctx, s.Requirements.Namespace, probe.Privileged)

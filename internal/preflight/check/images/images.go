@@ -104,7 +104,7 @@ func (b *batch) findings(results []probe.PullResult) []preflight.Finding {
 			findings = append(findings, preflight.Finding{
 				Object: "image " + image.Ref, Node: b.node, Value: image.Value,
 				Cause: "the node can't pull it: " + short(result.Message),
-				Why:   "there is no " + image.Why + " on that node without it",
+				Why:   image.Why + " does not start on that node",
 				Fix:   remedy(result.Message, image),
 			})
 		case probe.PullUnknown:

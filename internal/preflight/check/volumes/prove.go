@@ -27,6 +27,9 @@ type proof struct {
 // removal bounds the wait for a volume to go.
 const removal = 45 * time.Second
 
+// growing bounds the wait for a volume to grow.
+const growing = 45 * time.Second
+
 func prove(ctx context.Context, s *preflight.Subject, k *kind) (*proof, error) {
 	return cluster.Once(ctx, s.Cluster, k.key(), func(ctx context.Context) (*proof, error) {
 		nodes, err := onnodes.Eligible(ctx, s, k.spec)
@@ -216,7 +219,7 @@ func (k *kind) grow(ctx context.Context, s *preflight.Subject) ([]preflight.Find
 	if err != nil {
 		return k.notMounted(err, "")
 	}
-	patient, cancel := context.WithTimeout(ctx, time.Minute)
+	patient, cancel := context.WithTimeout(ctx, growing)
 	err = volume.Grow(patient, large)
 	cancel()
 	running.Stop()
