@@ -136,6 +136,8 @@ func (t *text) End(summary preflight.Summary) {
 		t.printf("The install would fail, or the platform after it. Mend what failed and run this again.\n")
 	case summary.Unproved > 0:
 		t.printf("Nothing that was checked stands against the install, but not everything could be.\n")
+	case summary.Warned > 0:
+		t.printf("Nothing stands against the install; the warnings are worth a look.\n")
 	default:
 		t.printf("Nothing stands against the install.\n")
 	}
