@@ -23,8 +23,8 @@ func TestChecksAreComplete(t *testing.T) {
 			t.Errorf("%s: two checks have this ID", check.ID)
 		}
 		seen[check.ID] = true
-		if check.Title == "" || check.Run == nil || check.Severity != preflight.Error && check.Severity != preflight.Warning {
-			t.Errorf("%s: title, severity and work must be there: %+v", check.ID, check)
+		if check.Title == "" || check.Title[:1] != strings.ToUpper(check.Title[:1]) || check.Run == nil || check.Severity != preflight.Error && check.Severity != preflight.Warning {
+			t.Errorf("%s: a title with a capital letter, severity and work must be there: %+v", check.ID, check)
 		}
 		if len(topics) == 0 || topics[len(topics)-1] != check.Topic() {
 			if slices.Contains(topics, check.Topic()) {

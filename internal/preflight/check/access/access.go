@@ -23,8 +23,8 @@ import (
 // Checks are those of this topic.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "rbac.install", Title: "you may do all that Helm does", Needs: preflight.Cluster, Severity: preflight.Error, Run: lacks(false)},
-		{ID: "rbac.grant", Title: "you hold every right that roles of the release grant", Needs: preflight.Cluster, Severity: preflight.Error, Run: lacks(true)},
+		{ID: "rbac.install", Title: "You may do all that Helm does", Needs: preflight.Cluster, Severity: preflight.Error, Run: lacks(false)},
+		{ID: "rbac.grant", Title: "You hold every right that roles of the release grant", Needs: preflight.Cluster, Severity: preflight.Error, Run: lacks(true)},
 	}
 }
 

@@ -21,10 +21,10 @@ import (
 // Checks are those of these topics.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "psa.level", Title: "each namespace's pod security lets its pods in", Needs: preflight.Cluster, Severity: preflight.Error, Run: levels},
-		{ID: "quota.limits", Title: "quotas and limit ranges leave room for every pod", Needs: preflight.Cluster, Severity: preflight.Error, Run: quotas},
-		{ID: "admission.policy", Title: "the API server and its admission policies accept every object", Needs: preflight.Cluster, Severity: preflight.Error, Run: policies},
-		{ID: "admission.priority", Title: "priority classes that pods name exist", Needs: preflight.Cluster, Severity: preflight.Error, Applies: prioritized, Run: priorities},
+		{ID: "psa.level", Title: "Each namespace's pod security lets its pods in", Needs: preflight.Cluster, Severity: preflight.Error, Run: levels},
+		{ID: "quota.limits", Title: "Quotas and limit ranges leave room for every pod", Needs: preflight.Cluster, Severity: preflight.Error, Run: quotas},
+		{ID: "admission.policy", Title: "The API server and its admission policies accept every object", Needs: preflight.Cluster, Severity: preflight.Error, Run: policies},
+		{ID: "admission.priority", Title: "Priority classes that pods name exist", Needs: preflight.Cluster, Severity: preflight.Error, Applies: prioritized, Run: priorities},
 	}
 }
 

@@ -22,9 +22,9 @@ import (
 // Checks are those of this topic.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "cnpg.conflict", Title: "one CloudNativePG operator, and its definitions belong to whom they should", Needs: preflight.Cluster, Severity: preflight.Error, Applies: used, Run: conflict},
-		{ID: "cnpg.operator", Title: "the operator that is there is new enough and looks after the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: operator},
-		{ID: "cnpg.webhook", Title: "the operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: webhook},
+		{ID: "cnpg.conflict", Title: "One CloudNativePG operator, and its definitions belong to whom they should", Needs: preflight.Cluster, Severity: preflight.Error, Applies: used, Run: conflict},
+		{ID: "cnpg.operator", Title: "The operator that is there is new enough and looks after the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: operator},
+		{ID: "cnpg.webhook", Title: "The operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: webhook},
 	}
 }
 

@@ -21,9 +21,9 @@ import (
 // Checks are those of this topic.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "existing.release", Title: "no operation on the release is under way", Needs: preflight.Cluster, Severity: preflight.Error, Run: release},
-		{ID: "existing.install", Title: "no installation made without Helm is in the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Run: install},
-		{ID: "existing.names", Title: "nobody else has objects of the release's names", Needs: preflight.Cluster, Severity: preflight.Error, Run: names},
+		{ID: "existing.release", Title: "No operation on the release is under way", Needs: preflight.Cluster, Severity: preflight.Error, Run: release},
+		{ID: "existing.install", Title: "No installation made without Helm is in the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Run: install},
+		{ID: "existing.names", Title: "Nobody else has objects of the release's names", Needs: preflight.Cluster, Severity: preflight.Error, Run: names},
 	}
 }
 

@@ -22,10 +22,10 @@ import (
 // Checks are those of these topics that only read.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "exposure.ingress-class", Title: "the Ingress has a class that a controller serves", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("ingress"), Run: class},
-		{ID: "exposure.gateway", Title: "the Gateways exist, are set up, and listen for the hosts", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("gateway"), Run: gateways},
-		{ID: "exposure.certificate", Title: "certificates exist, fit their hosts and last", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("ingress"), Run: certificates},
-		{ID: "exposure.names", Title: "public addresses agree with each other", Severity: preflight.Warning, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+		{ID: "exposure.ingress-class", Title: "The Ingress has a class that a controller serves", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("ingress"), Run: class},
+		{ID: "exposure.gateway", Title: "The Gateways exist, are set up, and listen for the hosts", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("gateway"), Run: gateways},
+		{ID: "exposure.certificate", Title: "Certificates exist, fit their hosts and last", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("ingress"), Run: certificates},
+		{ID: "exposure.names", Title: "Public addresses agree with each other", Severity: preflight.Warning, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 			return hosts(s.Requirements.Exposure), nil
 		}},
 	}

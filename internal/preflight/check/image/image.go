@@ -20,11 +20,11 @@ import (
 // Checks are those of this topic that only read.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "images.tag", Title: "images are named by tags that do not move", Severity: preflight.Warning, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+		{ID: "images.tag", Title: "Images are named by tags that do not move", Severity: preflight.Warning, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 			return tags(s.Requirements.Images), nil
 		}},
-		{ID: "images.arch", Title: "images exist for the nodes' architecture", Needs: preflight.Cluster, Severity: preflight.Error, Run: arch},
-		{ID: "images.secret", Title: "pull secrets exist and know their registry", Needs: preflight.Cluster, Severity: preflight.Error, Applies: pullSecrets, Run: secrets},
+		{ID: "images.arch", Title: "Images exist for the nodes' architecture", Needs: preflight.Cluster, Severity: preflight.Error, Run: arch},
+		{ID: "images.secret", Title: "Pull secrets exist and know their registry", Needs: preflight.Cluster, Severity: preflight.Error, Applies: pullSecrets, Run: secrets},
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // Checks are those of this topic.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "k8s.version", Title: "the version of Kubernetes suits the chart and the database's operator", Needs: preflight.Cluster, Severity: preflight.Error, Run: checkVersion},
-		{ID: "k8s.apis", Title: "the API server knows every kind of object that is made", Needs: preflight.Cluster, Severity: preflight.Error, Run: checkAPIs},
+		{ID: "k8s.version", Title: "The version of Kubernetes suits the chart and the database's operator", Needs: preflight.Cluster, Severity: preflight.Error, Run: checkVersion},
+		{ID: "k8s.apis", Title: "The API server knows every kind of object that is made", Needs: preflight.Cluster, Severity: preflight.Error, Run: checkAPIs},
 	}
 }
 

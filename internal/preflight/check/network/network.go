@@ -21,8 +21,8 @@ import (
 // Checks are those of these topics that only read.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "network.domain", Title: "the cluster's names end in cluster.local", Needs: preflight.Cluster, Severity: preflight.Error, Run: domain},
-		{ID: "network.proxy", Title: "the proxy's settings can work", Severity: preflight.Error, Applies: proxied, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+		{ID: "network.domain", Title: "The cluster's names end in cluster.local", Needs: preflight.Cluster, Severity: preflight.Error, Run: domain},
+		{ID: "network.proxy", Title: "The proxy's settings can work", Severity: preflight.Error, Applies: proxied, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 			return settings(proxyOf(s.Requirements)), nil
 		}},
 	}

@@ -18,10 +18,10 @@ import (
 // Checks are those of this topic that only read.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "nodes.ready", Title: "nodes are ready", Needs: preflight.Cluster, Severity: preflight.Error, Run: ready},
-		{ID: "nodes.match", Title: "every pod has a node that its selector, tolerations and size let it on", Needs: preflight.Cluster, Severity: preflight.Error, Run: match},
-		{ID: "nodes.capacity", Title: "the nodes have room for all pods, and for a second one of those that a rollout doubles", Needs: preflight.Cluster, Severity: preflight.Error, Run: capacity},
-		{ID: "nodes.size", Title: "nodes have 4 CPUs and 8 GB of memory", Needs: preflight.Cluster, Severity: preflight.Warning, Run: size},
+		{ID: "nodes.ready", Title: "Nodes are ready", Needs: preflight.Cluster, Severity: preflight.Error, Run: ready},
+		{ID: "nodes.match", Title: "Every pod has a node that its selector, tolerations and size let it on", Needs: preflight.Cluster, Severity: preflight.Error, Run: match},
+		{ID: "nodes.capacity", Title: "The nodes have room for all pods, and for a second one of those that a rollout doubles", Needs: preflight.Cluster, Severity: preflight.Error, Run: capacity},
+		{ID: "nodes.size", Title: "Nodes have 4 CPUs and 8 GB of memory", Needs: preflight.Cluster, Severity: preflight.Warning, Run: size},
 	}
 }
 

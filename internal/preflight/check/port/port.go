@@ -20,9 +20,9 @@ import (
 // Checks are those of this topic that only read.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "exposure.node-port-range", Title: "node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
-		{ID: "exposure.node-port-free", Title: "nobody else has the node ports", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
-		{ID: "relay.ports-free", Title: "no pod has the ports that are taken on a node", Needs: preflight.Cluster, Severity: preflight.Error, Applies: hostPorts, Run: hostPortsFree},
+		{ID: "exposure.node-port-range", Title: "Node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
+		{ID: "exposure.node-port-free", Title: "Nobody else has the node ports", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
+		{ID: "relay.ports-free", Title: "No pod has the ports that are taken on a node", Needs: preflight.Cluster, Severity: preflight.Error, Applies: hostPorts, Run: hostPortsFree},
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 func Checks() []preflight.Check {
 	return []preflight.Check{
 		{ID: "secrets.given", Title: "Secrets exist where they must, with all keys, long enough and no placeholders", Needs: preflight.Cluster, Severity: preflight.Error, Run: given},
-		{ID: "secrets.unchanged", Title: "the keys of the running release stay the same", Needs: preflight.Cluster, Severity: preflight.Error, Run: unchanged},
+		{ID: "secrets.unchanged", Title: "The keys of the running release stay the same", Needs: preflight.Cluster, Severity: preflight.Error, Run: unchanged},
 	}
 }
 

@@ -18,13 +18,13 @@ import (
 // Checks are those of this topic that only read.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "storage.class", Title: "every volume has a StorageClass that exists and can serve it", Needs: preflight.Cluster, Severity: preflight.Error, Run: over(classes)},
-		{ID: "storage.default", Title: "one StorageClass is the default", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: leftToDefault, Run: over(defaults)},
-		{ID: "storage.growth", Title: "volumes that may grow can", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(expansion)},
-		{ID: "storage.binding", Title: "volumes are made where the pods that use them can run", Needs: preflight.Cluster, Severity: preflight.Warning, Run: binding},
-		{ID: "storage.reclaim", Title: "data outlives the deletion of a claim", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(reclaim)},
-		{ID: "storage.claims", Title: "claims that are there already fit", Needs: preflight.Cluster, Severity: preflight.Error, Run: claims},
-		{ID: "storage.snapshot", Title: "backups by volume snapshot have a VolumeSnapshotClass", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: snapshots, Run: snapshotClasses},
+		{ID: "storage.class", Title: "Every volume has a StorageClass that exists and can serve it", Needs: preflight.Cluster, Severity: preflight.Error, Run: over(classes)},
+		{ID: "storage.default", Title: "One StorageClass is the default", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: leftToDefault, Run: over(defaults)},
+		{ID: "storage.growth", Title: "Volumes that may grow can", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(expansion)},
+		{ID: "storage.binding", Title: "Volumes are made where the pods that use them can run", Needs: preflight.Cluster, Severity: preflight.Warning, Run: binding},
+		{ID: "storage.reclaim", Title: "Data outlives the deletion of a claim", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(reclaim)},
+		{ID: "storage.claims", Title: "Claims that are there already fit", Needs: preflight.Cluster, Severity: preflight.Error, Run: claims},
+		{ID: "storage.snapshot", Title: "Backups by volume snapshot have a VolumeSnapshotClass", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: snapshots, Run: snapshotClasses},
 	}
 }
 
