@@ -122,6 +122,10 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	if flags.checks.Models, err = preflight.ParseModels(flags.models); err != nil {
 		return err
 	}
+	if len(flags.checks.Models) > 0 {
+		// Who names a model asks for it to be tried.
+		flags.checks.With = append(flags.checks.With, "llm.protocol")
+	}
 	// A wrong format is better known before the work.
 	if _, err := report.New(flags.output, cmd.OutOrStdout(), report.Subject{}, report.Look{}); err != nil {
 		return err

@@ -72,13 +72,14 @@ func (r *run) skip(check Check) string {
 		return "it starts pods, and --no-pods is set"
 	case check.Needs.Has(Cluster) && r.subject.Cluster == nil:
 		return "there is no cluster"
-	case check.Needs.Has(OptIn) && !names(options.With, check) && !names(options.Only, check):
-		return fmt.Sprintf("it costs money: ask for it with --with=%s", check.ID)
 	}
 	if check.Applies != nil {
 		if applies, reason := check.Applies(r.subject); !applies {
 			return reason
 		}
+	}
+	if check.Needs.Has(OptIn) && !names(options.With, check) && !names(options.Only, check) {
+		return fmt.Sprintf("it costs money: ask for it with --with=%s", check.ID)
 	}
 	return ""
 }
