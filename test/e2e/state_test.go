@@ -5,9 +5,11 @@ package e2e
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -74,22 +76,24 @@ func (r *release) podIdentities(t testing.TB) map[string]int32 {
 	return identities
 }
 
-// wantOnlyChanged asserts that pods whose names start with prefix were replaced, and no others.
+// wantOnlyChanged asserts that pods whose names start with prefix were made, and that no others came, went or restarted.
+// The pods that they follow may still be ending.
 func wantOnlyChanged(t testing.TB, before, after map[string]int32, prefix string) {
 	t.Helper()
-	changed := 0
-	for name := range before {
-		restarts, still := after[name]
-		switch {
-		case still && restarts == before[name]:
-		case strings.HasPrefix(name, prefix):
-			changed++
-		default:
-			t.Errorf("%s was replaced or restarted, and only %s… was to change", name, prefix)
+	made := 0
+	for name := range after {
+		if _, old := before[name]; !old && strings.HasPrefix(name, prefix) {
+			made++
 		}
 	}
-	if changed == 0 {
-		t.Errorf("no pod %s… was replaced", prefix)
+	if made == 0 {
+		t.Errorf("no pod %s… was made", prefix)
+	}
+	for _, states := range []map[string]int32{before, after} {
+		maps.DeleteFunc(states, func(name string, _ int32) bool { return strings.HasPrefix(name, prefix) })
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("pods other than %s… before and after:\n%s", prefix, diff)
 	}
 }
 
