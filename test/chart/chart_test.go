@@ -3,6 +3,7 @@
 package chart_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -51,8 +53,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		// HTTPRoutes are decoded as strictly as everything else.
-		if err := gatewayv1.Install(scheme.Scheme); err != nil {
+		// HTTPRoutes and monitors are decoded as strictly as everything else.
+		if err := errors.Join(gatewayv1.Install(scheme.Scheme), monitoringv1.AddToScheme(scheme.Scheme)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -310,6 +312,11 @@ func profiles(t *testing.T) map[string]target {
 		targets[filepath.Base(path)] = target{files: []string{path}}
 	}
 	return targets
+}
+
+// isKind tells objects of one kind.
+func isKind(kind string) func(chart.Object) bool {
+	return func(o chart.Object) bool { return o.GetKind() == kind }
 }
 
 // files are the paths below the chart, the operator's own left out.

@@ -42,6 +42,10 @@ A YAML list of sentences.
 {{- $problems = append $problems "global.exposure.type is gateway, but the cluster has no HTTPRoutes: install the Gateway API and a controller of it, or choose another type" }}
 {{- end }}
 
+{{- if and .Values.global.monitoring.enabled (lookup "v1" "Namespace" "" "kube-system") (not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "servicemonitors.monitoring.coreos.com")) }}
+{{- $problems = append $problems "global.monitoring.enabled is true, but the cluster has no ServiceMonitors: install the Prometheus operator, or set it to false" }}
+{{- end }}
+
 {{- range $kind := list "ClusterRole" "ClusterRoleBinding" }}
 {{- range $suffix := list "bootstrap" "cp-node-reader" }}
 {{- $name := include "common.clusterName" (list $ $suffix) }}

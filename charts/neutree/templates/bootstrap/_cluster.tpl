@@ -19,6 +19,18 @@ metadata:
 spec:
   instances: {{ $cnpg.instances }}
   imageName: {{ include "common.image" (list . "postgresql") }}
+  {{- with $cnpg.priorityClassName | default $global.scheduling.priorityClassName }}
+  priorityClassName: {{ . | quote }}
+  {{- end }}
+  {{- $labels := merge (dict) $cnpg.podLabels $global.commonLabels }}
+  {{- if or $labels $cnpg.podAnnotations }}
+  # Of everything that the operator makes for it.
+  inheritedMetadata:
+    labels:
+      {{- toYaml $labels | nindent 6 }}
+    annotations:
+      {{- toYaml $cnpg.podAnnotations | nindent 6 }}
+  {{- end }}
   {{- with include "common.imagePullPolicy" . }}{{ nindent 2 . }}{{ end }}
   {{- with include "common.imagePullSecrets" . }}{{ nindent 2 . }}{{ end }}
   primaryUpdateMethod: {{ $several | ternary "switchover" "restart" }}
@@ -62,15 +74,19 @@ spec:
     readiness:
       periodSeconds: 2
       failureThreshold: 15
+  {{- with $cnpg.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   affinity:
     enablePodAntiAffinity: true
     podAntiAffinityType: preferred
     topologyKey: kubernetes.io/hostname
-    {{- with $cnpg.nodeSelector }}
+    {{- with $cnpg.nodeSelector | default $global.scheduling.nodeSelector }}
     nodeSelector:
       {{- toYaml . | nindent 6 }}
     {{- end }}
-    {{- with $cnpg.tolerations }}
+    {{- with $cnpg.tolerations | default $global.scheduling.tolerations }}
     tolerations:
       {{- toYaml . | nindent 6 }}
     {{- end }}

@@ -38,9 +38,7 @@ podFailurePolicy:
         values: [2, 10, 11, 13, 20]
 template:
   metadata:
-    labels:
-      {{- include "common.podLabels" . | nindent 6 }}
-      {{- with .labels }}{{ nindent 6 . }}{{ end }}
+    {{- include "common.podMetadata" (dict "app" . "values" $global.hooks "labels" .labels) | nindent 4 }}
   spec:
     # OnFailure would delete the pod, and its log, with the Job's last failure.
     restartPolicy: Never
@@ -60,9 +58,9 @@ template:
           - {{ .command }}
           - --spec=/spec/{{ .command }}.yaml
           - --timeout={{ .timeout }}s
-        {{- with .env }}
+        {{- if or .env $global.hooks.extraEnv }}
         env:
-          {{- . | nindent 10 }}
+          {{- include "common.env" (dict "base" (.env | default "[]") "extra" $global.hooks.extraEnv) | nindent 10 }}
         {{- end }}
         # nap-hooks writes the cause there itself; the log serves when it could not.
         terminationMessagePolicy: FallbackToLogsOnError
@@ -80,6 +78,7 @@ template:
             readOnly: true
           {{- end }}
           {{- include "common.tmpMount" . | nindent 10 }}
+          {{- with $global.hooks.extraVolumeMounts }}{{ toYaml . | nindent 10 }}{{ end }}
           {{- if or .env .database }}{{ with include "common.databaseMount" .root }}{{ nindent 10 . }}{{ end }}{{ end }}
           {{- with .volumeMounts }}{{ nindent 10 . }}{{ end }}
     volumes:
@@ -92,6 +91,7 @@ template:
           sizeLimit: 128Mi
       {{- end }}
       {{- include "common.tmpVolume" . | nindent 6 }}
+      {{- with $global.hooks.extraVolumes }}{{ toYaml . | nindent 6 }}{{ end }}
       {{- if or .env .database }}{{ with include "common.databaseVolume" .root }}{{ nindent 6 . }}{{ end }}{{ end }}
       {{- with .volumes }}{{ nindent 6 . }}{{ end }}
 {{- end }}

@@ -26,3 +26,16 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: neutree-{{ .root.Chart.Version | replace "+" "_" }}
 {{- end }}
+
+{{/*
+Metadata of the pods of a workload: the chart's labels, and what its values add to them.
+Usage: include "common.podMetadata" (dict "app" $app "values" <the workload's> "annotations" (dict …) "labels" <more, as YAML>)
+*/}}
+{{- define "common.podMetadata" -}}
+labels:
+  {{- toYaml (merge (include "common.podLabels" .app | fromYaml) (.labels | default "{}" | fromYaml) (.values.podLabels | default dict)) | nindent 2 }}
+{{- with merge (.annotations | default dict) (.values.podAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

@@ -4,22 +4,23 @@ Usage: include "common.pod" (dict "root" $ "name" <ServiceAccount> "values" <the
        "automount" <needs the Kubernetes API> "user" <uid, 1000 unless given>)
 */}}
 {{- define "common.pod" -}}
+{{- $all := .root.Values.global.scheduling -}}
 serviceAccountName: {{ .name }}
 automountServiceAccountToken: {{ .automount | default false }}
 # The variables that Kubernetes would add for every Service could be taken for settings.
 enableServiceLinks: false
 securityContext:
-  {{- include "common.podSecurityContext" (hasKey . "user" | ternary .user 1000) | nindent 2 }}
+  {{- include "common.podSecurityContext" (list .root (hasKey . "user" | ternary .user 1000)) | nindent 2 }}
 {{- with include "common.imagePullSecrets" .root }}{{ nindent 0 . }}{{ end }}
-{{- with .values.nodeSelector }}
+{{- with .values.nodeSelector | default $all.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.tolerations }}
+{{- with .values.tolerations | default $all.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.priorityClassName }}
+{{- with .values.priorityClassName | default $all.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.topologySpreadConstraints }}

@@ -1,12 +1,16 @@
 {{/*
 Security context of a pod that runs as one user without privileges; together with that of its containers it
-passes Pod Security "restricted". Usage: include "common.podSecurityContext" 1000
+passes Pod Security "restricted". OpenShift chooses the user itself, one for each namespace, but for root.
+Usage: include "common.podSecurityContext" (list $ 1000)
 */}}
 {{- define "common.podSecurityContext" -}}
-runAsNonRoot: {{ ne (int .) 0 }}
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-fsGroup: {{ . }}
+{{- $user := index . 1 | int -}}
+runAsNonRoot: {{ ne $user 0 }}
+{{- if or (eq $user 0) (not (index . 0).Values.global.openshift.enabled) }}
+runAsUser: {{ $user }}
+runAsGroup: {{ $user }}
+fsGroup: {{ $user }}
+{{- end }}
 # Large volumes are not walked through at each start.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:

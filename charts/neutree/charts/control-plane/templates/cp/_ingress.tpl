@@ -13,6 +13,9 @@
     {{- include "common.peers" (list $ "browser") | nindent 4 }}
     {{- end }}
     {{- include "common.workspacePeer" $ | nindent 4 }}
+    {{- if $.Values.global.monitoring.enabled }}
+    {{- toYaml $.Values.global.monitoring.from | nindent 4 }}
+    {{- end }}
   {{- end }}
 {{- if eq .Values.global.exposure.type "ingress" }}
 # Nothing listens there, and paths that are closed lead there: whoever asks for one is refused at once and need not wait.
