@@ -300,12 +300,16 @@ func podOf(t *testing.T, objects []chart.Object, kind, name string) pod {
 	return pods(t, matching)[0]
 }
 
-// profiles are the values files that come with the chart, each a target by its name.
+// profiles are the values files that come with the chart, those for tests and those for people, each a target by its name.
 func profiles(t *testing.T) map[string]target {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(source, "ci", "*-values.yaml"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("%s/ci holds no *-values.yaml (%v)", source, err)
+	var paths []string
+	for _, pattern := range []string{"ci/*-values.yaml", "values-*.yaml"} {
+		matches, err := filepath.Glob(filepath.Join(source, pattern))
+		if err != nil || len(matches) == 0 {
+			t.Fatalf("%s holds no %s (%v)", source, pattern, err)
+		}
+		paths = append(paths, matches...)
 	}
 	targets := map[string]target{}
 	for _, path := range paths {

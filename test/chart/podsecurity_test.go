@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -71,15 +72,37 @@ func TestPodsAreBaseline(t *testing.T) {
 	}
 }
 
-// forbidden is what a level holds against the pods that are rendered, by the object that makes them.
+// The pods of every values file that comes with the chart pass too, but for these exceptions.
+func TestPodsOfEveryProfileAreRestricted(t *testing.T) {
+	excepted := map[string][]string{}
+	for _, exception := range exceptions {
+		excepted[exception.pod] = exception.forbidden
+	}
+	for name, to := range profiles(t) {
+		for p, results := range forbiddenFor(t, api.LevelRestricted, to) {
+			for _, result := range results {
+				if !slices.Contains(excepted[path.Base(p)], result.ForbiddenReason) {
+					t.Errorf("%s: %s: not restricted: %v", name, p, result)
+				}
+			}
+		}
+	}
+}
+
+// forbidden is what a level holds against the pods that are rendered with all modules, by the object that makes them.
 func forbidden(t *testing.T, level api.Level, set ...string) map[string][]policy.CheckResult {
+	t.Helper()
+	return forbiddenFor(t, level, target{set: slices.Concat(everyModule, set)})
+}
+
+func forbiddenFor(t *testing.T, level api.Level, to target) map[string][]policy.CheckResult {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[string][]policy.CheckResult{}
-	for _, p := range pods(t, ours(renderAll(t, set...).Objects)) {
+	for _, p := range pods(t, ours(renderFor(t, to).Objects)) {
 		spec := p.spec()
 		for _, result := range evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &p.template.ObjectMeta, &spec) {
 			if !result.Allowed {
