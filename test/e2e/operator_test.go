@@ -19,6 +19,7 @@ func TestOperatorAlreadyThere(t *testing.T) {
 	if got.err != nil {
 		t.Fatalf("install the operator: %v\n%s", got.err, got.output)
 	}
+	env.startDatabase(t)
 	r := env.release(env.helm4, "neutree", "nap-reuse")
 	t.Cleanup(func() { r.purge(t) })
 
@@ -27,6 +28,8 @@ func TestOperatorAlreadyThere(t *testing.T) {
 	r.mustUpgrade(t, "--wait", "--set", "cloudnative-pg.enabled=false")
 	r.login(t)
 	r.mustUninstall(t)
+
+	env.testExternal(t)
 
 	if got := operator.uninstall(t.Context()); got.err != nil {
 		t.Fatalf("uninstall the operator: %v\n%s", got.err, got.output)
