@@ -61,6 +61,8 @@ var without = map[string][]string{
 	"sandbox-image-warmer": {"extraEnv", "extraVolumes", "extraVolumeMounts"},
 	// They run once, wherever there is room.
 	"Job": {"topologySpreadConstraints"},
+	// They run for a moment on the nodes that the services run on, wherever that is.
+	"pull": {"topologySpreadConstraints", "nodeSelector", "priorityClassName", "affinity", "extraEnv", "extraVolumes", "extraVolumeMounts"},
 }
 
 // Each knob reaches each workload: services, Jobs, the relay and the warmer of images.
@@ -75,6 +77,7 @@ func TestPodsAreWhatOperatorsMakeThem(t *testing.T) {
 			}
 		}
 	}
+	values["pull"] = values["Job"]
 	// The seeds run in the control plane's image.
 	settings = append(settings, "global.hooks.seedResources="+knobs["resources"].value)
 	reached := map[string]bool{}
@@ -82,7 +85,9 @@ func TestPodsAreWhatOperatorsMakeThem(t *testing.T) {
 		name := p.template.Labels["app.kubernetes.io/component"]
 		switch p.from.GetKind() {
 		case "Job":
-			name = "Job"
+			if name != "pull" {
+				name = "Job"
+			}
 		case "Deployment":
 			name = strings.TrimPrefix(p.from.GetName(), prefix+"-")
 		}
@@ -111,6 +116,13 @@ func TestSchedulingOfAllPods(t *testing.T) {
 		`gateway.nodeSelector={"pool":"mine"}`}
 	objects := renderFor(t, target{set: everyModule, json: shared}).Objects
 	for _, p := range pods(t, ours(objects)) {
+		if p.from.GetName() == "nap-pull" {
+			// It runs on the nodes that are named to it.
+			if len(p.spec().NodeSelector) > 0 || p.spec().Tolerations[0].Key != "" {
+				t.Errorf("%s does not run everywhere", p.from)
+			}
+			continue
+		}
 		if want := map[bool]string{true: "mine", false: "nap"}[p.from.GetName() == "nap-cg"]; p.spec().NodeSelector["pool"] != want {
 			t.Errorf("%s: nodeSelector = %v, want pool %s", p.from, p.spec().NodeSelector, want)
 		}

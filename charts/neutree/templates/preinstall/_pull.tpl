@@ -35,14 +35,12 @@ spec:
   activeDeadlineSeconds: {{ .Values.global.hooks.timeouts.pull }}
   template:
     metadata:
-      labels:
-        {{- include "common.podLabels" $app | nindent 8 }}
+      {{- include "common.podMetadata" (dict "app" $app "values" .Values.global.hooks) | nindent 6 }}
     spec:
       restartPolicy: Never
-      {{- include "common.pod" (dict "root" . "name" (include "common.name" (list . "migrate")) "values" dict) | nindent 6 }}
       # Wherever a service runs an image can be pulled, also on a node that is being drained.
-      tolerations:
-        - operator: Exists
+      {{- include "common.pod" (dict "root" . "name" (include "common.name" (list . "migrate")) "anywhere" true
+        "values" (dict "tolerations" (list (dict "operator" "Exists")))) | nindent 6 }}
       initContainers:
         {{- include "common.installHooks" . | nindent 8 }}
       containers:

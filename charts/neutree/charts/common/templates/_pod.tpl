@@ -1,10 +1,10 @@
 {{/*
 What the pods of all services have in common.
 Usage: include "common.pod" (dict "root" $ "name" <ServiceAccount> "values" <the workload's values>
-       "automount" <needs the Kubernetes API> "user" <uid, 1000 unless given>)
+       "automount" <needs the Kubernetes API> "user" <uid, 1000 unless given> "anywhere" <global.scheduling does not hold>)
 */}}
 {{- define "common.pod" -}}
-{{- $all := .root.Values.global.scheduling -}}
+{{- $all := .anywhere | default false | ternary dict .root.Values.global.scheduling -}}
 serviceAccountName: {{ .name }}
 automountServiceAccountToken: {{ .automount | default false }}
 # The variables that Kubernetes would add for every Service could be taken for settings.
