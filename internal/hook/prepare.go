@@ -79,7 +79,7 @@ type MigrateJob struct {
 	FailedJob string `json:"failedJob,omitempty"`
 	// Sets are what services will wait for; they need no folders here.
 	Sets []Migration `json:"sets"`
-	// Job is the file with the Job that migrates. Backup, when set, is the one that saves the database before that.
+	// Job is the file with the Job that migrates. Backup, when set, is the file with the plan of the backup before that.
 	Job    string `json:"job,omitempty"`
 	Backup string `json:"backup,omitempty"`
 }

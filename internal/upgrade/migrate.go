@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
@@ -132,17 +133,24 @@ func (p *Prepare) migrate(ctx context.Context, db found) (string, error) {
 		return message, err
 	}
 	p.Log.Info("the database is saved before it is migrated", "plan", err.Error())
-	backup, err := jobrun.ReadManifest(spec.Backup)
+	saved, err := p.save(ctx)
 	if err != nil {
-		return "", err
-	}
-	saved, err := p.Jobs.Run(ctx, backup)
-	if err != nil {
-		return "", fmt.Errorf("nothing was migrated, since the backup before it failed: %w", err)
+		return "", fmt.Errorf("nothing was migrated, since the backup before it failed (--set global.backup.skip=true leaves it out): %w", err)
 	}
 	message, err = p.Jobs.Run(ctx, job)
 	if err != nil {
 		return "", fmt.Errorf("%w (%s)", err, saved)
 	}
 	return saved + "; " + message, nil
+}
+
+// save makes a backup by what the plan says.
+func (p *Prepare) save(ctx context.Context) (string, error) {
+	plan, err := hook.ReadSpec[backupjob.Plan](p.Spec.Migrate.Backup)
+	if err != nil {
+		return "", err
+	}
+	r := backupjob.New(p.Log, p.Client, p.Spec.Namespace, plan)
+	r.Jobs = p.Jobs
+	return r.BeforeUpgrade(ctx)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	batchv1 "k8s.io/api/batch/v1"
 
+	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -79,6 +80,24 @@ func newStage(t *testing.T, url string, objects ...string) *stage {
 		s.server.Put(secretYAML("nap-database", "url", url))
 	}
 	return s
+}
+
+// saves has the upgrade make a backup first.
+func (s *stage) saves() {
+	s.Helper()
+	path := filepath.Join(s.TempDir(), backupjob.PlanFile)
+	plan := `release: neutree
+revision: 2
+cluster: nap-pg
+claim: {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: nap-backups}, spec: {resources: {requests: {storage: 1Gi}}}}
+create: &job {apiVersion: batch/v1, kind: Job, metadata: {name: nap-backup}, spec: {template: {spec: {containers: [{name: backup, image: "registry.test/other:1"}]}}}}
+restore: *job
+writers: [nap-cp]
+`
+	if err := os.WriteFile(path, []byte(plan), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	s.spec.Migrate.Backup = path
 }
 
 func secretYAML(name, key, value string) string {
@@ -171,10 +190,13 @@ func TestMigratesADatabaseThatRuns(t *testing.T) {
 
 func TestSavesTheDatabaseOnlyBeforeItIsMigrated(t *testing.T) {
 	s := newStage(t, pgtest.Start(t), running)
-	s.spec.Migrate.Backup = s.spec.Pull.Job
-	s.wantDone("nap-pull done", "1 migrations applied")
-	if got := strings.Join(s.ran, ", "); got != "nap-migrate registry.test/hooks:1 --unless-pending, nap-pull registry.test/hooks:1, nap-migrate registry.test/hooks:1" {
-		t.Errorf("it ran %s", got)
+	s.saves()
+	s.wantDone("nap-backup done", "1 migrations applied")
+	if len(s.ran) != 3 || s.ran[0] != "nap-migrate registry.test/hooks:1 --unless-pending" || !strings.HasPrefix(s.ran[1], "nap-backup registry.test/postgresql:17.10 create --name=before-r2-") || s.ran[2] != "nap-migrate registry.test/hooks:1" {
+		t.Errorf("it ran %q", s.ran)
+	}
+	if s.server.Object("/api/v1/namespaces/nap/persistentvolumeclaims/nap-backups") == nil {
+		t.Error("there is no claim for the backup")
 	}
 	s.ran, s.folder.Set, s.spec.Migrate.Sets[0].Set = nil, "set-2", "set-2"
 	s.wantDone("the schema was up to date")
@@ -183,8 +205,8 @@ func TestSavesTheDatabaseOnlyBeforeItIsMigrated(t *testing.T) {
 	}
 	s.ran, s.spec.Migrate.Sets[0].Set = nil, "set-3"
 	s.folder = hook.Migration{Source: "gateway", Dir: s.folder.Dir, Set: "set-3"}
-	s.outcome["nap-pull"] = hook.Errorf(hook.Refused, "the claim is too small")
-	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "nothing was migrated") || !strings.Contains(err.Error(), "the claim is too small") || len(s.ran) != 2 {
+	s.outcome["nap-backup"] = hook.Errorf(hook.Refused, "the claim is too small")
+	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "nothing was migrated") || !strings.Contains(err.Error(), "global.backup.skip=true") || !strings.Contains(err.Error(), "the claim is too small") || len(s.ran) != 2 {
 		t.Errorf("exit %d: %v after %v", hook.CodeOf(err), err, s.ran)
 	}
 }

@@ -72,7 +72,7 @@ func TestBackup(t *testing.T) {
 	})
 
 	t.Run("a claim without room is named before anything is written", func(t *testing.T) {
-		r.exec(t, toolbox, "toolbox", "", "dd", "if=/dev/zero", "of=/backups/neutree/filler", "bs=1M", "count=60")
+		r.exec(t, toolbox, "toolbox", "", "dd", "if=/dev/zero", "of=/backups/neutree/filler", "bs=1M", "count=63")
 		got := r.plugin(t, 2, "", "backup", "create")
 		wantSaid(t, got, "the backup would not fit", "of the 64.0 MiB of claim nap-backups only", "raise global.backup.size")
 		r.exec(t, toolbox, "toolbox", "", "rm", "/backups/neutree/filler")

@@ -10,7 +10,7 @@
 {{/* Seconds that the work before a rollout may take: all its steps, and the start of the Jobs that it runs. */}}
 {{- define "neutree.prepare.timeout" -}}
 {{- $timeouts := .Values.global.hooks.timeouts -}}
-{{ add $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.start 660 }}
+{{ add $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.start 660 (include "neutree.backup.beforeUpgrade" . | empty | ternary 0 $timeouts.backup) }}
 {{- end }}
 
 {{/* What has to be so before any object of this revision is applied. */}}
@@ -37,6 +37,9 @@ migrate:
   {{- include "neutree.prepare.database" . | nindent 2 }}
   failedJob: {{ include "neutree.bootstrap.name" . }}
   job: /spec/migrate-job.yaml
+  {{- if include "neutree.backup.beforeUpgrade" . }}
+  backup: /spec/backup-plan.yaml
+  {{- end }}
 {{- end }}
 
 {{/* Which database it is, where its address stands, and what services of this revision wait for in it. */}}
