@@ -95,9 +95,9 @@ func TestLifecycle(t *testing.T) {
 	})
 
 	t.Run("images older than the database are refused until somebody says so", func(t *testing.T) {
+		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
 		got := r.upgrade(t.Context(), "--wait")
 		wantRefused(t, got, time.Minute, "older than the database", "global.upgrade.allowOlderImages=true")
-		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
 	})
 
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
