@@ -23,9 +23,8 @@ func Needs(set *requirement.Set, missing []string, mapper meta.RESTMapper) ([]Ne
 		c.add(false, Right{Verb: "patch", Name: namespace}, gvk, "Namespace "+namespace)
 	}
 	c.releaseRecords(set.Namespace)
-	for _, lookup := range set.Lookups {
-		c.add(false, Right{Verb: "get", Namespace: lookup.Namespace, Name: lookup.Name},
-			schema.FromAPIVersionAndKind(lookup.APIVersion, lookup.Kind), "a template looks it up")
+	if err := c.lookups(set); err != nil {
+		return nil, err
 	}
 	for _, object := range set.Objects {
 		if object.By != requirement.Helm {
@@ -74,6 +73,25 @@ func (c *collector) releaseRecords(namespace string) {
 	for _, verb := range []string{"get", "list", "create", "update", "delete"} {
 		c.add(false, Right{Verb: verb, Namespace: namespace}, schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, "Helm's records of the release")
 	}
+}
+
+func (c *collector) lookups(set *requirement.Set) error {
+	if set.Lookups == nil {
+		return nil
+	}
+	asked, err := set.Lookups()
+	if err != nil {
+		return fmt.Errorf("find out what templates look up: %w", err)
+	}
+	for _, lookup := range asked {
+		verb := "get"
+		if lookup.Name == "" {
+			verb = "list"
+		}
+		c.add(false, Right{Verb: verb, Namespace: lookup.Namespace, Name: lookup.Name},
+			schema.FromAPIVersionAndKind(lookup.APIVersion, lookup.Kind), "a template looks it up")
+	}
+	return nil
 }
 
 // member is an object of the release itself.

@@ -52,8 +52,8 @@ func Load(o Options) (*Set, error) {
 		return nil, fmt.Errorf("chart %s: %w", o.Chart, err)
 	}
 	set.Refusal = refusal
-	set.Lookups, err = lookups(o, merged)
-	return set, err
+	set.Lookups = func() ([]chart.Lookup, error) { return lookups(o, merged) }
+	return set, nil
 }
 
 func render(o Options, merged map[string]any, cluster *rest.Config) (*chart.Rendered, Chart, error) {

@@ -40,8 +40,8 @@ type Set struct {
 	PodSecurity []PodSecurity
 	APIs        []API
 	Secrets     []Secret
-	// Lookups are what the templates ask the cluster for.
-	Lookups []chart.Lookup
+	// Lookups tells what the templates ask the cluster for; it renders the chart twice more. It may be nil.
+	Lookups func() ([]chart.Lookup, error)
 
 	Exposure  Exposure
 	Database  Database
