@@ -50,8 +50,12 @@ test-e2e: ## Cluster tests, on the testbed or on KUBECONFIG's cluster
 matrix: ## Every values file on every Helm and Kubernetes version (hours; not part of test)
 	hack/matrix.sh
 
+.PHONY: soak
+soak: ## Upgrades while everything breaks, often (about an hour; make test does each once)
+	hack/soak.sh
+
 .PHONY: bench
-bench: ## Boot time and memory of the testbed, install and workspace times
+bench: ## Boot and install times, what users notice of upgrades, migrations against psql
 	hack/bench.sh
 
 ## --- things to build

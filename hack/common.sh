@@ -27,6 +27,8 @@ use_cluster() {
     "$HELM" dependency build "$CHART" >&2
   else
     IMAGES=stand-ins
+    # Some faults are for a testbed only.
+    export TESTBED="$testbed"
     "$testbed" up --audit --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
     KUBECONFIG=$("$testbed" kubeconfig)
     # Where the API server writes who asked it for what.

@@ -28,7 +28,7 @@ func TestBootstrapKilledAndDoubled(t *testing.T) {
 	twin := r.double(t, job)
 
 	r.killAt(t, job, `its webhook does not answer`)
-	r.startOperator(t)
+	r.scaleOperator(t, 1)
 	r.killAt(t, job, `"name":"primary"`)
 	r.killAt(t, job, `"name":"migrations"`)
 	r.waitJob(t, job)
@@ -62,11 +62,11 @@ func (r *release) double(t *testing.T, name string) string {
 	return twin.Name
 }
 
-// startOperator lets the operator come that was held back.
-func (r *release) startOperator(t *testing.T) {
+// scaleOperator stops the operator, or lets it come.
+func (r *release) scaleOperator(t *testing.T, replicas int32) {
 	t.Helper()
 	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: r.name + "-cloudnative-pg", Namespace: r.namespace}}
-	scale.Spec.Replicas = 1
+	scale.Spec.Replicas = replicas
 	if _, err := r.client.AppsV1().Deployments(r.namespace).UpdateScale(t.Context(), scale.Name, scale, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}

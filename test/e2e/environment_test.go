@@ -40,19 +40,12 @@ type environment struct {
 
 func newEnvironment(t testing.TB) *environment {
 	t.Helper()
-	variable := func(name string) string {
-		value := os.Getenv(name)
-		if value == "" {
-			t.Fatalf("%s is not set: run these tests by `make test-e2e`", name)
-		}
-		return value
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", variable("KUBECONFIG"))
+	config, err := clientcmd.BuildConfigFromFlags("", variable(t, "KUBECONFIG"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	config.QPS, config.Burst = 50, 100
-	env := &environment{chart: variable("CHART"), helm3: variable("HELM3"), helm4: variable("HELM4")}
+	env := &environment{chart: variable(t, "CHART"), helm3: variable(t, "HELM3"), helm4: variable(t, "HELM4")}
 	env.config = config
 	env.client = kubernetes.NewForConfigOrDie(config)
 	env.dynamic = dynamic.NewForConfigOrDie(config)
@@ -69,6 +62,16 @@ func newEnvironment(t testing.TB) *environment {
 	}
 	env.claim(t)
 	return env
+}
+
+// variable is the value of an environment variable that has to be set.
+func variable(t testing.TB, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s is not set: run these tests by `make test-e2e`", name)
+	}
+	return value
 }
 
 // claim refuses a cluster that holds something of the kind these tests make, since they remove all of it in

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# soak.sh: the fault suite in full, on a testbed of three nodes. RUN narrows it: RUN=TestFaults/the-operator-down.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+unset KUBECONFIG
+make --no-print-directory bin/testbed bin/helm-neutree
+"$testbed" build
+HELM3=$("$testbed" tool helm-3)
+HELM4=$("$testbed" tool helm-4)
+HELM_NEUTREE="$root/bin/helm-neutree"
+export HELM3 HELM4 HELM_NEUTREE
+use_cluster
+step "faults, each as often as it takes to trust what it shows"
+SOAK=1 go test -tags e2e -count=1 -timeout 120m -v -run "${RUN:-^TestFaults$}" ./test/e2e
+"$testbed" down
