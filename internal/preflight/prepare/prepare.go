@@ -91,11 +91,11 @@ func capabilities(ctx context.Context, view *cluster.View) (chart.Kubernetes, er
 	return kubernetes, nil
 }
 
-// probeConfig takes image, pull secrets and labels from the Job that the install would start first.
+// probeConfig takes the image and its pull secrets from the Job that every install and upgrade starts.
 func probeConfig(client *kube.Client, set *requirement.Set) probe.Config {
 	config := probe.Config{Client: client, Namespace: set.Namespace}
 	for _, pod := range set.Pods {
-		if pod.Job && strings.HasSuffix(pod.Owner, "-guard") && len(pod.Spec.Containers) > 0 {
+		if pod.Job && strings.HasSuffix(pod.Owner, "-prepare") && len(pod.Spec.Containers) > 0 {
 			config.Image, config.PullPolicy = pod.Spec.Containers[0].Image, pod.Spec.Containers[0].ImagePullPolicy
 			for _, secret := range pod.Spec.ImagePullSecrets {
 				config.PullSecrets = append(config.PullSecrets, secret.Name)
