@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: boot time and memory of the testbed; install and workspace times on 3 nodes and on 1, each once cold (no
 # image on the nodes) and once warm; what users notice of upgrades, kept as bin/bench/upgrade.json; migrations against
-# psql.
+# psql; preflight's reading checks on a cluster of 5,000 nodes.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -34,3 +34,10 @@ BENCH_JSON="$root/bin/bench/upgrade.json" KUBECONFIG=$("$testbed" kubeconfig) CH
 step "migrations against psql"
 hack/packages.sh postgresql
 go test -run '^$' -bench BenchmarkOverhead -benchtime 20x ./internal/migrate
+
+step "preflight on 5,000 nodes and 50,000 pods"
+make --no-print-directory bin/helm-neutree
+"$testbed" up --nodes 1
+HELM_NEUTREE="$root/bin/helm-neutree" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+  go test -tags e2e -run '^$' -bench BenchmarkPreflightHuge -benchtime 1x -timeout 20m ./test/e2e
+"$testbed" down
