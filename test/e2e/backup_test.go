@@ -121,6 +121,17 @@ func TestBackup(t *testing.T) {
 		}
 		r.login(t).do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
 	})
+
+	t.Run("an upgrade that migrates makes one first", func(t *testing.T) {
+		r.mustUpgrade(t, "--wait", "--set", "global.backup.size=64Mi", "--set", "global.images.controlPlane.tag=v0.2.1")
+		var list []backup.Entry
+		if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list) != 3 || !strings.HasPrefix(list[0].Name, "before-r2-") || list[0].Schema != "131_plugin_settings" {
+			t.Errorf("%+v", list)
+		}
+	})
 }
 
 func wantSaid(t *testing.T, got pluginResult, words ...string) {
