@@ -5,7 +5,8 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-make --no-print-directory bin/testbed
+make --no-print-directory bin/testbed bin/helm-neutree
+export HELM_NEUTREE="$root/bin/helm-neutree"
 "$testbed" build
 HELM3=$("$testbed" tool helm-3)
 HELM4=$("$testbed" tool helm-4)
@@ -25,10 +26,10 @@ for nodes in 3 1; do
 done
 "$testbed" down
 
-step "upgrades while users ask"
+step "upgrades while users ask, and preflight of a good cluster"
 "$testbed" up --nodes 3
 BENCH_JSON="$root/bin/bench/upgrade.json" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
-  go test -tags e2e -run '^$' -bench BenchmarkUpgrade -benchtime 1x -timeout 30m ./test/e2e
+  go test -tags e2e -run '^$' -bench '^(BenchmarkUpgrade|BenchmarkPreflight)$' -benchtime 1x -timeout 30m ./test/e2e
 "$testbed" down
 
 step "migrations against psql"
@@ -36,8 +37,7 @@ hack/packages.sh postgresql
 go test -run '^$' -bench BenchmarkOverhead -benchtime 20x ./internal/migrate
 
 step "preflight on 5,000 nodes and 50,000 pods"
-make --no-print-directory bin/helm-neutree
 "$testbed" up --nodes 1
-HELM_NEUTREE="$root/bin/helm-neutree" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
   go test -tags e2e -run '^$' -bench BenchmarkPreflightHuge -benchtime 1x -timeout 20m ./test/e2e
 "$testbed" down
