@@ -24,7 +24,6 @@ func TestLifecycle(t *testing.T) {
 	session := r.login(t)
 	first, _ := r.createWorkspace(t, session, "first")
 	secrets := r.secretData(t)
-	claims := r.claims(t)
 
 	t.Run("what Helm keeps of it is small", func(t *testing.T) {
 		const most = 700_000 // of the 1 MiB that Kubernetes takes
@@ -96,11 +95,13 @@ func TestLifecycle(t *testing.T) {
 
 	t.Run("images older than the database are refused until somebody says so", func(t *testing.T) {
 		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
-		got := r.upgrade(t.Context(), "--wait")
+		// Without any value helm would take those of the last revision.
+		got := r.upgrade(t.Context(), "--wait", "--set", "global.images.controlPlane.tag=v0.2.0")
 		wantRefused(t, got, time.Minute, "older than the database", "global.upgrade.allowOlderImages=true")
 	})
 
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
+		claims := r.claims(t)
 		r.mustUninstall(t)
 		if diff := cmp.Diff(secrets, r.secretData(t)); diff != "" {
 			t.Errorf("Secrets changed:\n%s", redact(diff))
