@@ -65,6 +65,10 @@ func (s *Settings) Connect() (*rest.Config, error) {
 	}
 	config = rest.CopyConfig(config)
 	config.UserAgent = "helm-neutree"
+	if config.QPS == 0 {
+		// The API server bounds what it is asked by itself; a limit here would end in errors of its own near a deadline.
+		config.QPS = -1
+	}
 	return config, nil
 }
 

@@ -141,11 +141,11 @@ func TestPreflightNamesWhatIsWrong(t *testing.T) {
 	}
 	statuses, findings := got.statuses(t)
 	for id, words := range map[string][]string{
-		"nodeport.free": {"30080", "somebody-elses", "global.exposure.nodePorts.web"},
+		"exposure.node-port-free": {"30080", "somebody-elses", "global.exposure.nodePorts.web"},
 		"psa.level":     {"nap-workspaces", "restricted"},
 		"storage.class": {"nowhere", "global.storage.afsController.storageClass"},
-		"image.pull":    {"nap-cg:v0.0.0", "global.images.gateway", "node1"},
-		"node.match":    {"nap-cp", "64"},
+		"images.pull":    {"nap-cg:v0.0.0", "global.images.gateway", "node1"},
+		"nodes.match":    {"nap-cp", "64"},
 	} {
 		if statuses[id] != "fail" || !containsAll(findings[id], words...) {
 			t.Errorf("%s: %s, %s: want a failure that names %q", id, statuses[id], findings[id], words)
@@ -205,7 +205,7 @@ func (r *release) workspaceNamespace(t *testing.T, level string) {
 }
 
 // ofThisMachine are the checks whose words depend on how large the nodes are.
-const ofThisMachine = "node.size,node.capacity"
+const ofThisMachine = "nodes.size,nodes.capacity"
 
 var (
 	seconds   = regexp.MustCompile(`"seconds": [0-9.e-]+`)
