@@ -56,6 +56,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 		newBackupCommand(o),
 		newBootstrapCommand(o),
 		newCopyCommand(o),
+		newDeleteCommand(o),
 		newGuardCommand(o),
 		newInstallCommand(o),
 		newMigrateCommand(o),

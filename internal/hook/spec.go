@@ -240,6 +240,8 @@ type TeardownSpec struct {
 	Cluster    string             `json:"cluster,omitempty"`
 	Runner     string             `json:"runner,omitempty"`
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
+	// DeleteData says that another hook deletes the data next, so nothing is kept.
+	DeleteData bool `json:"deleteData,omitempty"`
 }
 
 // TeardownWorkspaces finds the workspaces to stop.

@@ -22,7 +22,7 @@ import (
 )
 
 // hookComponents are the Jobs that a Helm client waits for, and those that these start.
-var hookComponents = []string{"guard", "prepare", "pull", "backup", "migrate", "seed", "rollback", "teardown"}
+var hookComponents = []string{"guard", "prepare", "pull", "backup", "migrate", "seed", "rollback", "teardown", "delete"}
 
 // ErrBusy says that the release is being worked on, so that nothing may be mended.
 var ErrBusy = errors.New("the release is being worked on")

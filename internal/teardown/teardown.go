@@ -1,4 +1,5 @@
-// Package teardown stops the platform before its release is uninstalled, and keeps all data.
+// Package teardown stops the platform before its release is uninstalled. All data is kept, unless deleting it was
+// asked for: then it goes after the release.
 package teardown
 
 import (
@@ -46,7 +47,7 @@ func (t *Teardown) Run(ctx context.Context) (string, error) {
 }
 
 func (t *Teardown) run(ctx context.Context) string {
-	uninstalling, err := t.uninstalling(ctx)
+	uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
 	if err != nil {
 		t.warn("find the release record", err)
 		return t.sum("nothing was stopped, since it can't be told whether the release is being uninstalled", nil)
@@ -61,6 +62,9 @@ func (t *Teardown) run(ctx context.Context) string {
 	summary := fmt.Sprintf("%d workspaces stopped", stopped)
 	if hibernated {
 		summary += ", the database hibernates"
+	}
+	if t.Spec.DeleteData {
+		return t.sum(summary+"; all data is deleted next, as uninstall.deleteData says", nil)
 	}
 	reporting, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
 	defer cancel()
@@ -92,12 +96,12 @@ func (t *Teardown) note(what, cause string) {
 	t.warnings = append(t.warnings, what+": "+cause)
 }
 
-// uninstalling looks for Helm's record of the release in that state. It goes by
+// beingUninstalled looks for Helm's record of the release in that state. It goes by
 // labels, since a rollback reuses the hooks of an older revision, which can't know the newest record's name.
-func (t *Teardown) uninstalling(ctx context.Context) (bool, error) {
-	selector := labelled("owner", "helm", "name", t.Spec.Release, "status", "uninstalling")
+func beingUninstalled(ctx context.Context, client *kube.Client, namespace, release string) (bool, error) {
+	selector := labelled("owner", "helm", "name", release, "status", "uninstalling")
 	for _, records := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
-		list, err := t.Client.ListMetadata(ctx, records, t.Spec.Namespace, metav1.ListOptions{LabelSelector: selector})
+		list, err := client.ListMetadata(ctx, records, namespace, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return false, err
 		}

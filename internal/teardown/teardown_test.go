@@ -129,6 +129,17 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestNothingIsKeptWhenDataIsDeletedNext(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling)
+	deletes := spec
+	deletes.DeleteData = true
+	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: deletes}
+	summary, err := teardown.Run(t.Context())
+	if want := "2 workspaces stopped, the database hibernates; all data is deleted next, as uninstall.deleteData says"; err != nil || summary != want {
+		t.Errorf("summary %q, %v, want %q", summary, err, want)
+	}
+}
+
 func TestNothingUnlessUninstalling(t *testing.T) {
 	server := kubetest.New(t, platform, deployed)
 	summary, _ := run(t, server)

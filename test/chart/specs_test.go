@@ -98,6 +98,7 @@ func TestSpecsFitTheHooks(t *testing.T) {
 		"rollback":  func(t *testing.T, o []chart.Object, c string) { specOf[hook.RollbackSpec](t, o, c, "rollback") },
 		"seed":      func(t *testing.T, o []chart.Object, c string) { specOf[hook.SeedSpec](t, o, c, "seed") },
 		"test":      func(t *testing.T, o []chart.Object, c string) { specOf[hook.TestSpec](t, o, c, "test") },
+		"delete":    func(t *testing.T, o []chart.Object, c string) { specOf[hook.DeleteSpec](t, o, c, "delete") },
 		"teardown":  func(t *testing.T, o []chart.Object, c string) { specOf[hook.TeardownSpec](t, o, c, "teardown") },
 	}
 	for name, to := range profiles(t) {

@@ -72,6 +72,7 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"switch is a word":                {json: `global.workspaces.multiReplica="yes"`, want: []string{"workspaces", "multiReplica", "boolean"}},
 		"pull policy":                     {set: "global.imagePullPolicy=always", want: []string{"imagePullPolicy", "Always"}},
 		"pull secret without a name":      {json: `global.imagePullSecrets=[{"secret":"regcred"}]`, want: []string{"imagePullSecrets"}},
+		"deletes another release's data":  {set: "uninstall.deleteData=other", want: []string{`uninstall.deleteData is "other"`, `this release is "neutree"`}},
 		"workspaces' namespace":           {set: "global.workspaces.namespace=Work", want: []string{"workspaces", "namespace"}},
 		"peer of users":                   {json: `global.networkPolicies.usersFrom=[{"cidr":"10.0.0.0/8"}]`, want: []string{"networkPolicies", "usersFrom", "cidr"}},
 		"addresses of users":              {json: `global.networkPolicies.usersFrom=[{"ipBlock":{"cidr":"10.0.0.1"}}]`, want: []string{"usersFrom", "cidr"}},

@@ -136,6 +136,15 @@ func TestLifecycle(t *testing.T) {
 		r.waitWorkspace(t, first.ID)
 		session.do(t, http.MethodDelete, "/api/workspaces/"+first.ID, nil, http.StatusOK, nil)
 	})
+
+	t.Run("an uninstall that is to delete the data leaves the operator's definitions alone", func(t *testing.T) {
+		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2", "--set", "uninstall.deleteData="+r.name)
+		got := r.mustUninstall(t)
+		if !containsAll(got.output, "deleted", "Cluster nap/nap-pg", "Namespace "+r.workspaces(), "stays", "clusters"+operatorGroup) {
+			t.Errorf("helm does not say what was deleted and what stays:\n%s", got.output)
+		}
+		r.wantNothingLeft(t)
+	})
 }
 
 // The chart installs under Helm 3 with the same result, and with what most people will set: the address of a

@@ -55,6 +55,12 @@
 {{- $problems = concat $problems (include "neutree.validate.database" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.storage" . | fromYamlArray) }}
 
+{{- with .Values.uninstall.deleteData }}
+{{- if ne . $.Release.Name }}
+{{- $problems = append $problems (printf "uninstall.deleteData is %q and this release is %q: to have helm uninstall delete all data of this release, set it to this release's name; else leave it empty" . $.Release.Name) }}
+{{- end }}
+{{- end }}
+
 {{- if index .Values "cloudnative-pg" "nameOverride" }}
 {{- $problems = append $problems "cloudnative-pg.nameOverride changes the label by which the operator finds its own Deployment: remove it; cloudnative-pg.fullnameOverride renames its objects" }}
 {{- end }}

@@ -151,7 +151,7 @@ podAffinity:
     claimName: {{ include "common.name" (list . "backups") }}
 - name: afs
   persistentVolumeClaim:
-    claimName: {{ include "common.afsControllerClaim" . }}
+    claimName: {{ include "common.afsControllerClaim" . | quote }}
 {{- end }}
 
 {{/* Files for the hook before an upgrade, in its ConfigMap. Usage: include "neutree.backup.hookFiles" (list $ <ConfigMap>) */}}
