@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // command makes one of PostgreSQL's programs ready to run.
@@ -40,7 +41,7 @@ func (b *Backup) connection(cmd *exec.Cmd) (*exec.Cmd, error) {
 		password = query.Get("password")
 	}
 	query.Del("password")
-	u.RawQuery = query.Encode()
+	u.RawQuery = platform.Query(query)
 	u.User = url.User(u.User.Username())
 	cmd.Args = append(cmd.Args, "--dbname="+u.String(), "--no-password")
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+password, "PGAPPNAME=nap-hooks backup", "PGCONNECT_TIMEOUT=10", "LC_ALL=C")

@@ -106,10 +106,10 @@ kind: PersistentVolumeClaim
 metadata: {name: afs-shared-storage, namespace: ws, deletionTimestamp: "2026-01-01T00:00:00Z"}
 spec: {accessModes: [ReadWriteMany], storageClassName: old, resources: {requests: {storage: 50Gi}}}
 `)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := w.run(ctx)
-	want := "gave up waiting for the claim ws/afs-shared-storage of before to go after 1s: somebody deleted it, and it stays until no pod uses it"
+	want := "gave up waiting for the claim ws/afs-shared-storage of before to go after 5s: somebody deleted it, and it stays until no pod uses it"
 	if hook.CodeOf(err) != hook.Deadline || !strings.Contains(err.Error(), want) {
 		t.Errorf("exit code %d, want %d\n%v\nlacks\n%s", hook.CodeOf(err), hook.Deadline, err, want)
 	}

@@ -1,6 +1,9 @@
 package platform
 
-import "net/url"
+import (
+	"net/url"
+	"strings"
+)
 
 // LibpqURL writes a database URL for the services' driver, node-postgres, as libpq and its likes read it. That
 // driver verifies a server fully in every mode but its own "no-verify", which is libpq's "require".
@@ -11,6 +14,9 @@ func LibpqURL(u *url.URL) string {
 		query.Set("sslmode", "require")
 	}
 	written := *u
-	written.RawQuery = query.Encode()
+	written.RawQuery = Query(query)
 	return written.String()
 }
+
+// Query writes the parameters of a database URL. libpq and its likes take a plus sign for itself, and not for a space.
+func Query(parameters url.Values) string { return strings.ReplaceAll(parameters.Encode(), "+", "%20") }

@@ -81,6 +81,24 @@ func Check(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface,
 	return (&keeper{api: api, log: log, namespace: spec.Namespace}).checkAll(ctx, spec)
 }
 
+// Derive is the value that Ensure would give a derived key, made without a write: "" where Ensure would refuse what it
+// follows from. It says whether spec derives that key at all.
+func Derive(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec, ref hook.SecretRef) (value string, derived bool, err error) {
+	k := &keeper{api: api, log: log, namespace: spec.Namespace}
+	for _, s := range spec.Secrets {
+		key := s.Data[ref.Key]
+		if s.Name != ref.Secret || !key.Derived() {
+			continue
+		}
+		value, err := k.value(ctx, key)
+		if hook.CodeOf(err) == hook.Refused {
+			return "", true, nil
+		}
+		return value, true, err
+	}
+	return "", false, nil
+}
+
 func (k *keeper) checkAll(ctx context.Context, spec hook.SecretsSpec) ([]string, error) {
 	var problems []string
 	for _, s := range spec.Secrets {

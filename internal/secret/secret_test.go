@@ -204,6 +204,32 @@ func TestCompletesWithoutTouchingWhatIsThere(t *testing.T) {
 	}
 }
 
+// Before an upgrade the address counts that the new revision will use, and not the one that stands there.
+func TestDerivedWithoutAWrite(t *testing.T) {
+	c := newCluster(t, given("mine", "", map[string]string{"uri": "postgresql://nap:word@new/nap"}),
+		given("nap-database", "", map[string]string{"url": "postgresql://nap:word@old/nap"}))
+	derive := func(key string) (string, bool) {
+		t.Helper()
+		source := &hook.PostgresURL{URLFrom: &hook.SecretRef{Secret: "mine", Key: key}}
+		value, derived, err := secret.Derive(t.Context(), slog.New(slog.DiscardHandler), c.client.Resource(kube.Secrets).Namespace(namespace),
+			hook.SecretsSpec{Namespace: namespace, Secrets: []hook.Secret{{Name: "nap-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: source}}}}},
+			hook.SecretRef{Secret: "nap-database", Key: "url"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value, derived
+	}
+	if value, derived := derive("uri"); value != "postgresql://nap:word@new/nap" || !derived {
+		t.Errorf("derived %v: %s", derived, value)
+	}
+	if value, derived := derive("lacking"); value != "" || !derived {
+		t.Errorf("derived %v from a key that is not there: %s", derived, value)
+	}
+	if got := c.value("nap-database", "url"); got != "postgresql://nap:word@old/nap" {
+		t.Errorf("the Secret was changed to %s", got)
+	}
+}
+
 func TestURLOfAnotherDatabase(t *testing.T) {
 	const rootCert = "/etc/neutree/database-ca/ca.crt"
 	address := func(url hook.PostgresURL) hook.PostgresURL {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 const databaseAddress = "the database's address"
@@ -44,7 +45,7 @@ func (k *keeper) postgresURL(ctx context.Context, p hook.PostgresURL) (string, e
 	if p.RootCert != "" && strings.HasPrefix(mode, "verify-") {
 		query.Set("sslrootcert", p.RootCert)
 	}
-	u.RawQuery = query.Encode()
+	u.RawQuery = platform.Query(query)
 	return u.String(), nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/secret"
 )
 
 // answerTime bounds the wait for a database that ran until now: one that is down stays down, and the
@@ -34,7 +35,7 @@ type found struct {
 // nothing to migrate now: bootstrap will.
 func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	spec := p.Spec.Migrate
-	url, err := p.secretKey(ctx, spec.URL)
+	url, err := p.databaseURL(ctx)
 	if url == "" || err != nil {
 		return found{}, err
 	}
@@ -90,6 +91,19 @@ func (p *Prepare) olderThan(ctx context.Context, url string) ([]string, error) {
 	}
 	standing, err := migrate.Compare(ctx, url, replaced)
 	return standing.Ahead, err
+}
+
+// databaseURL is where this revision's services will find the database, "" where nobody can tell yet. That of a database
+// from outside may differ from the one that the release uses now.
+func (p *Prepare) databaseURL(ctx context.Context) (string, error) {
+	spec := p.Spec.Migrate
+	if spec.External != nil {
+		url, derived, err := secret.Derive(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets, spec.URL)
+		if derived || err != nil {
+			return url, err
+		}
+	}
+	return p.secretKey(ctx, spec.URL)
 }
 
 // secretKey reads one key of a Secret, "" where there is none.

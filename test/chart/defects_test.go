@@ -32,7 +32,7 @@ var defects = []defect{
 	{what: "placeholders, ports, sizes and addresses that nobody checks", tests: []string{"TestBadValuesAreNamed", "FuzzBrokenValues", "TestRefusals"}},
 	{what: "the administrator's password in a Job's arguments", tests: []string{"TestNoSecretStandsInAnObject", "TestMasks"}},
 	{what: "seed Jobs without limits, deadlines or order", tests: []string{"TestJobs", "TestEveryContainerHasResources", "TestSeedsRunOnce"}},
-	{what: "a failed Job is waited for to the end", tests: []string{"TestJobs", "TestFailingMigrationIsPermanent", "TestLifecycle"}},
+	{what: "a failed Job is waited for to the end", tests: []string{"TestJobs", "TestFailingStatementIsNamed", "TestLifecycle"}},
 	{what: "no check beforehand, no lock, no migration before the upgrade", tests: []string{"TestInstallRefused", "TestTwoRunsAtOnce", "TestMigratesADatabaseThatRuns"}},
 	{what: "secrets in files on disk", tests: []string{"TestNoSecretStandsInAnObject"}},
 	{what: "a rotated registry password is ignored", tests: []string{"TestPullSecretsReachEveryPod", "TestPullSecretOfSomebodyElseStays"}},

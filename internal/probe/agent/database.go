@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // Database asks a database what its role may do there. It changes nothing.
@@ -52,7 +53,7 @@ func (d *Database) url() string {
 	}
 	query := u.Query()
 	query.Set("sslrootcert", d.RootCert)
-	u.RawQuery = query.Encode()
+	u.RawQuery = platform.Query(query)
 	return u.String()
 }
 
