@@ -129,6 +129,21 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// The newest record may be that of an upgrade which was refused: what Helm deletes by it is not the Job that ran.
+func TestBootstrapJobsOfEveryRevisionGo(t *testing.T) {
+	job := func(name, release string) string {
+		return "apiVersion: batch/v1\nkind: Job\nmetadata: {name: " + name + ", namespace: nap, labels: {app.kubernetes.io/instance: " + release + ", app.kubernetes.io/component: bootstrap}}\n"
+	}
+	server := kubetest.New(t, platform, uninstalling, job("nap-bootstrap-1", "neutree"), job("nap-bootstrap-2", "neutree"), job("other-bootstrap", "other"))
+	run(t, server)
+	const jobs = "/apis/batch/v1/namespaces/nap/jobs/"
+	for name, left := range map[string]bool{"nap-bootstrap-1": false, "nap-bootstrap-2": false, "other-bootstrap": true} {
+		if got := server.Object(jobs+name) != nil; got != left {
+			t.Errorf("Job %s is there: %v, want %v", name, got, left)
+		}
+	}
+}
+
 func TestNothingIsKeptWhenDataIsDeletedNext(t *testing.T) {
 	server := kubetest.New(t, platform, uninstalling)
 	deletes := spec
