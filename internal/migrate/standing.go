@@ -16,6 +16,8 @@ import (
 
 // Standing is how a release stands to a database, as far as our own records tell: its images are not asked.
 type Standing struct {
+	// Empty is a database in which no migration of the platform has ever run: there is nothing in it to lose.
+	Empty bool
 	// Unknown are the sources whose set is not recorded: these images have never migrated this database.
 	Unknown []string
 	// Ahead are ledger ids that the recorded sets do not hold: a newer release has been here.
@@ -31,7 +33,7 @@ func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) 
 		return Standing{}, fmt.Errorf("connect to the database: %w", err)
 	}
 	defer closeConn(ctx, conn)
-	var s Standing
+	s := Standing{Empty: true}
 	breaking, err := breakingIDs(ctx, conn)
 	if err != nil {
 		return s, fmt.Errorf("read which migrations are breaking: %w", err)
@@ -48,6 +50,9 @@ func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) 
 		held, err := readLedger(ctx, conn, source)
 		if err != nil {
 			return s, fmt.Errorf("read the ledger %s: %w", source.Ledger(), err)
+		}
+		if len(held) > 0 {
+			s.Empty = false
 		}
 		if !recorded {
 			s.Unknown = append(s.Unknown, folder.Source)

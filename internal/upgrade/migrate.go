@@ -136,7 +136,7 @@ func (p *Prepare) migrate(ctx context.Context, db found) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if spec.Backup == "" {
+	if spec.Backup == "" || db.standing.Empty {
 		return p.Jobs.Run(ctx, job)
 	}
 	asking := job.DeepCopy()

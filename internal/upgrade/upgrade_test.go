@@ -191,6 +191,14 @@ func TestMigratesADatabaseThatRuns(t *testing.T) {
 func TestSavesTheDatabaseOnlyBeforeItIsMigrated(t *testing.T) {
 	s := newStage(t, pgtest.Start(t), running)
 	s.saves()
+	s.wantDone("1 migrations applied")
+	if len(s.ran) != 1 || s.ran[0] != "nap-migrate registry.test/hooks:1" {
+		t.Errorf("a database with nothing in it to lose: it ran %q", s.ran)
+	}
+	if err := os.WriteFile(filepath.Join(s.folder.Dir, "002_second.sql"), []byte("CREATE TABLE second (id int);"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.ran, s.folder.Set, s.spec.Migrate.Sets[0].Set = nil, "set-2", "set-2"
 	s.wantDone("nap-backup done", "1 migrations applied")
 	if len(s.ran) != 3 || s.ran[0] != "nap-migrate registry.test/hooks:1 --unless-pending" || !strings.HasPrefix(s.ran[1], "nap-backup registry.test/postgresql:17.10 create --name=before-r2-") || s.ran[2] != "nap-migrate registry.test/hooks:1" {
 		t.Errorf("it ran %q", s.ran)
@@ -198,13 +206,13 @@ func TestSavesTheDatabaseOnlyBeforeItIsMigrated(t *testing.T) {
 	if s.server.Object("/api/v1/namespaces/nap/persistentvolumeclaims/nap-backups") == nil {
 		t.Error("there is no claim for the backup")
 	}
-	s.ran, s.folder.Set, s.spec.Migrate.Sets[0].Set = nil, "set-2", "set-2"
+	s.ran, s.folder.Set, s.spec.Migrate.Sets[0].Set = nil, "set-3", "set-3"
 	s.wantDone("the schema was up to date")
 	if len(s.ran) != 1 {
 		t.Errorf("a new image without migrations: it ran %v", s.ran)
 	}
-	s.ran, s.spec.Migrate.Sets[0].Set = nil, "set-3"
-	s.folder = hook.Migration{Source: "gateway", Dir: s.folder.Dir, Set: "set-3"}
+	s.ran, s.spec.Migrate.Sets[0].Set = nil, "set-4"
+	s.folder = hook.Migration{Source: "gateway", Dir: s.folder.Dir, Set: "set-4"}
 	s.outcome["nap-backup"] = hook.Errorf(hook.Refused, "the claim is too small")
 	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "nothing was migrated") || !strings.Contains(err.Error(), "global.backup.skip=true") || !strings.Contains(err.Error(), "the claim is too small") || len(s.ran) != 2 {
 		t.Errorf("exit %d: %v after %v", hook.CodeOf(err), err, s.ran)
