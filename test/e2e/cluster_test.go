@@ -34,8 +34,11 @@ func eventually(t testing.TB, limit time.Duration, what string, condition func(c
 	started := time.Now()
 	var missing string
 	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, limit, true, func(ctx context.Context) (bool, error) {
-		var done bool
-		done, missing = condition(ctx)
+		done, text := condition(ctx)
+		// At the end of the time a condition can say no more than that it has ended.
+		if ctx.Err() == nil {
+			missing = text
+		}
 		return done, nil
 	})
 	if err != nil {
