@@ -59,7 +59,7 @@ func (t *Teardown) run(ctx context.Context) string {
 	t.stopRunner(ctx)
 	stopped := t.stopWorkspaces(ctx)
 	hibernated := t.hibernate(ctx)
-	t.removeBootstrap(ctx)
+	t.removeJobs(ctx)
 	summary := fmt.Sprintf("%d workspaces stopped", stopped)
 	if hibernated {
 		summary += ", the database hibernates"
@@ -157,21 +157,22 @@ func (t *Teardown) stopWorkspaces(ctx context.Context) int {
 	return stopped
 }
 
-// removeBootstrap deletes the Jobs that brought the release up. Helm goes by its newest record, and that of an upgrade
-// which was refused names another Job than the one that ran: left behind, a new install would take it for its own, and
-// for done.
-func (t *Teardown) removeBootstrap(ctx context.Context) {
-	selector := labelled("app.kubernetes.io/instance", t.Spec.Release, "app.kubernetes.io/component", "bootstrap")
+// removeJobs deletes the Jobs of the release, but for the one that this runs in. Helm leaves those of hooks that failed.
+// And it goes by its newest record, which for an upgrade that was refused names another bootstrap Job than the one that
+// ran: left behind, a new install would take it for its own, and for done.
+func (t *Teardown) removeJobs(ctx context.Context) {
+	selector := labelled("app.kubernetes.io/instance", t.Spec.Release, "app.kubernetes.io/part-of", "neutree") +
+		",app.kubernetes.io/component notin (teardown)"
 	jobs, err := t.Client.ListMetadata(ctx, kube.Jobs, t.Spec.Namespace, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		t.warn("find the bootstrap Job", err)
+		t.warn("find the release's Jobs", err)
 		return
 	}
 	background := metav1.DeletePropagationBackground
 	for _, job := range jobs {
 		err := t.Client.Resource(kube.Jobs, t.Spec.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{PropagationPolicy: &background})
 		if err != nil && !apierrors.IsNotFound(err) {
-			t.warn("delete the bootstrap Job "+job.Name, err)
+			t.warn("delete Job "+job.Name, err)
 		}
 	}
 }

@@ -130,14 +130,16 @@ func TestRun(t *testing.T) {
 }
 
 // The newest record may be that of an upgrade which was refused: what Helm deletes by it is not the Job that ran.
-func TestBootstrapJobsOfEveryRevisionGo(t *testing.T) {
-	job := func(name, release string) string {
-		return "apiVersion: batch/v1\nkind: Job\nmetadata: {name: " + name + ", namespace: nap, labels: {app.kubernetes.io/instance: " + release + ", app.kubernetes.io/component: bootstrap}}\n"
+func TestJobsOfEveryRevisionGo(t *testing.T) {
+	job := func(name, release, component string) string {
+		return "apiVersion: batch/v1\nkind: Job\nmetadata: {name: " + name + ", namespace: nap, labels: {app.kubernetes.io/instance: " + release +
+			", app.kubernetes.io/part-of: neutree, app.kubernetes.io/component: " + component + "}}\n"
 	}
-	server := kubetest.New(t, platform, uninstalling, job("nap-bootstrap-1", "neutree"), job("nap-bootstrap-2", "neutree"), job("other-bootstrap", "other"))
+	server := kubetest.New(t, platform, uninstalling, job("nap-bootstrap-1", "neutree", "bootstrap"), job("nap-bootstrap-2", "neutree", "bootstrap"),
+		job("nap-prepare", "neutree", "prepare"), job("nap-teardown", "neutree", "teardown"), job("other-bootstrap", "other", "bootstrap"))
 	run(t, server)
 	const jobs = "/apis/batch/v1/namespaces/nap/jobs/"
-	for name, left := range map[string]bool{"nap-bootstrap-1": false, "nap-bootstrap-2": false, "other-bootstrap": true} {
+	for name, left := range map[string]bool{"nap-bootstrap-1": false, "nap-bootstrap-2": false, "nap-prepare": false, "nap-teardown": true, "other-bootstrap": true} {
 		if got := server.Object(jobs+name) != nil; got != left {
 			t.Errorf("Job %s is there: %v, want %v", name, got, left)
 		}
