@@ -13,39 +13,23 @@ import (
 )
 
 func newBootstrapCommand(o *hook.Options) *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onCluster(o, &cobra.Command{
 		Use:   "bootstrap --spec FILE",
 		Short: "Bring up the database, prepare the namespace of the workspaces, and migrate",
 		Long: `Bring up the database, prepare the namespace of the workspaces, and migrate.
 
 The environment holds DATABASE_URL and, for migrations that encrypt, CREDENTIAL_ENCRYPTION_KEY.
 A run that was killed is completed by the next one.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.BootstrapSpec](path)
-			if err != nil {
-				return err
-			}
-			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				client, err := kube.New()
-				if err != nil {
-					return err
-				}
-				b := &bootstrap.Bootstrap{
-					Log: log, Client: client, Spec: spec,
-					DatabaseURL:   os.Getenv("DATABASE_URL"),
-					CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
-				}
-				result, err := b.Run(ctx)
-				if err != nil {
-					return err
-				}
-				o.SetResult("%s", result)
-				return nil
-			})
-		},
-	}
-	specFlag(cmd, &path)
-	return cmd
+	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.BootstrapSpec) (string, error) {
+		b := &bootstrap.Bootstrap{
+			Log: log, Client: client, Spec: spec,
+			DatabaseURL:   os.Getenv("DATABASE_URL"),
+			CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
+		}
+		result, err := b.Run(ctx)
+		if err != nil {
+			return "", err
+		}
+		return result.String(), nil
+	})
 }

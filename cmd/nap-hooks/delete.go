@@ -12,32 +12,14 @@ import (
 )
 
 func newDeleteCommand(o *hook.Options) *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onCluster(o, &cobra.Command{
 		Use:   "delete --spec FILE",
 		Short: "Delete the data of a release that has been uninstalled",
 		Long: `Delete the data of a release that has been uninstalled.
 
 Nothing happens unless Helm's record says that the release is being uninstalled. The command waits
 until what it deleted is gone, and lists what stays.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.DeleteSpec](path)
-			if err != nil {
-				return err
-			}
-			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				client, err := kube.New()
-				if err != nil {
-					return err
-				}
-				d := &teardown.Delete{Log: log, Client: client, Spec: spec}
-				summary, err := d.Run(ctx)
-				o.SetResult("%s", summary)
-				return err
-			})
-		},
-	}
-	specFlag(cmd, &path)
-	return cmd
+	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.DeleteSpec) (string, error) {
+		return (&teardown.Delete{Log: log, Client: client, Spec: spec}).Run(ctx)
+	})
 }

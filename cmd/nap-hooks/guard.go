@@ -12,25 +12,10 @@ import (
 )
 
 func newGuardCommand(o *hook.Options) *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onCluster(o, &cobra.Command{
 		Use:   "guard --spec FILE",
 		Short: "Prove that the cluster can take the release before anything is created",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.GuardSpec](path)
-			if err != nil {
-				return err
-			}
-			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				client, err := kube.New()
-				if err != nil {
-					return err
-				}
-				return guard.Run(ctx, log, client, spec)
-			})
-		},
-	}
-	specFlag(cmd, &path)
-	return cmd
+	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.GuardSpec) (string, error) {
+		return "", guard.Run(ctx, log, client, spec)
+	})
 }

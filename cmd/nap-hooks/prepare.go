@@ -13,34 +13,15 @@ import (
 )
 
 func newPrepareCommand(o *hook.Options) *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onCluster(o, &cobra.Command{
 		Use:   "prepare --spec FILE",
 		Short: "Refuse what could not work, make Secrets, pull new images and migrate, before anything is replaced",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.PrepareSpec](path)
-			if err != nil {
-				return err
-			}
-			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				client, err := kube.New()
-				if err != nil {
-					return err
-				}
-				p := &upgrade.Prepare{
-					Log: log, Client: client, Spec: spec,
-					Jobs: &jobrun.Runner{Log: log, Client: client, Namespace: spec.Namespace},
-				}
-				result, err := p.Run(ctx)
-				if err == nil {
-					log.Info(result)
-					o.SetResult("%s", result)
-				}
-				return err
-			})
-		},
-	}
-	specFlag(cmd, &path)
-	return cmd
+	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.PrepareSpec) (string, error) {
+		jobs := &jobrun.Runner{Log: log, Client: client, Namespace: spec.Namespace}
+		result, err := (&upgrade.Prepare{Log: log, Client: client, Spec: spec, Jobs: jobs}).Run(ctx)
+		if err == nil {
+			log.Info(result)
+		}
+		return result, err
+	})
 }

@@ -12,30 +12,14 @@ import (
 )
 
 func newRollbackCommand(o *hook.Options) *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onCluster(o, &cobra.Command{
 		Use:   "rollback --spec FILE",
 		Short: "Decide whether an older revision can use the database as it is",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.RollbackSpec](path)
-			if err != nil {
-				return err
-			}
-			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				client, err := kube.New()
-				if err != nil {
-					return err
-				}
-				result, err := (&upgrade.Rollback{Log: log, Client: client, Spec: spec}).Run(ctx)
-				if err == nil {
-					log.Info(result)
-					o.SetResult("%s", result)
-				}
-				return err
-			})
-		},
-	}
-	specFlag(cmd, &path)
-	return cmd
+	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.RollbackSpec) (string, error) {
+		result, err := (&upgrade.Rollback{Log: log, Client: client, Spec: spec}).Run(ctx)
+		if err == nil {
+			log.Info(result)
+		}
+		return result, err
+	})
 }

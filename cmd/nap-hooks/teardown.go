@@ -12,8 +12,7 @@ import (
 )
 
 func newTeardownCommand(o *hook.Options) *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onCluster(o, &cobra.Command{
 		Use:   "teardown --spec FILE",
 		Short: "Stop workspaces and database before an uninstall, keeping all data",
 		Long: `Stop workspaces and database before an uninstall, keeping all data.
@@ -21,24 +20,7 @@ func newTeardownCommand(o *hook.Options) *cobra.Command {
 Nothing happens unless Helm's record says that the release is being uninstalled. Once it has
 tried, the command ends with 0 whatever it met: an uninstall must not hang on it. Only a signal
 makes it fail, so that its Job tries again.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := hook.ReadSpec[hook.TeardownSpec](path)
-			if err != nil {
-				return err
-			}
-			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				client, err := kube.New()
-				if err != nil {
-					return err
-				}
-				t := &teardown.Teardown{Log: log, Client: client, Spec: spec}
-				summary, err := t.Run(ctx)
-				o.SetResult("%s", summary)
-				return err
-			})
-		},
-	}
-	specFlag(cmd, &path)
-	return cmd
+	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.TeardownSpec) (string, error) {
+		return (&teardown.Teardown{Log: log, Client: client, Spec: spec}).Run(ctx)
+	})
 }
