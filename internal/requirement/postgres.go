@@ -43,6 +43,11 @@ type cluster struct {
 			NodeSelector map[string]string   `json:"nodeSelector"`
 			Tolerations  []corev1.Toleration `json:"tolerations"`
 		} `json:"affinity"`
+		Backup struct {
+			VolumeSnapshot struct {
+				ClassName string `json:"className"`
+			} `json:"volumeSnapshot"`
+		} `json:"backup"`
 	} `json:"spec"`
 }
 
@@ -80,6 +85,7 @@ func (d *derivation) database(*chart.Rendered) error {
 func (d *derivation) cluster(object Object, c *cluster) error {
 	name := object.GetName()
 	d.set.Database.Cluster, d.set.Database.Instances = name, c.Spec.Instances
+	d.set.Database.SnapshotClass = c.Spec.Backup.VolumeSnapshot.ClassName
 	user, yes, no := int64(postgresUser), true, false
 	restricted := &corev1.SecurityContext{AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
 		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}

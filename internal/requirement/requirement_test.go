@@ -8,49 +8,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"helm.sh/helm/v3/pkg/cli/values"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/requirement"
+	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
 )
-
-const charts = "../../charts/neutree"
-
-// umbrella is a copy of the chart with a small operator.
-func umbrella(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "neutree")
-	if err := os.CopyFS(dir, os.DirFS(charts)); err != nil {
-		t.Fatal(err)
-	}
-	downloaded, err := filepath.Glob(filepath.Join(dir, "charts", "cloudnative-pg*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range downloaded {
-		if err := os.RemoveAll(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.CopyFS(filepath.Join(dir, "charts", "cloudnative-pg"), os.DirFS("../../test/chart/testdata/cloudnative-pg")); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func load(t *testing.T, set ...string) *requirement.Set {
-	t.Helper()
-	loaded, err := requirement.Load(requirement.Options{
-		Chart: umbrella(t), Release: "neutree", Namespace: "nap", Values: values.Options{Values: set},
-		Kubernetes: chart.Kubernetes{Version: "1.34"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return loaded
-}
 
 func one[T any](t *testing.T, all []T, what string, is func(T) bool) T {
 	t.Helper()
@@ -62,7 +26,7 @@ func one[T any](t *testing.T, all []T, what string, is func(T) bool) T {
 }
 
 func TestNamespacesOfObjects(t *testing.T) {
-	set := load(t)
+	set := requirementtest.Load(t)
 	if set.Namespace != "nap" || set.Workspaces != "nap-workspaces" || !set.WorkspacesCreated || set.Prefix != "nap" {
 		t.Errorf("namespaces %s and %s (made: %v), prefix %s", set.Namespace, set.Workspaces, set.WorkspacesCreated, set.Prefix)
 	}
@@ -71,14 +35,14 @@ func TestNamespacesOfObjects(t *testing.T) {
 			t.Errorf("%s is in namespace %q", object, object.GetNamespace())
 		}
 	}
-	own := load(t, "global.workspaces.namespace=nap")
+	own := requirementtest.Load(t, "global.workspaces.namespace=nap")
 	if own.Workspaces != "nap" || own.WorkspacesCreated {
 		t.Errorf("workspaces in the release's namespace: %s, made: %v", own.Workspaces, own.WorkspacesCreated)
 	}
 }
 
 func TestEveryImageIsListed(t *testing.T) {
-	set := load(t, "global.imagePullSecrets={mirror}", "global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://o.o.svc",
+	set := requirementtest.Load(t, "global.imagePullSecrets={mirror}", "global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://o.o.svc",
 		"sandbox.imageWarmer.enabled=true", "global.modules.browser.enabled=true", "browser.turn.host=203.0.113.10")
 	refs := map[string]requirement.Image{}
 	for _, image := range set.Images {
@@ -109,7 +73,7 @@ func TestEveryImageIsListed(t *testing.T) {
 }
 
 func TestRegistryOfAllImages(t *testing.T) {
-	set := load(t, "global.imageRegistry=mirror.example:5000")
+	set := requirementtest.Load(t, "global.imageRegistry=mirror.example:5000")
 	for _, image := range set.Images {
 		if !strings.HasPrefix(image.Ref, "mirror.example:5000/") && image.Ref != set.Operator.Image {
 			t.Errorf("%s is not pulled from the registry of all images", image.Ref)
@@ -121,7 +85,7 @@ func TestRegistryOfAllImages(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	set := load(t, "global.storage.shared.storageClass=nfs", "global.database.cnpg.instances=3", "global.database.cnpg.storage.size=20Gi")
+	set := requirementtest.Load(t, "global.storage.shared.storageClass=nfs", "global.database.cnpg.instances=3", "global.database.cnpg.storage.size=20Gi")
 	type claim struct {
 		Namespace, Class, Size, Value string
 		Mode                          corev1.PersistentVolumeAccessMode
@@ -150,7 +114,7 @@ func TestClaims(t *testing.T) {
 }
 
 func TestPorts(t *testing.T) {
-	set := load(t, "global.modules.browser.enabled=true", "global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://o.o.svc",
+	set := requirementtest.Load(t, "global.modules.browser.enabled=true", "global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://o.o.svc",
 		"browser.turn.host=203.0.113.10", "global.exposure.nodePorts.web=31000")
 	web := one(t, set.NodePorts, "port of the web interface", func(p requirement.NodePort) bool { return p.Service == "nap-cp" })
 	if want := (requirement.NodePort{Service: "nap-cp", Namespace: "nap", Port: 31000, Protocol: corev1.ProtocolTCP, Value: "global.exposure.nodePorts.web"}); web != want {
@@ -166,7 +130,7 @@ func TestPorts(t *testing.T) {
 	if set.Relay == nil || !set.Relay.Own || !set.Relay.HostNetwork || set.Relay.Host != "203.0.113.10" {
 		t.Errorf("relay = %+v", set.Relay)
 	}
-	if plain := load(t); plain.Relay != nil || len(plain.HostPorts) > 0 {
+	if plain := requirementtest.Load(t); plain.Relay != nil || len(plain.HostPorts) > 0 {
 		t.Errorf("without browsers there are a relay %+v and host ports %v", plain.Relay, plain.HostPorts)
 	}
 }
@@ -181,20 +145,20 @@ func TestPodSecurity(t *testing.T) {
 		}
 		return got
 	}
-	if diff := cmp.Diff(map[string]string{"nap": "restricted", "nap-workspaces": "privileged"}, levels(load(t, own))); diff != "" {
+	if diff := cmp.Diff(map[string]string{"nap": "restricted", "nap-workspaces": "privileged"}, levels(requirementtest.Load(t, own))); diff != "" {
 		t.Errorf("levels (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"nap": "privileged"}, levels(load(t, own, "global.workspaces.namespace=nap"))); diff != "" {
+	if diff := cmp.Diff(map[string]string{"nap": "privileged"}, levels(requirementtest.Load(t, own, "global.workspaces.namespace=nap"))); diff != "" {
 		t.Errorf("levels with one namespace (-want +got):\n%s", diff)
 	}
-	root := load(t, own, "workspaceRuntime.afsController.runAsUser=0")
+	root := requirementtest.Load(t, own, "workspaceRuntime.afsController.runAsUser=0")
 	if diff := cmp.Diff([]string{"Deployment afs-controller"}, root.PodSecurity[0].Pods); root.PodSecurity[0].Level != "baseline" || diff != "" {
 		t.Errorf("level with a controller that runs as root = %+v", root.PodSecurity[0])
 	}
 }
 
 func TestPodsOfOthers(t *testing.T) {
-	set := load(t, "global.database.cnpg.instances=3", "global.workspaces.nodeSelector.pool=agents")
+	set := requirementtest.Load(t, "global.database.cnpg.instances=3", "global.workspaces.nodeSelector.pool=agents")
 	pg := one(t, set.Pods, "PostgreSQL", func(p requirement.Pod) bool { return p.By == requirement.CloudNativePG })
 	if pg.Replicas != 3 || pg.Spec.Containers[0].Resources.Requests.Memory().String() != "1Gi" || pg.Spec.InitContainers[0].Image != set.Operator.Image {
 		t.Errorf("pods of PostgreSQL = %+v", pg)
@@ -216,16 +180,16 @@ func TestAPIs(t *testing.T) {
 	brought := func(set *requirement.Set) bool {
 		return one(t, set.APIs, "API of CloudNativePG", func(a requirement.API) bool { return a.Group == "postgresql.cnpg.io" }).Brought
 	}
-	if set := load(t); !brought(set) || !set.Operator.Bundled || !set.Operator.CRDs {
+	if set := requirementtest.Load(t); !brought(set) || !set.Operator.Bundled || !set.Operator.CRDs {
 		t.Errorf("the bundled operator brings its kinds: %+v", set.Operator)
 	}
-	if set := load(t, "cloudnative-pg.enabled=false"); brought(set) || set.Operator.Bundled {
+	if set := requirementtest.Load(t, "cloudnative-pg.enabled=false"); brought(set) || set.Operator.Bundled {
 		t.Errorf("an operator that is there already is needed: %+v", set.Operator)
 	}
 }
 
 func TestExposure(t *testing.T) {
-	ingress := load(t, "global.exposure.type=ingress", "global.host=nap.example.org", "global.exposure.ingress.className=nginx", "global.exposure.tls.secretName=cert").Exposure
+	ingress := requirementtest.Load(t, "global.exposure.type=ingress", "global.host=nap.example.org", "global.exposure.ingress.className=nginx", "global.exposure.tls.secretName=cert").Exposure
 	want := requirement.Ingress{Class: "nginx", Hosts: []requirement.IngressHost{
 		{Host: "nap.example.org", TLSSecret: "cert", Value: "global.exposure.tls.secretName"},
 		{Host: "files.nap.example.org", TLSSecret: "cert", Value: "global.exposure.tls.secretName"}}}
@@ -235,14 +199,14 @@ func TestExposure(t *testing.T) {
 	if !ingress.TLS || ingress.URLs["web"] != "https://nap.example.org" {
 		t.Errorf("exposure = %+v", ingress)
 	}
-	gateway := load(t, "global.exposure.type=gateway", "global.host=nap.example.org", "global.exposure.gateway.parentRefs[0].name=front").Exposure
+	gateway := requirementtest.Load(t, "global.exposure.type=gateway", "global.host=nap.example.org", "global.exposure.gateway.parentRefs[0].name=front").Exposure
 	if diff := cmp.Diff([]requirement.Gateway{{Namespace: "nap", Name: "front", Hosts: []string{"nap.example.org", "files.nap.example.org"}}}, gateway.Gateways); diff != "" {
 		t.Errorf("gateways (-want +got):\n%s", diff)
 	}
 }
 
 func TestPeers(t *testing.T) {
-	set := load(t, "global.modules.ldap.enabled=true", "global.ldap.url=ldaps://ldap.example.org", "global.ldap.bindDN=cn=reader",
+	set := requirementtest.Load(t, "global.modules.ldap.enabled=true", "global.ldap.url=ldaps://ldap.example.org", "global.ldap.bindDN=cn=reader",
 		"global.ldap.existingSecret=reader", "global.ldap.searchBase=ou=people", "global.ldap.attributes.username=uid", "global.trustedCAs.existingSecret=ca",
 		"cloudnative-pg.enabled=false", "global.database.mode=external", "global.database.external.host=db.example.org", "global.database.external.existingSecret=db")
 	want := &requirement.Directory{URL: "ldaps://ldap.example.org", BindDN: "cn=reader", Secret: "reader", SecretKey: "password", SearchBase: "ou=people",
@@ -261,7 +225,7 @@ func TestPeers(t *testing.T) {
 }
 
 func TestLoadNamesTheMissingDependency(t *testing.T) {
-	dir := umbrella(t)
+	dir := requirementtest.Umbrella(t)
 	if err := os.RemoveAll(filepath.Join(dir, "charts", "cloudnative-pg")); err != nil {
 		t.Fatal(err)
 	}

@@ -243,6 +243,8 @@ type Database struct {
 	// Cluster is the name of the CloudNativePG Cluster, Instances how many pods it has, for mode cnpg.
 	Cluster   string
 	Instances int32
+	// SnapshotClass is the VolumeSnapshotClass that backups use beside dumps; mostly empty.
+	SnapshotClass string
 	// External is for mode external.
 	External ExternalDatabase
 }

@@ -7,8 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
@@ -69,60 +67,4 @@ func differences(claim requirement.Claim, live *corev1.PersistentVolumeClaim) []
 		})
 	}
 	return findings
-}
-
-// snapshots says whether backups are taken by volume snapshot.
-func snapshots(s *preflight.Subject) (bool, string) {
-	if snapshotClass(s.Requirements) == "" && !usesSnapshots(s.Requirements) {
-		return false, "no backup is taken by volume snapshot"
-	}
-	return true, ""
-}
-
-func usesSnapshots(set *requirement.Set) bool {
-	method, _, _ := unstructured.NestedString(set.Values, "backup", "method")
-	return method == "volumeSnapshot"
-}
-
-func snapshotClass(set *requirement.Set) string {
-	class, _, _ := unstructured.NestedString(set.Values, "backup", "volumeSnapshot", "className")
-	return class
-}
-
-var volumeSnapshotClasses = schema.GroupVersionResource{Group: "snapshot.storage.k8s.io", Version: "v1", Resource: "volumesnapshotclasses"}
-
-func snapshotClasses(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	found, err := s.Cluster.List(ctx, volumeSnapshotClasses, "", "")
-	if err != nil {
-		return nil, fmt.Errorf("list the VolumeSnapshotClasses: %w", err)
-	}
-	classes, err := s.Cluster.StorageClasses(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the StorageClasses: %w", err)
-	}
-	wanted := snapshotClass(s.Requirements)
-	for _, claim := range s.Requirements.Claims {
-		class, err := resolve(classes, claim)
-		if err != nil || claim.By != requirement.CloudNativePG {
-			continue
-		}
-		fits := slices.ContainsFunc(found, func(u unstructured.Unstructured) bool {
-			driver, _, _ := unstructured.NestedString(u.Object, "driver")
-			return (wanted == "" || u.GetName() == wanted) && driver == class.Provisioner
-		})
-		if fits {
-			return nil, nil
-		}
-		what := "no VolumeSnapshotClass"
-		if wanted != "" {
-			what = fmt.Sprintf("no VolumeSnapshotClass %s", wanted)
-		}
-		return []preflight.Finding{{
-			Object: "StorageClass " + class.Name, Value: "backup.volumeSnapshot.className",
-			Cause: fmt.Sprintf("%s of the driver %s serves snapshots of %s", what, class.Provisioner, claim.Why),
-			Why:   "no snapshot can be taken before an upgrade, and the upgrade ends there",
-			Fix:   "make a VolumeSnapshotClass of that driver, or let backups be dumps",
-		}}, nil
-	}
-	return nil, nil
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
 	"github.com/neutree-ai/packaging/internal/requirement"
+	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
 )
 
 func class(name, provisioner string, change ...func(*storagev1.StorageClass)) storagev1.StorageClass {
@@ -110,15 +112,29 @@ status: {phase: `
 func TestSnapshotClasses(t *testing.T) {
 	const (
 		storage  = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: block}\nprovisioner: csi.example.com\n"
-		snapshot = "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotClass\nmetadata: {name: s}\ndriver: "
+		snapshot = "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotClass\nmetadata: {name: %s}\ndriver: %s\n"
 	)
-	database := claim("block", corev1.ReadWriteOnce)
-	database.By = requirement.CloudNativePG
-	set := &requirement.Set{Claims: []requirement.Claim{database}, Values: map[string]any{"backup": map[string]any{"method": "volumeSnapshot"}}}
-	if ok, _ := snapshots(&preflight.Subject{Requirements: set}); !ok {
-		t.Error("the check does not apply")
+	if ok, why := snapshots(&preflight.Subject{Requirements: requirementtest.Load(t)}); ok || why != "global.backup.volumeSnapshotClass is empty: backups are dumps" {
+		t.Errorf("without a class for snapshots: applies %v, %s", ok, why)
 	}
-	checktest.Want(t, checktest.Run(t, Checks(), "storage.snapshot", checktest.Subject(t, kubetest.New(t, storage, snapshot+"csi.example.com"), set)))
-	checktest.Want(t, checktest.Run(t, Checks(), "storage.snapshot", checktest.Subject(t, kubetest.New(t, storage, snapshot+"other"), set)),
-		"no VolumeSnapshotClass of the driver csi.example.com serves snapshots of PostgreSQL")
+	set := requirementtest.Load(t, "global.backup.volumeSnapshotClass=fast", "global.database.cnpg.storage.storageClass=block")
+	if ok, _ := snapshots(&preflight.Subject{Requirements: set}); !ok {
+		t.Fatal("the check does not apply")
+	}
+	for _, tc := range []struct {
+		name    string
+		objects []string
+		words   []string
+	}{
+		{name: "of the driver", objects: []string{storage, fmt.Sprintf(snapshot, "fast", "csi.example.com")}},
+		{name: "of another driver", objects: []string{storage, fmt.Sprintf(snapshot, "fast", "other.example.com"), fmt.Sprintf(snapshot, "fits", "csi.example.com")},
+			words: []string{"VolumeSnapshotClass fast is of the driver other.example.com, and the volumes for PostgreSQL are of csi.example.com (StorageClass block) -> name a VolumeSnapshotClass of the driver csi.example.com, or empty global.backup.volumeSnapshotClass"}},
+		{name: "of another name", objects: []string{storage, fmt.Sprintf(snapshot, "slow", "csi.example.com")},
+			words: []string{`VolumeSnapshotClass "fast" does not exist -> make it, or empty global.backup.volumeSnapshotClass`}},
+		{name: "none at all", objects: []string{storage}, words: []string{`VolumeSnapshotClass "fast" does not exist`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			checktest.Want(t, checktest.Run(t, Checks(), "storage.snapshot", checktest.Subject(t, kubetest.New(t, tc.objects...), set)), tc.words...)
+		})
+	}
 }
