@@ -11,7 +11,7 @@ use_ct() {
   hack/packages.sh git yamllint
   CT="$root/bin/ct"
   (cd hack/tools && go build -o "$CT" github.com/helm/chart-testing/v3/ct)
-  KUBECTL=$("$testbed" tool "kubernetes-${KUBERNETES:-1.34}/kubectl")
+  KUBECTL=$("$testbed" tool kubectl)
   export CT KUBECTL
 }
 

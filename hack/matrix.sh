@@ -1,40 +1,88 @@
 #!/usr/bin/env bash
-# matrix.sh: on every Kubernetes version that the testbed boots, under Helm 3 and Helm 4, the life of a release, and the
-# chart installed and upgraded by ct with each of its values files. It takes hours, and ends with a table.
+# matrix.sh: on every Kubernetes version that the testbed boots, under Helm 3 and Helm 4: the chart installed by ct with
+# each of its values files, and on one node the life of a release. It takes hours. The table it ends with is also in
+# bin/matrix.md, and grows there as the results come.
+#
+# CELLS names some of it, Kubernetes/Helm each, in the order they are to run: CELLS="1.34/4" make matrix
+# VALUES names some of the values files: VALUES="sandbox browser" make matrix
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+cells=${CELLS:-1.34/4 1.28/3 1.34/3 1.28/4}
+# Here every values file is also upgraded with, elsewhere only the default one.
+upgrades=1.34/4
+life="(a release's life, on one node)"
+
+read -ra values <<<"${VALUES:-$(basename --suffix=-values.yaml -a charts/neutree/ci/*-values.yaml | tr '\n' ' ')}"
+
 make --no-print-directory bin/testbed
-"$testbed" build --kubernetes 1.28 --kubernetes 1.34
+for cell in $cells; do "$testbed" build --kubernetes "${cell%/*}"; done
 HELM3=$("$testbed" tool helm-3)
 HELM4=$("$testbed" tool helm-4)
 export HELM3 HELM4
 unset KUBECONFIG
+use_ct
+go test -tags e2e -c -o bin/e2e.test ./test/e2e
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 failed=0
 
-# tests PATTERN: runs them on the cluster that is up, and notes the outcome of each.
-tests() {
-  local log
-  log=$(mktemp)
-  go test -tags e2e -count 1 -timeout 4h -v -run "$1" ./test/e2e | tee "$log" || failed=1
-  sed -nE "s|^ *--- (PASS\|FAIL): ([^ ]+) \(([0-9.]+)s\)|$kubernetes\t$nodes\t\2\t\1\t\3 s|p" "$log" >>"$results"
-  rm -f "$log"
+# note CELL ROW RESULT: adds a result to the table.
+note() {
+  printf '%s\t%s\t%s\n' "$@" >>"$results"
+  awk -F '\t' '
+    !($1 in columns) { columns[$1]; column[++width] = $1 }
+    !($2 in rows) { rows[$2]; row[++height] = $2 }
+    { result[$1, $2] = $3 }
+    END {
+      head = "| values file |"; rule = "| --- |"
+      for (c = 1; c <= width; c++) {
+        split(column[c], version, "/")
+        head = head " Kubernetes " version[1] ", Helm " version[2] " |"; rule = rule " --- |"
+      }
+      print head; print rule
+      for (r = 1; r <= height; r++) {
+        line = "| " row[r] " |"
+        for (c = 1; c <= width; c++) line = line " " result[column[c], row[r]] " |"
+        print line
+      }
+    }' "$results" >bin/matrix.md
 }
 
-for kubernetes in 1.28 1.34; do
-  for nodes in 1 3; do
-    step "Kubernetes $kubernetes, $nodes node(s)"
-    "$testbed" down
-    NODES=$nodes KUBERNETES=$kubernetes use_cluster
-    KUBERNETES=$kubernetes use_ct
-    tests '^(TestLifecycle|TestHelm3)$'
-    ((nodes == 1)) || HELMS="3 4" CI_VALUES=all tests '^TestChartTesting$'
-    unset KUBECONFIG
+# try CELL ROW TEST: runs a test on the cluster that is up, and notes how it ended.
+try() {
+  local result=passed began=$SECONDS
+  step "Kubernetes ${1%/*}, Helm ${1#*/}: $2"
+  (cd test/e2e && "$root/bin/e2e.test" -test.v -test.timeout 80m -test.run "^$3\$") || { result=FAILED; failed=1; }
+  note "$1" "$2" "$result, $((SECONDS - began)) s"
+}
+
+# boot NODES KUBERNETES: a new cluster.
+boot() {
+  "$testbed" down
+  unset KUBECONFIG
+  NODES=$1 KUBERNETES=$2 use_cluster
+}
+
+for cell in $cells; do
+  kubernetes=${cell%/*} helm=${cell#*/}
+  boot 3 "$kubernetes"
+  for name in "${values[@]}"; do
+    if [[ "$name" == nfs ]]; then
+      note "$cell" "$name" "shown to the API server only: the nodes have no NFS client"
+      continue
+    fi
+    [[ "$cell" != "$upgrades" ]] || export UPGRADES=$name
+    HELMS=$helm CI_VALUES=$name try "$cell" "$name" TestChartTesting
+    unset UPGRADES
   done
+  boot 1 "$kubernetes"
+  case $helm in
+    3) try "$cell" "$life" TestHelm3 ;;
+    4) try "$cell" "$life" TestLifecycle ;;
+  esac
 done
 "$testbed" down
-{ printf 'KUBERNETES\tNODES\tTEST\tRESULT\tTIME\n'; cat "$results"; } | column -t -s $'\t'
+cat bin/matrix.md
 step "done"
 exit "$failed"

@@ -26,6 +26,7 @@ func TestObjectsAreAccepted(t *testing.T) {
 	env := newEnvironment(t)
 	env.applyCRDs(t)
 	gatewayAPI(t, env)
+	monitorKinds(t, env)
 	for _, namespace := range []string{"nap", "nap-workspaces", "agents"} {
 		object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 		if _, err := env.client.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil {

@@ -26,8 +26,8 @@ const source = "../../charts/neutree"
 var skipped = regexp.MustCompile(`(?m)^.*(Skipping upgrade test|[Uu]pgrade testing for .* skipped|New chart detected|No chart changes detected).*$`)
 
 // ct lints the chart, installs it with every values file that CI_VALUES names, runs helm test, and uninstalls. With
-// "default", and with each where CI_VALUES is "all", it does the same twice more, with an upgrade from the chart's last
-// version and one from this one. HELMS names the Helm versions.
+// those that UPGRADES names it does the same twice more, with an upgrade from the chart's last version and one from this
+// one. HELMS names the Helm versions.
 func TestChartTesting(t *testing.T) {
 	env := newEnvironment(t)
 	env.applyCRDs(t)
@@ -90,29 +90,23 @@ func valuesFiles(t testing.TB) []string {
 	return names
 }
 
-// elsewhere are the situations that no cluster of this machine can have.
-var elsewhere = map[string]string{
-	"nfs": "the kernel has no NFS client",
-}
-
 // installed are the situations that are installed; the others are only shown to the API server.
 func installed(t testing.TB) []string {
 	t.Helper()
 	all := valuesFiles(t)
 	named := strings.Fields(variableOr("CI_VALUES", "default ingress ldap"))
-	if slices.Equal(named, []string{"all"}) {
-		return slices.DeleteFunc(all, func(name string) bool { return elsewhere[name] != "" })
-	}
 	for _, name := range named {
 		if !slices.Contains(all, name) {
-			t.Fatalf("CI_VALUES names %q; there are %s, and all", name, strings.Join(all, ", "))
+			t.Fatalf("CI_VALUES names %q; there are %s", name, strings.Join(all, ", "))
 		}
 	}
 	return named
 }
 
 // upgraded says whether ct upgrades with a values file too: that takes three installs.
-func upgraded(values string) bool { return values == "default" || os.Getenv("CI_VALUES") == "all" }
+func upgraded(values string) bool {
+	return slices.Contains(strings.Fields(variableOr("UPGRADES", "default")), values)
+}
 
 // chartTesting is a repository for ct to work in, and the programs that ct calls.
 type chartTesting struct {
@@ -163,7 +157,7 @@ func newChartTesting(t *testing.T, env *environment, helm, values string) *chart
 }
 
 // wrapKubectl makes the kubectl that ct calls bring the objects into each namespace that ct makes, which has a name at
-// random, and remove the workspaces' namespace with it, which outlives a release.
+// random, and remove with it what outlives a release elsewhere: the workspaces' namespace and their volume.
 func (c *chartTesting) wrapKubectl(t *testing.T, kubectl string) {
 	t.Helper()
 	script := fmt.Sprintf(`#!/bin/sh
@@ -188,7 +182,12 @@ case "$*" in
   ;;
 *" delete namespace "*)
   for word; do
-    case "$word" in neutree-*) %[1]s delete namespace "$word-workspaces" --ignore-not-found ;; esac
+    case "$word" in
+    neutree-*)
+      %[1]s delete namespace "$word-workspaces" --ignore-not-found
+      %[1]s delete persistentvolume "$word-nap-shared" --ignore-not-found
+      ;;
+    esac
   done
   ;;
 esac

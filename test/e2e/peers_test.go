@@ -42,6 +42,7 @@ var peers = map[string]func(*testing.T, *environment){
 	"everything":        everythingPeers,
 	"external-database": operatorPeer,
 	"gateway":           gatewayAPI,
+	"node-local":        controlPlaneNode,
 	"sandbox":           openSandbox,
 	"browser":           browserPeers,
 	"browser-balanced":  balancedPeers,
@@ -68,9 +69,10 @@ func peersFile(t *testing.T, name string) string {
 	return path
 }
 
-// everythingPeers are an operator that is there already, and nodes for agents.
+// everythingPeers are an operator that is there already, the kinds of Prometheus' one, and nodes for agents.
 func everythingPeers(t *testing.T, e *environment) {
 	t.Helper()
+	monitorKinds(t, e)
 	operatorPeer(t, e)
 	e.labelNodes(t, "pool", "agents")
 }
@@ -144,6 +146,14 @@ func operatorPeer(t *testing.T, e *environment) {
 	})
 }
 
+// controlPlaneNode is the one node, of a cluster of one, that the platform's shared folder is on.
+func controlPlaneNode(t *testing.T, e *environment) {
+	t.Helper()
+	const role = "node-role.kubernetes.io/control-plane"
+	e.labelNode(t.Context(), t, e.nodeName, role, `""`)
+	t.Cleanup(func() { e.labelNode(context.Background(), t, e.nodeName, role, "null") })
+}
+
 // labelNodes gives all nodes a label until the test ends.
 func (e *environment) labelNodes(t *testing.T, key, value string) {
 	t.Helper()
@@ -210,6 +220,13 @@ func gatewayAPI(t *testing.T, e *environment) {
 	for _, kind := range []string{"backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "referencegrants"} {
 		e.applyFile(t, filepath.Join(strings.TrimSpace(string(dir)), "config", "crd", "standard", "gateway.networking.k8s.io_"+kind+".yaml"))
 	}
+}
+
+// monitorKinds brings the CustomResourceDefinitions of monitors. The module that holds the real ones requires Prometheus
+// itself, so these take any fields; test/chart reads the objects by the real types.
+func monitorKinds(t *testing.T, e *environment) {
+	t.Helper()
+	e.applyFile(t, peersFile(t, "monitors"))
 }
 
 // applyCRDs brings the operator's CustomResourceDefinitions, as the chart would.
