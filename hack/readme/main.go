@@ -90,9 +90,11 @@ func generate(helmDocs string) ([]byte, error) {
 var (
 	comment = regexp.MustCompile(`^( *)# `)
 	key     = regexp.MustCompile(`^( *)[A-Za-z-]+:`)
+	choice  = regexp.MustCompile(`^( *# ) *([A-Za-z-]+)  +`)
 )
 
-// mark puts before each comment that stands right above a value what helm-docs knows it by.
+// mark puts before each comment that stands right above a value what helm-docs knows it by, and keeps the lines of the
+// choices in it apart, which helm-docs would join.
 func mark(values string) string {
 	lines := strings.Split(values, "\n")
 	for i, line := range lines {
@@ -103,6 +105,17 @@ func mark(values string) string {
 		first := i
 		for first > 0 && strings.HasPrefix(lines[first-1], at[1]+"#") {
 			first--
+		}
+		among := false
+		for n := first; n < i; n++ {
+			switch {
+			case choice.MatchString(lines[n]):
+				lines[n] = choice.ReplaceAllString(lines[n], "$1<br>`$2`: ")
+				among = true
+			case among:
+				lines[n] = comment.ReplaceAllString(lines[n], "$1# <br>")
+				among = false
+			}
 		}
 		if first < i {
 			lines[first] = comment.ReplaceAllString(lines[first], "$1# -- ")
