@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -165,11 +166,16 @@ func checkTermination(t *testing.T, p pod, main corev1.Container) {
 	}
 }
 
-// Hooks see nothing of a release that is not there yet.
+// Hooks see nothing of a release that is not there yet; what runs after it was applied may use what belongs to it.
 func TestHooksBringWhatTheyNeed(t *testing.T) {
 	rendered := renderAll(t, "global.imagePullSecrets[0].name=regcred")
 	for _, phase := range phases {
 		brought := map[string]int{} // kind/name to weight
+		if phase == release.HookPostInstall || phase == release.HookPostUpgrade {
+			for _, object := range rendered.Main() {
+				brought[object.GetKind()+"/"+object.GetName()] = math.MinInt
+			}
+		}
 		for _, object := range rendered.Hooks(phase) {
 			brought[object.GetKind()+"/"+object.GetName()] = object.Hook.Weight
 		}

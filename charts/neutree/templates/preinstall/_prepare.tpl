@@ -56,7 +56,10 @@ sets:
   {{- end }}
 {{- end }}
 
-{{/* The Job that migrates. Prepare runs it only where the database is there and has not seen these images. */}}
+{{/*
+The Job that migrates. Prepare runs it only where the database is there and has not seen these images. It asks nothing of
+Kubernetes: the namespace's default account does, without its token, and an account of its own would cost each upgrade time.
+*/}}
 {{- define "neutree.migrate.job" -}}
 {{- $app := dict "root" $ "name" (include "common.name" (list $ "migrate")) "component" "migrate" -}}
 {{- $timeouts := .Values.global.hooks.timeouts -}}
@@ -71,7 +74,7 @@ spec:
   ttlSecondsAfterFinished: 86400
   {{- include "common.jobSpec" (dict "root" . "name" $app.name "component" $app.component
     "configMap" (include "common.name" (list . "pre-install"))
-    "serviceAccount" $app.name "automount" false
+    "serviceAccount" "default" "automount" false
     "command" "migrate" "timeout" $timeouts.migrate
     "startSeconds" (add $timeouts.start 600)
     "env" (include "neutree.bootstrap.env" .)
