@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -121,37 +122,57 @@ func (p *Prepare) secretKey(ctx context.Context, ref hook.SecretRef) (string, er
 // unlessPending makes the Job that migrates end with hook.Pending, and nothing changed, where it has something to do.
 const unlessPending = "--unless-pending"
 
-// migrate runs the Job that migrates, unless the record says that these images have nothing to add. Where there is
-// something to do the database is saved first.
-func (p *Prepare) migrate(ctx context.Context, db found) (string, error) {
+// work is what is left to do for a database once it was asked.
+type work struct {
+	// said is a sentence on a database that needs nothing.
+	said string
+	// job migrates, where there is something to do; save tells that the database has to be saved before that.
+	job  *batchv1.Job
+	save bool
+}
+
+// ask finds out what there is to do for the database and migrates nothing. Where the record says that these images have
+// nothing to add that is soon told, else the Job that migrates says so itself.
+func (p *Prepare) ask(ctx context.Context, db found) (work, error) {
 	spec := p.Spec.Migrate
 	switch {
 	case !db.answers:
-		return "there is no running database yet: bootstrap will migrate it", nil
+		return work{said: "there is no running database yet: bootstrap will migrate it"}, nil
 	case len(db.standing.Unknown) == 0:
-		return "the schema was up to date", nil
+		return work{said: "the schema was up to date"}, nil
 	}
 	p.Log.Info("images that have never migrated this database", "sources", strings.Join(db.standing.Unknown, ", "))
 	job, err := jobrun.ReadManifest(spec.Job)
 	if err != nil {
-		return "", err
+		return work{}, err
 	}
 	if spec.Backup == "" || db.standing.Empty {
-		return p.Jobs.Run(ctx, job)
+		return work{job: job}, nil
 	}
 	asking := job.DeepCopy()
 	main := &asking.Spec.Template.Spec.Containers[0]
 	main.Args = append(main.Args, unlessPending)
 	message, err := p.Jobs.Run(ctx, asking)
-	if hook.CodeOf(err) != hook.Pending {
-		return message, err
+	if hook.CodeOf(err) == hook.Pending {
+		p.Log.Info("the database is saved before it is migrated", "plan", err.Error())
+		return work{job: job, save: true}, nil
 	}
-	p.Log.Info("the database is saved before it is migrated", "plan", err.Error())
+	return work{said: message}, err
+}
+
+// migrate does what there is to do.
+func (p *Prepare) migrate(ctx context.Context, todo work) (string, error) {
+	switch {
+	case todo.job == nil:
+		return todo.said, nil
+	case !todo.save:
+		return p.Jobs.Run(ctx, todo.job)
+	}
 	saved, err := p.save(ctx)
 	if err != nil {
 		return "", fmt.Errorf("nothing was migrated, since the backup before it failed (--set global.backup.skip=true leaves it out): %w", err)
 	}
-	message, err = p.Jobs.Run(ctx, job)
+	message, err := p.Jobs.Run(ctx, todo.job)
 	if err != nil {
 		return "", fmt.Errorf("%w (%s)", err, saved)
 	}

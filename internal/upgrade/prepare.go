@@ -5,9 +5,12 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -17,8 +20,10 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/guard"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/podstate"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
@@ -40,22 +45,11 @@ type JobRunner interface {
 // Run does all of it in order and returns one sentence on what it did.
 func (p *Prepare) Run(ctx context.Context) (string, error) {
 	start := time.Now()
-	secrets := p.Client.Resource(kube.Secrets, p.Spec.Namespace)
-	errs := guard.Check(ctx, p.Log, p.Client, p.Spec.Guard)
-	errs = append(errs, p.gate(ctx)...)
-	problems, err := secret.Check(ctx, p.Log, secrets, p.Spec.Secrets)
-	errs = append(errs, err)
-	for _, problem := range problems {
-		errs = append(errs, guard.Problem(problem))
-	}
-	db, err := p.findDatabase(ctx)
-	errs = append(errs, err)
-	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
-		errs = append(errs, guard.Problem(migrate.Older(db.older)))
-	}
-	if err := guard.Report(errs); err != nil {
+	db, err := p.check(ctx)
+	if err != nil {
 		return "", err
 	}
+	secrets := p.Client.Resource(kube.Secrets, p.Spec.Namespace)
 	result, err := secret.Ensure(ctx, p.Log, secrets, p.Spec.Secrets)
 	if err != nil {
 		return "", err
@@ -67,14 +61,15 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	for _, step := range []func(context.Context) (string, error){
-		p.pull,
-		func(ctx context.Context) (string, error) { return p.migrate(ctx, db) },
-	} {
-		sentence, err := step(ctx)
-		if err != nil {
-			return "", err
-		}
+	pulled, todo, err := p.pullAndAsk(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	migrated, err := p.migrate(ctx, todo)
+	if err != nil {
+		return "", err
+	}
+	for _, sentence := range []string{pulled, migrated} {
 		if sentence != "" {
 			said = append(said, sentence)
 		}
@@ -84,6 +79,66 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	}
 	p.Log.Info("prepared", "took", time.Since(start).Round(time.Millisecond).String())
 	return strings.Join(said, "; "), nil
+}
+
+// check finds out, without a write, what could not work. The questions hang on nothing of each other, so they are asked
+// at the same time: an upgrade that changes nothing is little more than them.
+func (p *Prepare) check(ctx context.Context) (db found, err error) {
+	questions := []func() []error{
+		func() []error { return guard.Check(ctx, p.Log, p.Client, p.Spec.Guard) },
+		func() []error { return p.gate(ctx) },
+		func() []error { return p.checkSecrets(ctx) },
+		func() []error {
+			var err error
+			db, err = p.findDatabase(ctx)
+			return []error{err}
+		},
+	}
+	answers := make([][]error, len(questions))
+	var asked sync.WaitGroup
+	for i, ask := range questions {
+		asked.Go(func() { answers[i] = ask() })
+	}
+	asked.Wait()
+	errs := slices.Concat(answers...)
+	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
+		errs = append(errs, guard.Problem(migrate.Older(db.older)))
+	}
+	return db, guard.Report(errs)
+}
+
+func (p *Prepare) checkSecrets(ctx context.Context) []error {
+	problems, err := secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
+	errs := []error{err}
+	for _, problem := range problems {
+		errs = append(errs, guard.Problem(problem))
+	}
+	return errs
+}
+
+// pullAndAsk does both at the same time, since each is a Job that takes seconds. Nothing is migrated by either.
+func (p *Prepare) pullAndAsk(ctx context.Context, db found) (pulled string, todo work, err error) {
+	var pullErr, askErr error
+	var pulling sync.WaitGroup
+	pulling.Go(func() { pulled, pullErr = p.pull(ctx) })
+	todo, askErr = p.ask(ctx, db)
+	pulling.Wait()
+	return pulled, todo, besides(pullErr, askErr)
+}
+
+// besides makes one error of two things that were done at the same time. The Job that asks copies from images that are
+// pulled too, and the same image is one cause.
+func besides(pull, ask error) error {
+	var notStarted *jobrun.NotStarted
+	switch {
+	case pull == nil:
+		return ask
+	case ask == nil:
+		return pull
+	case errors.As(ask, &notStarted) && notStarted.Trouble.Kind == podstate.Image && strings.Contains(pull.Error(), notStarted.Trouble.Image):
+		return pull
+	}
+	return fmt.Errorf("%w; besides, %w", pull, ask)
 }
 
 // removeFailedJob deletes the bootstrap Job of the new revision if an earlier attempt left it failed: Helm

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,11 +17,9 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/hook"
-	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/pgtest"
-	"github.com/neutree-ai/packaging/internal/podstate"
 )
 
 const (
@@ -38,11 +37,14 @@ type stage struct {
 	server *kubetest.Server
 	spec   hook.PrepareSpec
 	url    string
-	// ran are the Jobs that ran, with the image of each container.
+	// mu guards ran, the Jobs that ran, with the image of each container.
+	mu  sync.Mutex
 	ran []string
 	// outcome, when set, is how the Job of that name ends; the one that migrates really migrates.
 	outcome map[string]error
-	folder  hook.Migration
+	// during, when set, is called while a Job is at work.
+	during func(job string)
+	folder hook.Migration
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -110,7 +112,12 @@ func (s *stage) Run(ctx context.Context, job *batchv1.Job) (string, error) {
 	for _, c := range job.Spec.Template.Spec.Containers {
 		line = strings.TrimSpace(line + " " + c.Image + " " + strings.Join(c.Args, " "))
 	}
+	s.mu.Lock()
 	s.ran = append(s.ran, line)
+	s.mu.Unlock()
+	if s.during != nil {
+		s.during(line)
+	}
 	if err := s.outcome[job.Name]; err != nil {
 		return "", err
 	}
@@ -262,43 +269,5 @@ func TestOnlyAFailedJobIsDeleted(t *testing.T) {
 				t.Errorf("Job deleted: %v, want %v", gone, tc.deleted)
 			}
 		})
-	}
-}
-
-const cp = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap}\nspec: {template: {spec: {containers: [{name: control-plane, image: \"registry.test/cp:v1\"}]}}}\n"
-
-func podOn(name, node, ready string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: nap, labels: {app: nap-cp}}\nspec: {nodeName: %s}\nstatus: {conditions: [{type: Ready, status: %q}]}\n", name, node, ready)
-}
-
-func TestPullsWhatChanges(t *testing.T) {
-	s := newStage(t, "", cp, podOn("a", "node1", "True"), podOn("b", "node2", "False"), podOn("c", "node3", "True"))
-	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}}
-	s.wantDone()
-	if len(s.ran) > 0 {
-		t.Errorf("nothing changes, and yet it ran %v", s.ran)
-	}
-	s.spec.Pull.Workloads = []hook.PulledImage{
-		{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"},
-		{Deployment: "nap-sandbox", Container: "sandbox", Image: "registry.test/sandbox:v2"},
-	}
-	s.wantDone("2 new images are on 2 nodes")
-	if got := strings.Join(s.ran, ", "); got != "nap-pull registry.test/cp:v2 registry.test/sandbox:v2" {
-		t.Errorf("it ran %q", got)
-	}
-	s.outcome["nap-pull"] = hook.Errorf(hook.Deadline, "too slow")
-	s.wantDone()
-	s.outcome["nap-pull"] = &hook.Error{Code: hook.Refused, Err: &jobrun.NotStarted{Job: "nap-pull", Trouble: podstate.Trouble{Kind: podstate.Image, Image: "registry.test/cp:v2", Message: "not found"}}}
-	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "registry.test/cp:v2 can't be pulled (not found)") {
-		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
-	}
-}
-
-func TestAnInstallPullsNothing(t *testing.T) {
-	s := newStage(t, "")
-	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"}}
-	s.wantDone()
-	if len(s.ran) > 0 {
-		t.Errorf("it ran %v", s.ran)
 	}
 }
