@@ -35,8 +35,30 @@ func (d *derivation) claims() {
 		claim.User, claim.Group = d.mountedBy(claim)
 		found = append(found, claim)
 	}
+	if claim, ok := d.backupClaim(); ok {
+		found = append(found, claim)
+	}
 	d.set.Claims = append(found, d.set.Claims...)
 	slices.SortStableFunc(d.set.Claims, func(a, b Claim) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// backupClaim is the one that the first backup makes, beside the release.
+func (d *derivation) backupClaim() (Claim, bool) {
+	if len(d.backups.Claim.Spec.AccessModes) == 0 {
+		return Claim{}, false
+	}
+	spec := d.backups.Claim.Spec
+	claim := Claim{
+		Name: d.backups.Claim.Name, Namespace: d.set.Namespace, AccessMode: spec.AccessModes[0], Size: *spec.Resources.Requests.Storage(),
+		Count: 1, By: Bootstrap, Why: "the backups", Value: "global.backup.storageClass",
+	}
+	if spec.StorageClassName != nil {
+		claim.Class = *spec.StorageClassName
+	}
+	if security := d.backups.Create.Spec.Template.Spec.SecurityContext; security != nil {
+		claim.User, claim.Group = security.RunAsUser, security.FSGroup
+	}
+	return claim, true
 }
 
 // mountedBy is whom the release's own pods mount a claim as.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
@@ -39,10 +40,10 @@ func Of(rendered *chart.Rendered, release, namespace string, of Chart) (*Set, er
 type derivation struct {
 	set    *Set
 	values values
-	// guard is what the chart's own hook proves; it knows which value each requirement comes from.
-	guard hook.GuardSpec
-	// manifests are what bootstrap applies, by the name of the ConfigMap's key.
+	// bootstrap is what the chart tells the Job that brings the release up.
 	bootstrap hook.BootstrapSpec
+	// backups is what it tells whoever makes a backup.
+	backups backupjob.Plan
 }
 
 // clusterScoped are the kinds without a namespace that charts make. A kind of the release's own
@@ -72,17 +73,10 @@ func (d *derivation) specs(*chart.Rendered) error {
 			continue
 		}
 		data, _, _ := unstructured.NestedStringMap(object.Object, "data")
-		for name, into := range map[string]any{"guard.yaml": &d.guard, "bootstrap.yaml": &d.bootstrap} {
+		for name, into := range map[string]any{"prepare.yaml": &d.set.Prepare, "bootstrap.yaml": &d.bootstrap, backupjob.PlanFile: &d.backups} {
 			if err := yaml.Unmarshal([]byte(data[name]), into); err != nil {
 				return fmt.Errorf("%s: %s: %w", object.Source, name, err)
 			}
-		}
-		var prepare hook.PrepareSpec
-		if err := yaml.Unmarshal([]byte(data["prepare.yaml"]), &prepare); err != nil {
-			return fmt.Errorf("%s: prepare.yaml: %w", object.Source, err)
-		}
-		for _, secret := range prepare.Secrets.Secrets {
-			d.set.Secrets = append(d.set.Secrets, Secret{Secret: secret, Namespace: prepare.Secrets.Namespace})
 		}
 		if data["bootstrap.yaml"] == "" {
 			continue
@@ -99,6 +93,9 @@ func (d *derivation) specs(*chart.Rendered) error {
 			d.set.Objects = append(d.set.Objects, Object{Unstructured: &unstructured.Unstructured{Object: made},
 				Source: object.Source + ": " + key, By: Bootstrap})
 		}
+	}
+	for _, secret := range d.set.Prepare.Secrets.Secrets {
+		d.set.Secrets = append(d.set.Secrets, Secret{Secret: secret, Namespace: d.set.Prepare.Secrets.Namespace})
 	}
 	d.set.Workspaces = d.bootstrap.Workspaces.Namespace
 	if d.set.Workspaces == "" {

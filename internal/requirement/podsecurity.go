@@ -41,7 +41,7 @@ func (d *derivation) podSecurity() error {
 			continue
 		}
 		need.Created = namespace == d.set.Workspaces && d.set.WorkspacesCreated
-		for _, known := range d.guard.PodSecurity {
+		for _, known := range d.set.Prepare.Guard.PodSecurity {
 			if known.Namespace == namespace {
 				need.Value = known.Value
 			}

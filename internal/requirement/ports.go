@@ -16,7 +16,7 @@ func (d *derivation) nodePorts() {
 		}
 		for _, port := range o.typed.Spec.Ports {
 			taken := NodePort{Service: o.GetName(), Namespace: o.GetNamespace(), Port: port.NodePort, Protocol: cmp.Or(port.Protocol, corev1.ProtocolTCP)}
-			for _, known := range d.guard.NodePorts {
+			for _, known := range d.set.Prepare.Guard.NodePorts {
 				if known.Service == taken.Service && known.Port == taken.Port {
 					taken.Value = known.Value
 				}

@@ -85,7 +85,7 @@ func TestRegistryOfAllImages(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	set := requirementtest.Load(t, "global.storage.shared.storageClass=nfs", "global.database.cnpg.instances=3", "global.database.cnpg.storage.size=20Gi")
+	set := requirementtest.Load(t, "global.storage.shared.storageClass=nfs", "global.database.cnpg.instances=3", "global.database.cnpg.storage.size=20Gi", "global.backup.storageClass=slow")
 	type claim struct {
 		Namespace, Class, Size, Value string
 		Mode                          corev1.PersistentVolumeAccessMode
@@ -105,6 +105,7 @@ func TestClaims(t *testing.T) {
 	want := map[string]claim{
 		"afs-shared-storage": {"nap-workspaces", "nfs", "50Gi", "global.storage.shared.storageClass", corev1.ReadWriteMany, 1, -1, requirement.Bootstrap, false},
 		"afs-controller-db":  {"nap", "", "1Gi", "global.storage.afsController.storageClass", corev1.ReadWriteOnce, 1, 1000, requirement.Helm, false},
+		"nap-backups":        {"nap", "slow", "10Gi", "global.backup.storageClass", corev1.ReadWriteOnce, 1, 1000, requirement.Bootstrap, false},
 		"nap-pg-1":           {"nap", "", "20Gi", "global.database.cnpg.storage.storageClass", corev1.ReadWriteOnce, 3, 26, requirement.CloudNativePG, true},
 		"tos-<id>-workspace": {"nap-workspaces", "", "10Gi", "global.workspaces.storageClass", corev1.ReadWriteOnce, 1, 1000, requirement.Runner, true},
 	}

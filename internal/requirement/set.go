@@ -40,6 +40,9 @@ type Set struct {
 	PodSecurity []PodSecurity
 	APIs        []API
 	Secrets     []Secret
+	// Prepare is what the chart's own hook proves before an install and an upgrade: it knows which value each requirement
+	// comes from, and what must not change.
+	Prepare hook.PrepareSpec
 	// Lookups tells what the templates ask the cluster for; it renders the chart twice more. It may be nil.
 	Lookups func() ([]chart.Lookup, error)
 

@@ -23,6 +23,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight/check/port"
 	"github.com/neutree-ai/packaging/internal/preflight/check/secrets"
 	"github.com/neutree-ai/packaging/internal/preflight/check/storage"
+	"github.com/neutree-ai/packaging/internal/preflight/check/upgradepath"
 	"github.com/neutree-ai/packaging/internal/preflight/check/values"
 	"github.com/neutree-ai/packaging/internal/preflight/check/volumes"
 )
@@ -35,6 +36,7 @@ func Checks() []preflight.Check {
 		access.Checks(),
 		admission.Checks(),
 		existing.Checks(),
+		upgradepath.Checks(),
 		cnpg.Checks(),
 		secrets.Checks(),
 		external.Checks(),

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
@@ -24,7 +25,7 @@ func Checks() []preflight.Check {
 	return []preflight.Check{
 		{ID: "cnpg.conflict", Title: "One CloudNativePG operator, and its definitions belong to whom they should", Needs: preflight.Cluster, Severity: preflight.Error, Applies: used, Run: conflict},
 		{ID: "cnpg.operator", Title: "The operator that is there is new enough and looks after the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: operator},
-		{ID: "cnpg.webhook", Title: "The operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: webhook},
+		{ID: "cnpg.webhook", Title: "The operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: settled, Run: webhook},
 	}
 }
 
@@ -36,7 +37,15 @@ func found(s *preflight.Subject) (bool, string) {
 	if ok, reason := used(s); !ok {
 		return ok, reason
 	}
-	return !s.Requirements.Operator.Bundled, "the release brings its own operator"
+	return !s.Requirements.Operator.Bundled || s.Options.Upgrade, "the release brings its own operator"
+}
+
+// settled says whether the database meets the definitions that are in the cluster: an upgrade may bring newer ones.
+func settled(s *preflight.Subject) (bool, string) {
+	if ok, reason := found(s); !ok {
+		return ok, reason
+	}
+	return !s.Requirements.Operator.CRDs, "the release brings the definitions of its own operator"
 }
 
 var webhookConfigurations = []schema.GroupVersionResource{
@@ -113,7 +122,31 @@ func operator(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 	if err != nil {
 		return nil, fmt.Errorf("look for a CloudNativePG operator in all namespaces: %w", err)
 	}
+	if set := s.Requirements; set.Operator.Bundled {
+		return backwards(list.Items, set), nil
+	}
 	return operators(list.Items, s.Requirements.Namespace), nil
+}
+
+// backwards finds the release's own operator where an upgrade would replace it by an older one.
+func backwards(list []appsv1.Deployment, set *requirement.Set) []preflight.Finding {
+	next := tagged(set.Operator.Image)
+	for i := range list {
+		if existing.Owner(&list[i], set.Release, set.Namespace) != "" || next == nil {
+			continue
+		}
+		for _, container := range list[i].Spec.Template.Spec.Containers {
+			if running := tagged(container.Image); running != nil && next.LessThan(running) {
+				return []preflight.Finding{{
+					Object: fmt.Sprintf("Deployment %s/%s", list[i].Namespace, list[i].Name), Value: "cloudnative-pg.image.tag",
+					Cause: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", running, next),
+					Why:   "an older operator does not know all that a newer one wrote, and fields that its definitions lack are lost",
+					Fix:   fmt.Sprintf("take a chart with operator %s or newer", running),
+				}}
+			}
+		}
+	}
+	return nil
 }
 
 func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
@@ -209,7 +242,16 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 		if namespace == nil {
 			return []preflight.Finding{{Object: where, Severity: preflight.Note, Cause: fmt.Sprintf("not tried: namespace %s does not exist yet", object.GetNamespace())}}, nil
 		}
-		_, err = s.Cluster.Untyped.Apply(ctx, kube.Clusters, object.GetNamespace(), object.DeepCopy(), true)
+		live, err := s.Cluster.Get(ctx, kube.Clusters, object.GetNamespace(), object.GetName())
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", where, err)
+		}
+		// What may not change is kept when it is applied; upgrade.path tells of it.
+		desired, _, err := database.KeepLive(object.Unstructured, live)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		_, err = s.Cluster.Untyped.Apply(ctx, kube.Clusters, object.GetNamespace(), desired, true)
 		switch {
 		case err == nil:
 		case kube.AdmissionWebhookDown(err):

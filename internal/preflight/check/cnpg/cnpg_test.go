@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
@@ -54,6 +55,32 @@ func TestOperators(t *testing.T) {
 	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,b", 1)}, "nap"), "no CloudNativePG operator looks after namespace nap")
 	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,nap", 0)}, "nap"), "the CloudNativePG operator is not available")
 	checktest.Want(t, operators([]appsv1.Deployment{good, good}, "nap"), "2 CloudNativePG operators look after namespace nap")
+}
+
+func TestOperatorGoesBack(t *testing.T) {
+	running := appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "nap", Name: "operator", Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
+		Annotations: map[string]string{"meta.helm.sh/release-name": "neutree", "meta.helm.sh/release-namespace": "nap"}}}
+	running.Spec.Template.Spec.Containers = []corev1.Container{{Image: "ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0"}}
+	set := &requirement.Set{Release: "neutree", Namespace: "nap", Operator: requirement.Operator{Bundled: true, Image: "x/y:1.30.0"}}
+	subject := &preflight.Subject{Requirements: set}
+	if ok, _ := found(subject); ok {
+		t.Error("it applies to an install with its own operator")
+	}
+	subject.Options.Upgrade = true
+	for _, applies := range []func(*preflight.Subject) (bool, string){found, settled} {
+		if ok, _ := applies(subject); !ok {
+			t.Error("it does not apply to an upgrade")
+		}
+	}
+	set.Operator.CRDs = true
+	if ok, why := settled(subject); ok || why == "" {
+		t.Errorf("definitions that are still to come: applies %v, %s", ok, why)
+	}
+	checktest.Want(t, backwards([]appsv1.Deployment{running}, set))
+	set.Operator.Image = "x/y:1.29.1"
+	checktest.Want(t, backwards([]appsv1.Deployment{running}, set), "the CloudNativePG operator would go back from 1.30.0 to 1.29.1, and its definitions with it -> take a chart with operator 1.30.0 or newer")
+	running.Annotations["meta.helm.sh/release-name"] = "other"
+	checktest.Want(t, backwards([]appsv1.Deployment{running}, set))
 }
 
 func TestWebhook(t *testing.T) {

@@ -3,20 +3,30 @@ package storage
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/neutree-ai/packaging/internal/guard"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/preflight/fromhook"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
+// claims compares claims that are there with what would be asked of them. Of their sizes, and of claims that the user
+// has to make, the chart's own hook knows the rules; the database's are the topic of upgrade.path.
 func claims(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	var findings []preflight.Finding
+	prepare := s.Requirements.Prepare
+	findings, err := hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Claims: prepare.Guard.Claims}, "PersistentVolumeClaims")
+	if err != nil {
+		return nil, err
+	}
 	for _, claim := range s.Requirements.Claims {
-		if claim.Name == "" || claim.By == requirement.Runner {
+		if claim.By != requirement.Helm && claim.By != requirement.Bootstrap {
 			continue
 		}
 		live, err := kube.Get[corev1.PersistentVolumeClaim](ctx, s.Cluster.Untyped, kube.Claims, claim.Namespace, claim.Name)
@@ -31,6 +41,8 @@ func claims(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 	return findings, nil
 }
 
+const unchanging = "Kubernetes refuses to change it"
+
 // differences are what a claim that exists can't be changed to.
 func differences(claim requirement.Claim, live *corev1.PersistentVolumeClaim) []preflight.Finding {
 	var findings []preflight.Finding
@@ -42,21 +54,14 @@ func differences(claim requirement.Claim, live *corev1.PersistentVolumeClaim) []
 		findings = append(findings, preflight.Finding{
 			Object: name(claim), Value: claim.Value,
 			Cause: fmt.Sprintf("claim %s, for %s, has the StorageClass %q and can't get %q", live.Name, claim.Why, class, claim.Class),
-			Why:   "Helm refuses to change it", Fix: fmt.Sprintf("set %s=%s", claim.Value, class),
+			Why:   unchanging, Fix: fmt.Sprintf("set %s=%s", claim.Value, class),
 		})
 	}
 	if !slices.Contains(live.Spec.AccessModes, claim.AccessMode) {
 		findings = append(findings, preflight.Finding{
 			Object: name(claim), Value: claim.Value,
 			Cause: fmt.Sprintf("claim %s, for %s, has the access modes %v and can't get %s", live.Name, claim.Why, live.Spec.AccessModes, claim.AccessMode),
-			Why:   "Helm refuses to change it", Fix: "set the access mode that it has, or copy its data to a new claim",
-		})
-	}
-	if has := live.Spec.Resources.Requests[corev1.ResourceStorage]; has.Cmp(claim.Size) > 0 {
-		findings = append(findings, preflight.Finding{
-			Object: name(claim), Value: claim.Value, Severity: preflight.Warning,
-			Cause: fmt.Sprintf("claim %s, for %s, has %s and can't shrink to %s", live.Name, claim.Why, has.String(), claim.Size.String()),
-			Why:   "volumes only grow: the larger one is kept, or the change is refused", Fix: "set the size that it has",
+			Why:   unchanging, Fix: "set the access mode that it has, or copy its data to a new claim",
 		})
 	}
 	if live.Status.Phase == corev1.ClaimLost {
@@ -67,4 +72,19 @@ func differences(claim requirement.Claim, live *corev1.PersistentVolumeClaim) []
 		})
 	}
 	return findings
+}
+
+// folder proves that the node with the folder that all workspaces share is one, as the chart's own hook does.
+func folder(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	prepare := s.Requirements.Prepare
+	return hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Nodes: prepare.Guard.Nodes}, "Nodes")
+}
+
+func onNode(s *preflight.Subject) (bool, string) {
+	return len(s.Requirements.Prepare.Guard.Nodes) > 0, "the volume that all workspaces share is no folder of a node (global.storage.shared.nodeLocal)"
+}
+
+// hooked tries a part of what the chart's own hook tries before an install.
+func hooked(ctx context.Context, s *preflight.Subject, spec hook.GuardSpec, object string) ([]preflight.Finding, error) {
+	return fromhook.Findings(guard.Check(ctx, slog.New(slog.DiscardHandler), s.Cluster.Untyped, spec), object)
 }

@@ -24,6 +24,7 @@ func Checks() []preflight.Check {
 		{ID: "storage.binding", Title: "Volumes are made where the pods that use them can run", Needs: preflight.Cluster, Severity: preflight.Warning, Run: binding},
 		{ID: "storage.reclaim", Title: "Data outlives the deletion of a claim", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(reclaim)},
 		{ID: "storage.claims", Title: "Claims that are there already fit", Needs: preflight.Cluster, Severity: preflight.Error, Run: claims},
+		{ID: "storage.node", Title: "One node has the folder that all workspaces share", Needs: preflight.Cluster, Severity: preflight.Error, Applies: onNode, Run: folder},
 		{ID: "storage.snapshot", Title: "Backups by volume snapshot have a VolumeSnapshotClass", Needs: preflight.Cluster, Severity: preflight.Error, Applies: snapshots, Run: snapshotClasses},
 	}
 }

@@ -86,27 +86,58 @@ func TestClassSettings(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
-	const live = `
-apiVersion: v1
+	live := func(name, class, mode, size, phase string) string {
+		return fmt.Sprintf(`apiVersion: v1
 kind: PersistentVolumeClaim
-metadata: {name: data, namespace: nap}
-spec:
-  storageClassName: local
-  accessModes: [ReadWriteOnce]
-  resources: {requests: {storage: 20Gi}}
-  volumeName: pv1
-status: {phase: `
-	set := &requirement.Set{Claims: []requirement.Claim{claim("nfs", corev1.ReadWriteMany)}}
-	checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", checktest.Subject(t, kubetest.New(t), set)))
-	checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", checktest.Subject(t, kubetest.New(t, live+"Lost}"), set)),
-		`claim data, for PostgreSQL, has the StorageClass "local" and can't get "nfs" -> set global.class=local`,
-		"has the access modes [ReadWriteOnce] and can't get ReadWriteMany",
-		"warning: claim data, for PostgreSQL, has 20Gi and can't shrink to 10Gi",
-		"has lost its volume pv1")
-	fits := claim("", corev1.ReadWriteOnce)
-	fits.Size = resource.MustParse("30Gi")
-	set.Claims = []requirement.Claim{fits}
-	checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", checktest.Subject(t, kubetest.New(t, live+"Bound}"), set)))
+metadata: {name: %s, namespace: nap}
+spec: {storageClassName: %q, accessModes: [%s], resources: {requests: {storage: %s}}, volumeName: pv1}
+status: {phase: %s}`, name, class, mode, size, phase)
+	}
+	const local = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: local}\nprovisioner: csi.example.com\n"
+	for _, tc := range []struct {
+		name    string
+		objects []string
+		set     []string
+		words   []string
+	}{
+		{name: "none yet"},
+		{name: "fits", objects: []string{live("afs-controller-db", "local", "ReadWriteOnce", "1Gi", "Bound")}},
+		{name: "differs in everything", objects: []string{local, live("afs-controller-db", "local", "ReadWriteMany", "2Gi", "Lost")},
+			set: []string{"global.storage.afsController.storageClass=nfs"},
+			words: []string{
+				"claim afs-controller-db in namespace nap has 2Gi and can't shrink to 1Gi -> set global.storage.afsController.size to 2Gi or more",
+				`claim afs-controller-db, for the AFS controller's database, has the StorageClass "local" and can't get "nfs" -> set global.storage.afsController.storageClass=local`,
+				"has the access modes [ReadWriteMany] and can't get ReadWriteOnce",
+				"has lost its volume pv1",
+			}},
+		{name: "can't grow", objects: []string{local, live("afs-controller-db", "local", "ReadWriteOnce", "1Gi", "Bound")},
+			set:   []string{"global.storage.afsController.size=5Gi"},
+			words: []string{"can't grow from 1Gi to 5Gi, since its StorageClass local does not allow expansion -> leave global.storage.afsController.size at 1Gi"}},
+		{name: "the user's own is missing", set: []string{"global.storage.afsController.existingClaim=mine"},
+			words: []string{"claim mine in namespace nap, named by global.storage.afsController.existingClaim, does not exist -> make it, or name another"}},
+		{name: "backups of another class", objects: []string{live("nap-backups", "local", "ReadWriteOnce", "10Gi", "Bound")},
+			set:   []string{"global.backup.storageClass=nfs"},
+			words: []string{`claim nap-backups, for the backups, has the StorageClass "local" and can't get "nfs" -> set global.backup.storageClass=local`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			subject := checktest.Subject(t, kubetest.New(t, tc.objects...), requirementtest.Load(t, tc.set...))
+			checktest.Want(t, checktest.Run(t, Checks(), "storage.claims", subject), tc.words...)
+		})
+	}
+}
+
+func TestFolderOfOneNode(t *testing.T) {
+	const node = "apiVersion: v1\nkind: Node\nmetadata: {name: %[1]s, labels: {kubernetes.io/hostname: %[1]s}}\n"
+	if ok, why := onNode(&preflight.Subject{Requirements: requirementtest.Load(t)}); ok || why == "" {
+		t.Errorf("with a class: applies %v, %s", ok, why)
+	}
+	set := requirementtest.Load(t, "global.storage.shared.nodeLocal.enabled=true", "global.storage.shared.nodeLocal.node=a", "global.workspaces.nodeSelector.kubernetes\\.io/hostname=a")
+	if ok, _ := onNode(&preflight.Subject{Requirements: set}); !ok {
+		t.Fatal("it does not apply")
+	}
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.node", checktest.Subject(t, kubetest.New(t, fmt.Sprintf(node, "a")), set)))
+	checktest.Want(t, checktest.Run(t, Checks(), "storage.node", checktest.Subject(t, kubetest.New(t, fmt.Sprintf(node, "b")), set)),
+		"no node has the label kubernetes.io/hostname=a, and the folder that all workspaces share is to be on one -> set global.storage.shared.nodeLocal.node to the kubernetes.io/hostname of that node")
 }
 
 func TestSnapshotClasses(t *testing.T) {
