@@ -210,7 +210,7 @@ const ofThisMachine = "nodes.size,nodes.capacity"
 var (
 	seconds   = regexp.MustCompile(`"seconds": [0-9.e-]+`)
 	durations = regexp.MustCompile(`\((?:[0-9.]+m?s)+\)`)
-	versions  = regexp.MustCompile(`(Kubernetes |"kubernetes": ")v[0-9.]+`)
+	versions  = regexp.MustCompile(`(Kubernetes v|"kubernetes": "v|"tool": ")[0-9][0-9a-z.-]*`)
 )
 
 // golden compares what differs from no run to the next. It is that of the testbed's three nodes.
