@@ -3,7 +3,6 @@ package guard
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,8 +12,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
-
-var validPorts = regexp.MustCompile(`range of valid ports is ([0-9]+-[0-9]+)`)
 
 // nodePort lets the API server allocate the port in a dry run: nothing else knows all its rules.
 func (g *guard) nodePort(ctx context.Context, check hook.NodePortCheck) error {
@@ -51,8 +48,8 @@ func (g *guard) nodePort(ctx context.Context, check hook.NodePortCheck) error {
 		return problemf("node port %d for %s is already taken%s: set %s to a port that is free", check.Port, check.Service, g.ownerOf(ctx, check.Port), check.Value)
 	case strings.Contains(err.Error(), "not in the valid range"):
 		valid := "the API server's range"
-		if m := validPorts.FindStringSubmatch(err.Error()); m != nil {
-			valid = m[1]
+		if named := kube.NodePortRange(err); named != "" {
+			valid = named
 		}
 		return problemf("node port %d for %s is outside %s, which this cluster allows: set %s to a port inside", check.Port, check.Service, valid, check.Value)
 	case kube.Permanent(err):

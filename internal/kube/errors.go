@@ -59,3 +59,17 @@ func Brief(err error) string {
 	}
 	return strings.Join(strings.Fields(message), " ")
 }
+
+var nodePortRange = regexp.MustCompile(`range of valid ports is ([0-9]+-[0-9]+)`)
+
+// NodePortRange is the range of node ports that the API server names when it refuses one outside, else empty. A dry run
+// is not refused for that.
+func NodePortRange(err error) string {
+	if err == nil {
+		return ""
+	}
+	if m := nodePortRange.FindStringSubmatch(err.Error()); m != nil {
+		return m[1]
+	}
+	return ""
+}

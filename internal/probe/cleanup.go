@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -28,7 +31,7 @@ func Cleanup(ctx context.Context, client *kube.Client, namespaces ...string) ([]
 	var removing sync.WaitGroup
 	for i, namespace := range list {
 		temporary[namespace.Name] = true
-		removing.Go(func() { errs[i] = removeNamespace(ctx, client, namespace.Name) })
+		removing.Go(func() { errs[i] = removeNamespace(ctx, client, namespace.Name, namespace.Labels[RunLabel]) })
 		removed = append(removed, "namespace "+namespace.Name)
 	}
 	removing.Wait()
@@ -63,11 +66,93 @@ func Cleanup(ctx context.Context, client *kube.Client, namespaces ...string) ([]
 
 // removeOwner deletes the ConfigMap, and the collector of garbage what belongs to it.
 func removeOwner(ctx context.Context, client *kube.Client, namespace, name string) error {
+	if err := empty(ctx, client, namespace, strings.TrimPrefix(name, ownerPrefix)); err != nil {
+		return err
+	}
 	return remove(ctx, client, kube.ConfigMaps, namespace, name)
 }
 
-func removeNamespace(ctx context.Context, client *kube.Client, name string) error {
-	return remove(ctx, client, kube.Namespaces, "", name)
+// removeNamespace empties a namespace and deletes it. Its controller takes five seconds before it does anything, for
+// which nobody has to wait: then nothing is left in it.
+func removeNamespace(ctx context.Context, client *kube.Client, name, run string) error {
+	if err := empty(ctx, client, name, run); err != nil {
+		return err
+	}
+	err := client.Resource(kube.Namespaces, "").Delete(ctx, name, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// ending is how long pods may take to end by themselves: they have a second to end in.
+const ending = 1500 * time.Millisecond
+
+// empty removes a run's pods and claims from a namespace and waits until they and the claims' volumes are gone. What
+// takes no time is left to whoever deletes their owner.
+func empty(ctx context.Context, client *kube.Client, namespace, run string) error {
+	ours := metav1.ListOptions{LabelSelector: RunLabel + "=" + run}
+	claims, err := kube.List[corev1.PersistentVolumeClaim](ctx, client, kube.Claims, namespace, ours)
+	if err != nil {
+		return fmt.Errorf("list the probes' claims in namespace %s: %w", namespace, err)
+	}
+	var volumes []string
+	for _, claim := range claims {
+		byHand, err := letGo(ctx, client, claim.Spec.VolumeName)
+		if err != nil {
+			return err
+		}
+		if claim.Spec.VolumeName != "" && !byHand {
+			volumes = append(volumes, claim.Spec.VolumeName)
+		}
+	}
+	forced := time.Now().Add(ending)
+	for _, gvr := range []schema.GroupVersionResource{kube.Pods, kube.Claims} {
+		if err := deleteAll(ctx, client, gvr, namespace, ours, metav1.DeleteOptions{}); err != nil {
+			return err
+		}
+	}
+	for _, gvr := range []schema.GroupVersionResource{kube.Pods, kube.Claims} {
+		err := wait(ctx, fmt.Sprintf("%s of probes in namespace %s", gvr.Resource, namespace), func() (bool, error) {
+			left, err := client.ListMetadata(ctx, gvr, namespace, ours)
+			if err != nil || len(left) == 0 {
+				return err == nil, err
+			}
+			if gvr == kube.Pods && time.Now().After(forced) {
+				// Their processes were told to end, and killed: what is late is the node's word that they are gone.
+				return false, deleteAll(ctx, client, gvr, namespace, ours, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+			}
+			return false, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range volumes {
+		if err := goneVolume(ctx, client, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteAll(ctx context.Context, client *kube.Client, gvr schema.GroupVersionResource, namespace string, ours metav1.ListOptions, how metav1.DeleteOptions) error {
+	list, err := client.ListMetadata(ctx, gvr, namespace, ours)
+	if err != nil {
+		return fmt.Errorf("list the probes' %s in namespace %s: %w", gvr.Resource, namespace, err)
+	}
+	errs := make([]error, len(list))
+	var deleting sync.WaitGroup
+	for i, object := range list {
+		deleting.Go(func() {
+			err := client.Resource(gvr, namespace).Delete(ctx, object.Name, how)
+			if err != nil && !apierrors.IsNotFound(err) {
+				errs[i] = fmt.Errorf("delete %s %s: %w", gvr.Resource, object.Name, err)
+			}
+		})
+	}
+	deleting.Wait()
+	return errors.Join(errs...)
 }
 
 // remove deletes an object and waits until it and what belongs to it is gone.
@@ -75,18 +160,36 @@ func remove(ctx context.Context, client *kube.Client, gvr schema.GroupVersionRes
 	foreground := metav1.DeletePropagationForeground
 	resource := client.Resource(gvr, namespace)
 	err := resource.Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &foreground})
-	for {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s %s: %w", gvr.Resource, name, err)
+	}
+	return wait(ctx, gvr.Resource+" "+name, func() (bool, error) {
+		_, err := resource.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			return nil
+			return true, nil
 		}
-		if err != nil {
-			return fmt.Errorf("delete %s %s: %w", gvr.Resource, name, err)
+		return false, err
+	})
+}
+
+// wait polls until what is being deleted is gone.
+func wait(ctx context.Context, what string, gone func() (bool, error)) error {
+	for {
+		done, err := gone()
+		switch {
+		case done:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("%s: still being deleted: %w", what, ctx.Err())
+		case err != nil:
+			return fmt.Errorf("%s: look whether it is gone: %w", what, err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s %s is still being deleted: %w", gvr.Resource, name, ctx.Err())
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		}
-		_, err = resource.Get(ctx, name, metav1.GetOptions{})
 	}
 }

@@ -96,7 +96,7 @@ func (v *Volume) Remove(ctx context.Context) error {
 		return fmt.Errorf("look at the claim: %w", err)
 	}
 	name := claim.Spec.VolumeName
-	byHand, err := v.letGo(ctx, name)
+	byHand, err := letGo(ctx, client, name)
 	if err != nil {
 		return err
 	}
@@ -107,6 +107,11 @@ func (v *Volume) Remove(ctx context.Context) error {
 	if name == "" || byHand {
 		return nil
 	}
+	return goneVolume(ctx, client, name)
+}
+
+// goneVolume waits until a volume is gone.
+func goneVolume(ctx context.Context, client *kube.Client, name string) error {
 	for {
 		volume, err := kube.Get[corev1.PersistentVolume](ctx, client, kube.Volumes, "", name)
 		switch {
@@ -120,17 +125,16 @@ func (v *Volume) Remove(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return &Kept{name, "it is not deleted in time"}
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
 // letGo tells a class that keeps volumes to delete this one. A volume made by hand is not ours to delete.
-func (v *Volume) letGo(ctx context.Context, name string) (byHand bool, err error) {
+func letGo(ctx context.Context, client *kube.Client, name string) (byHand bool, err error) {
 	if name == "" {
 		return false, nil
 	}
-	client := v.session.config.Client
 	volume, err := kube.Get[corev1.PersistentVolume](ctx, client, kube.Volumes, "", name)
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return false, nil
@@ -151,9 +155,17 @@ func (v *Volume) letGo(ctx context.Context, name string) (byHand bool, err error
 	return false, nil
 }
 
+// NodePort is a port that a Service of the session has on every node.
+type NodePort struct {
+	Port int32
+
+	session         *Session
+	namespace, name string
+}
+
 // NodePort makes a Service of type NodePort that leads to the session's pods with the labels, on a port of the
-// cluster's choice if port is 0, and returns the port.
-func (s *Session) NodePort(ctx context.Context, namespace string, selector map[string]string, port, target int32) (int32, error) {
+// cluster's choice if port is 0.
+func (s *Session) NodePort(ctx context.Context, namespace string, selector map[string]string, port, target int32) (*NodePort, error) {
 	service := &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: s.meta(namespace, s.name("node-port")),
@@ -164,13 +176,18 @@ func (s *Session) NodePort(ctx context.Context, namespace string, selector map[s
 		},
 	}
 	if err := s.config.Client.Create(ctx, kube.Services, namespace, service, false); err != nil {
-		return 0, err
+		return nil, err
 	}
 	made, err := kube.Get[corev1.Service](ctx, s.config.Client, kube.Services, namespace, service.Name)
 	if err != nil {
-		return 0, fmt.Errorf("look at Service %s: %w", service.Name, err)
+		return nil, fmt.Errorf("look at Service %s: %w", service.Name, err)
 	}
-	return made.Spec.Ports[0].NodePort, nil
+	return &NodePort{Port: made.Spec.Ports[0].NodePort, session: s, namespace: namespace, name: service.Name}, nil
+}
+
+// Delete gives the port back. Where it can't, the end of the session does.
+func (n *NodePort) Delete(ctx context.Context) {
+	_ = n.session.config.Client.Resource(kube.Services, n.namespace).Delete(ctx, n.name, metav1.DeleteOptions{})
 }
 
 // Policy makes a NetworkPolicy that lets only one port of the session's pods with the labels be reached.

@@ -186,7 +186,10 @@ func (s *Session) copyPullSecrets(ctx context.Context, p *place) error {
 	return nil
 }
 
-func (s *Session) ownerName() string { return "neutree-preflight-" + s.id }
+// ownerPrefix stands before the ID of a session in the name of the ConfigMap that owns what it makes.
+const ownerPrefix = "neutree-preflight-"
+
+func (s *Session) ownerName() string { return ownerPrefix + s.id }
 
 // meta is what an object of the session in a namespace carries.
 func (s *Session) meta(namespace, name string) metav1.ObjectMeta {
@@ -227,7 +230,7 @@ func (s *Session) Close(limit time.Duration) error {
 	for i, p := range places {
 		removing.Go(func() {
 			if p.temporary {
-				errs[i] = removeNamespace(ctx, s.config.Client, p.name)
+				errs[i] = removeNamespace(ctx, s.config.Client, p.name, s.id)
 			} else {
 				errs[i] = removeOwner(ctx, s.config.Client, p.name, s.ownerName())
 			}

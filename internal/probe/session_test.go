@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -78,5 +79,37 @@ func TestCleanup(t *testing.T) {
 	list, err := client.ListMetadata(t.Context(), kube.Namespaces, "", metav1.ListOptions{})
 	if err != nil || len(list) != 2 {
 		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// Volumes go with their claims, also those of a class that keeps them. What somebody made by hand stays as it is.
+func TestVolumesGo(t *testing.T) {
+	volume := func(name, annotations string) string {
+		return `{apiVersion: v1, kind: PersistentVolume, metadata: {name: ` + name + `, annotations: {` + annotations + `}}, spec: {persistentVolumeReclaimPolicy: Retain}}`
+	}
+	api := kubetest.New(t, release, volume("provisioned", "pv.kubernetes.io/provisioned-by: example.com/files"), volume("by-hand", ""))
+	s := New(Config{Client: api.Client(), Image: "example.com/nap-hooks:1", Namespace: "nap"})
+	if _, err := s.Namespace(t.Context(), "nap", Restricted); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"provisioned", "by-hand"} {
+		api.Put(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: for-` + name + `, namespace: nap, labels: {` + RunLabel + `: ` + s.ID() + `}}, spec: {volumeName: ` + name + `}}`)
+	}
+	api.Put(`{apiVersion: v1, kind: Pod, metadata: {name: probe, namespace: nap, labels: {` + RunLabel + `: ` + s.ID() + `}}}`)
+	api.Put(`{apiVersion: v1, kind: Pod, metadata: {name: theirs, namespace: nap, labels: {` + RunLabel + `: another}}}`)
+	// Nobody plays the provisioner here.
+	if err := s.Close(time.Second); err == nil || !strings.Contains(err.Error(), "volume provisioned stays: it is not deleted in time") {
+		t.Errorf("a volume that stays: %v", err)
+	}
+	for name, want := range map[string]string{"provisioned": "Delete", "by-hand": "Retain"} {
+		got, _, _ := unstructured.NestedString(api.Object("/api/v1/persistentvolumes/"+name).Object, "spec", "persistentVolumeReclaimPolicy")
+		if got != want {
+			t.Errorf("volume %s: reclaim policy %q, want %q", name, got, want)
+		}
+	}
+	for path, want := range map[string]bool{"pods/probe": false, "persistentvolumeclaims/for-provisioned": false, "persistentvolumeclaims/for-by-hand": false, "pods/theirs": true} {
+		if there := api.Object("/api/v1/namespaces/nap/"+path) != nil; there != want {
+			t.Errorf("%s is there: %v, want %v", path, there, want)
+		}
 	}
 }

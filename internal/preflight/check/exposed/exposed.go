@@ -14,11 +14,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/preflight/check/port"
 	"github.com/neutree-ai/packaging/internal/preflight/onnodes"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/probe/agent"
-	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
 // Checks are the topic's checks.
@@ -69,23 +70,45 @@ func nodePorts(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, 
 		return onnodes.NotProved(err)
 	}
 	defer running.Stop()
-	// The very port, as firewalls may let no other through; where it is taken, by the release itself for one, any.
-	port, err := s.Probes.NodePort(ctx, namespace, labels, wantedPort(s.Requirements), servePort)
+	open, findings, err := makeNodePorts(ctx, s, namespace, labels)
 	if err != nil {
-		if port, err = s.Probes.NodePort(ctx, namespace, labels, 0, servePort); err != nil {
-			return nil, fmt.Errorf("make a Service with a node port: %w", err)
-		}
+		return findings, err
 	}
 	addresses := addressesOf(cluster.Sample(nodes, s.Options.Nodes))
 	host := s.Requirements.Exposure.Host
-	return judge(ctx, host, addresses, port, greeting), nil
+	return append(findings, judge(ctx, host, addresses, open, greeting)...), nil
 }
 
-func wantedPort(set *requirement.Set) int32 {
-	for _, port := range set.NodePorts {
-		return port.Port
+// makeNodePorts makes a Service with the very port that users would call, as firewalls may let no other through; where
+// it is taken, by the release itself for one, with any. The other ports are tried for a moment: only a Service that is
+// really made tells whether they lie in the API server's range.
+func makeNodePorts(ctx context.Context, s *preflight.Subject, namespace string, labels map[string]string) (int32, []preflight.Finding, error) {
+	var findings []preflight.Finding
+	var open int32
+	for _, wanted := range s.Requirements.NodePorts {
+		if wanted.Port == 0 {
+			continue
+		}
+		made, err := s.Probes.NodePort(ctx, namespace, labels, wanted.Port, servePort)
+		switch valid := kube.NodePortRange(err); {
+		case valid != "":
+			findings = append(findings, port.Outside(wanted, valid))
+		case err != nil:
+			// exposure.node-port-free says who has it.
+		case open == 0:
+			open = made.Port
+		default:
+			made.Delete(ctx)
+		}
 	}
-	return 0
+	if open != 0 {
+		return open, findings, nil
+	}
+	made, err := s.Probes.NodePort(ctx, namespace, labels, 0, servePort)
+	if err != nil {
+		return 0, findings, fmt.Errorf("make a Service with a node port: %w", err)
+	}
+	return made.Port, findings, nil
 }
 
 type address struct {

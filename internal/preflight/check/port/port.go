@@ -10,10 +10,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/cluster"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
@@ -39,36 +41,62 @@ func hostPorts(s *preflight.Subject) (bool, string) {
 	return len(s.Requirements.HostPorts) > 0, "no pod takes a port on its node"
 }
 
-// The range that Kubernetes allows unless it was set up otherwise, which can't be read.
+// The range that Kubernetes allows unless it was set up otherwise.
 const (
 	usualFirst = 30000
 	usualLast  = 32767
 )
 
-var (
-	validPorts = regexp.MustCompile(`range of valid ports is ([0-9]+-[0-9]+)`)
-	taken      = regexp.MustCompile(`port is already allocated`)
-)
+var taken = regexp.MustCompile(`port is already allocated`)
 
+// inRange goes by what the API server is started with, where that can be seen, else by its answers. A dry run does not
+// look at the range: the answer that counts is the one that exposure.node-port gets.
 func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	services, err := s.Cluster.Services(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the Services of all namespaces: %w", err)
 	}
+	first, last := startedWith(ctx, s.Cluster)
 	var findings []preflight.Finding
 	for _, port := range s.Requirements.NodePorts {
-		if port.Port == 0 {
-			continue
-		}
-		valid := ""
-		if err := try(ctx, s.Cluster.Untyped, port); err != nil {
-			if m := validPorts.FindStringSubmatch(err.Error()); m != nil {
-				valid = m[1]
+		switch {
+		case port.Port == 0:
+		case last != 0 && (port.Port < first || port.Port > last):
+			findings = append(findings, Outside(port, fmt.Sprintf("%d-%d", first, last)))
+		case last == 0:
+			if valid := kube.NodePortRange(try(ctx, s.Cluster.Untyped, port)); valid != "" {
+				findings = append(findings, Outside(port, valid))
+			} else {
+				findings = append(findings, unusual(port, services, s.Probes != nil)...)
 			}
 		}
-		findings = append(findings, outside(port, valid, services)...)
 	}
 	return findings, nil
+}
+
+// startedWith is the range that the API server was told, as its own pod shows where it runs as one, else zeros. Clouds
+// hide it.
+func startedWith(ctx context.Context, view *cluster.View) (first, last int32) {
+	pods, err := view.List(ctx, kube.Pods, metav1.NamespaceSystem, "component=kube-apiserver")
+	if err != nil || len(pods) == 0 {
+		return 0, 0
+	}
+	first, last = usualFirst, usualLast
+	containers, _, _ := unstructured.NestedSlice(pods[0].Object, "spec", "containers")
+	for _, c := range containers {
+		container, _ := c.(map[string]any)
+		for _, field := range []string{"command", "args"} {
+			words, _, _ := unstructured.NestedStringSlice(container, field)
+			for _, word := range words {
+				if text, is := strings.CutPrefix(word, "--service-node-port-range="); is {
+					if _, err := fmt.Sscanf(text, "%d-%d", &first, &last); err != nil {
+						return 0, 0
+					}
+				}
+			}
+		}
+	}
+	return first, last
 }
 
 // try lets the API server judge a Service with the port, in a dry run. It is made in a namespace that exists.
@@ -83,30 +111,36 @@ func try(ctx context.Context, client *kube.Client, port requirement.NodePort) er
 	}, true)
 }
 
-// outside judges by the range that the API server named, else by the usual one, unless Services show another.
-func outside(port requirement.NodePort, valid string, services []corev1.Service) []preflight.Finding {
-	finding := preflight.Finding{
-		Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value,
-		Why: "the API server refuses the Service, and the install fails half-way",
-		Fix: fmt.Sprintf("set %s to a port inside", port.Value),
+// Outside is the finding for a port outside the range that the cluster allows.
+func Outside(port requirement.NodePort, valid string) preflight.Finding {
+	return preflight.Finding{
+		Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value, Severity: preflight.Error,
+		Cause: fmt.Sprintf("node port %d for %s is outside %s, which this cluster allows", port.Port, port.Service, valid),
+		Why:   "the API server refuses the Service, and the install fails half-way",
+		Fix:   fmt.Sprintf("set %s to a port inside", port.Value),
 	}
-	if valid != "" {
-		finding.Cause = fmt.Sprintf("node port %d for %s is outside %s, which this cluster allows", port.Port, port.Service, valid)
-		return []preflight.Finding{finding}
-	}
+}
+
+// unusual warns of a port outside the usual range, unless Services show that this cluster's is another, or a Service
+// with the port is made for a moment anyway.
+func unusual(port requirement.NodePort, services []corev1.Service, made bool) []preflight.Finding {
 	if port.Port >= usualFirst && port.Port <= usualLast {
 		return nil
 	}
 	for _, service := range services {
 		for _, other := range service.Spec.Ports {
 			if other.NodePort != 0 && (other.NodePort < usualFirst || other.NodePort > usualLast) {
-				// This cluster's range is not the usual one.
 				return nil
 			}
 		}
 	}
+	finding := Outside(port, "")
 	finding.Severity = preflight.Warning
 	finding.Cause = fmt.Sprintf("node port %d for %s is outside %d-%d, which Kubernetes allows unless the API server is told otherwise", port.Port, port.Service, usualFirst, usualLast)
+	if made {
+		finding.Severity = preflight.Note
+		finding.Cause += "; exposure.node-port tells whether it was"
+	}
 	return []preflight.Finding{finding}
 }
 
@@ -124,7 +158,7 @@ func free(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 		owner := owners(port, services, pods)
 		if owner == "" && !held(port, services) {
 			// Somebody may have it whom this user may not see.
-			if err := try(ctx, s.Cluster.Untyped, port); err != nil && taken.MatchString(err.Error()) {
+			if err := try(ctx, s.Cluster.Untyped, port); err != nil && taken.MatchString(err.Error()) && !tried(ctx, s.Cluster.Untyped, port) {
 				owner = "a Service that you may not see"
 			}
 		}
@@ -143,10 +177,19 @@ func free(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 	return findings, nil
 }
 
+// tried says whether a probe has the port just now.
+func tried(ctx context.Context, client *kube.Client, port requirement.NodePort) bool {
+	ours, err := kube.List[corev1.Service](ctx, client, kube.Services, "", metav1.ListOptions{LabelSelector: probe.RunLabel})
+	return err == nil && held(port, ours)
+}
+
 // owners names who else has the port.
 func owners(port requirement.NodePort, services []corev1.Service, pods []cluster.Pod) string {
 	for i := range services {
 		service := &services[i]
+		if service.Labels[probe.RunLabel] != "" {
+			continue // one of ours, which goes again
+		}
 		if has(service, port) && (service.Namespace != port.Namespace || service.Name != port.Service) {
 			return "Service " + service.Namespace + "/" + service.Name
 		}
