@@ -114,7 +114,11 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 		if m.UnlessPending {
 			return result, hook.Errorf(hook.Pending, "%d migrations to apply, the first one %s", len(plan.Pending), plan.Pending[0].Name())
 		}
+		if err := forgetFailure(ctx, conn, set); err != nil {
+			return result, err
+		}
 		if result.Applied, err = m.applyAll(ctx, conn, files); err != nil {
+			m.recordFailure(ctx, conn, set, err)
 			return result, err
 		}
 	}

@@ -90,8 +90,8 @@ func TestFilesBeforeTheFailingOneStay(t *testing.T) {
 	if got := ids(t, url, "public.schema_migrations"); !slices.Equal(got, want) {
 		t.Errorf("ledger %v, want %v", got, want)
 	}
-	if got := query[bool](t, open(t, url, "test"), "SELECT to_regclass('neutree.migration_sets') IS NOT NULL")[0]; got {
-		t.Error("the set was recorded")
+	if got := query[string](t, open(t, url, "test"), "SELECT set_hash FROM neutree.migration_sets"); len(got) > 0 {
+		t.Errorf("recorded as applied: %v", got)
 	}
 }
 

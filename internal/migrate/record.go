@@ -22,6 +22,8 @@ CREATE TABLE IF NOT EXISTS neutree.migration_sets (
   set_hash text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now(), result jsonb NOT NULL);
 ALTER TABLE neutree.migration_sets ADD COLUMN IF NOT EXISTS source text, ADD COLUMN IF NOT EXISTS ids jsonb;
 CREATE TABLE IF NOT EXISTS neutree.breaking_migrations (id text PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS neutree.migration_failures (
+  set_hash text PRIMARY KEY, failed_at timestamptz NOT NULL DEFAULT clock_timestamp(), cause text NOT NULL);
 CREATE TABLE IF NOT EXISTS neutree.seed_sets (
   set_hash text PRIMARY KEY, seeded_at timestamptz NOT NULL DEFAULT now())`
 
@@ -84,15 +86,22 @@ const askTimeout = 5 * time.Second
 
 // WaitForSet waits until set is recorded in the database at databaseURL. It only reads.
 func WaitForSet(ctx context.Context, log *slog.Logger, databaseURL, set string) error {
-	return waitForRecord(ctx, log, databaseURL, "migration set "+short(set), "set_hash = $1", set)
+	return waitForRecord(ctx, log, databaseURL, setName(set), "set_hash = $1", set, notYet)
 }
 
 // WaitForSource waits until any set of source is recorded, of whatever release: the schema is there. It only reads.
 func WaitForSource(ctx context.Context, log *slog.Logger, databaseURL, source string) error {
-	return waitForRecord(ctx, log, databaseURL, "the migrations of "+source, "source = $1", source)
+	return waitForRecord(ctx, log, databaseURL, "the migrations of "+source, "source = $1", source, notYet)
 }
 
-func waitForRecord(ctx context.Context, log *slog.Logger, databaseURL, what, condition, value string) error {
+func setName(set string) string { return "migration set " + short(set) }
+
+// notYet says nothing of why a record is missing.
+func notYet(context.Context, *pgx.Conn) (string, error) { return "", nil }
+
+// waitForRecord waits for a record. While it is missing, why may say more about that; an error of why with an exit code
+// ends the wait.
+func waitForRecord(ctx context.Context, log *slog.Logger, databaseURL, what, condition, value string, why func(context.Context, *pgx.Conn) (string, error)) error {
 	if _, err := Config(databaseURL); err != nil {
 		return err
 	}
@@ -113,10 +122,23 @@ func waitForRecord(ctx context.Context, log *slog.Logger, databaseURL, what, con
 			}
 		}
 		done, err := has(ctx, conn, "migration_sets", condition, value)
-		if err != nil {
-			return false, "the database answers with an error: " + Reason(err), nil
+		if done {
+			return true, "", nil
 		}
-		return done, "the database answers, but the set is not recorded yet; the bootstrap Job's log says how far it is", nil
+		missing := ""
+		if err == nil {
+			missing, err = why(ctx, conn)
+		}
+		var final *hook.Error
+		switch {
+		case errors.As(err, &final):
+			return false, "", final
+		case err != nil:
+			return false, "the database answers with an error: " + Reason(err), nil
+		case missing != "":
+			return false, missing, nil
+		}
+		return false, "the database answers, but the set is not recorded yet; the bootstrap Job's log says how far it is", nil
 	})
 }
 

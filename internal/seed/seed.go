@@ -2,6 +2,7 @@
 package seed
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,9 +28,11 @@ type Runner struct {
 	// Stdout and Stderr get what the commands print, with secret values masked.
 	Stdout, Stderr io.Writer
 	Log            *slog.Logger
+	// Patience is how long a record that the migrations have failed may be an old one; 0 means 15 seconds.
+	Patience time.Duration
 }
 
-// Run waits until the spec's set of migrations is recorded, then runs the seeds in order unless the
+// Run waits until the spec's set of migrations is recorded, or has failed, then runs the seeds in order unless the
 // record says that these seeds have run on this set before.
 func (r Runner) Run(ctx context.Context, spec hook.SeedSpec) (ran bool, err error) {
 	env := environment(r.Environ)
@@ -44,7 +47,7 @@ func (r Runner) Run(ctx context.Context, spec hook.SeedSpec) (ran bool, err erro
 		}
 	}
 	databaseURL := env["DATABASE_URL"]
-	if err := migrate.WaitForSet(ctx, r.Log, databaseURL, spec.Set); err != nil {
+	if err := migrate.WaitForOutcome(ctx, r.Log, databaseURL, spec.Set, cmp.Or(r.Patience, 15*time.Second)); err != nil {
 		return false, err
 	}
 	digest, err := digest(spec, env)

@@ -170,6 +170,27 @@ func TestSeedWaitsForTheSet(t *testing.T) {
 	}
 }
 
+func TestSeedEndsWithTheMigrationsFailure(t *testing.T) {
+	url := pgtest.Start(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "001_init.sql"), []byte("SELECT 1/0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := migrate.Migrator{URL: url, Log: slog.New(slog.DiscardHandler)}
+	if _, err := m.Apply(t.Context(), set, []hook.Migration{{Source: "gateway", Dir: dir}}); hook.CodeOf(err) != hook.MigrationFailed {
+		t.Fatal(err)
+	}
+	r, out := runner(url)
+	r.Patience = time.Millisecond
+	_, err := r.Run(t.Context(), spec([]string{"print", "seeded"}))
+	if hook.CodeOf(err) != hook.MigrationFailed || !strings.Contains(err.Error(), "division by zero") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if strings.Contains(out.String(), "seeded") {
+		t.Errorf("a seed ran without a schema:\n%s", out)
+	}
+}
+
 func TestSignalReachesTheSeed(t *testing.T) {
 	r, out := runner(database(t))
 	ctx, cancel := context.WithCancel(t.Context())
