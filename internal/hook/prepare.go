@@ -23,6 +23,8 @@ type GateSpec struct {
 	Release   string `json:"release"`
 	// Fixed are the values that can't change later.
 	Fixed []FixedValue `json:"fixed,omitempty"`
+	// EncryptionKey is where the key stands that credentials in the database are encrypted with.
+	EncryptionKey *SecretRef `json:"encryptionKey,omitempty"`
 	// Manifest is the file with the Cluster, if the database is ours.
 	Manifest string `json:"manifest,omitempty"`
 	// Allow are the reasons that somebody has decided to go past.

@@ -125,7 +125,10 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	if err := verify(ctx, conn, files); err != nil {
 		return result, err
 	}
-	return result, recordSets(ctx, conn, set, folders, files, result)
+	if err := recordSets(ctx, conn, set, folders, files, result); err != nil || m.CredentialKey == "" {
+		return result, err
+	}
+	return result, putKey(ctx, conn, m.CredentialKey, "NOTHING")
 }
 
 func (m Migrator) withDefaults() Migrator {

@@ -24,6 +24,8 @@ ALTER TABLE neutree.migration_sets ADD COLUMN IF NOT EXISTS source text, ADD COL
 CREATE TABLE IF NOT EXISTS neutree.breaking_migrations (id text PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS neutree.migration_failures (
   set_hash text PRIMARY KEY, failed_at timestamptz NOT NULL DEFAULT clock_timestamp(), cause text NOT NULL);
+CREATE TABLE IF NOT EXISTS neutree.encryption_key (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one), salt bytea NOT NULL, digest bytea NOT NULL);
 CREATE TABLE IF NOT EXISTS neutree.seed_sets (
   set_hash text PRIMARY KEY, seeded_at timestamptz NOT NULL DEFAULT now())`
 

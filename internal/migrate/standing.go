@@ -24,6 +24,8 @@ type Standing struct {
 	Ahead []string
 	// Breaking are those of Ahead that an older release can't run on.
 	Breaking []string
+	// Key recognises the key that stored credentials are encrypted with.
+	Key KeyRecord
 }
 
 // Compare says how the folders' sets stand to the database at databaseURL. It only reads.
@@ -34,6 +36,9 @@ func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) 
 	}
 	defer closeConn(ctx, conn)
 	s := Standing{Empty: true}
+	if s.Key, err = readKey(ctx, conn); err != nil {
+		return s, err
+	}
 	breaking, err := breakingIDs(ctx, conn)
 	if err != nil {
 		return s, fmt.Errorf("read which migrations are breaking: %w", err)

@@ -86,3 +86,33 @@ func TestImagesOlderThanTheDatabase(t *testing.T) {
 	s.spec.Gate.Allow.OlderImages = true
 	s.wantDone("the schema was up to date")
 }
+
+func TestAnotherEncryptionKey(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.spec.Gate.EncryptionKey = &hook.SecretRef{Secret: "mine", Key: "ENCRYPTION_KEY"}
+	put := func(key, value string) { s.server.Put(secretYAML("mine", key, value)) }
+	refused := func() {
+		t.Helper()
+		s.ran = nil
+		s.wantRefused("Secret mine in namespace nap holds another ENCRYPTION_KEY than the one that the database was set up with", "global.upgrade.allowSecretChanges=true")
+	}
+	put("ENCRYPTION_KEY", "first")
+	s.wantDone("1 migrations applied")
+	s.wantDone("up to date")
+	put("ENCRYPTION_KEY", "second")
+	refused()
+	// Whoever says so goes on, and what he has decided holds from then on.
+	s.spec.Gate.Allow.SecretChanges = true
+	s.wantDone("up to date")
+	s.spec.Gate.Allow.SecretChanges = false
+	s.wantDone("up to date")
+	put("ENCRYPTION_KEY", "first")
+	refused()
+	// A key that nobody has any more can't be asked for.
+	s.spec.Gate.EncryptionKey.Secret = "made"
+	s.spec.Secrets.Secrets = []hook.Secret{{Name: "made", Data: map[string]hook.SecretKey{"ENCRYPTION_KEY": {Generate: &hook.GenerateSpec{Bytes: 32}}}}}
+	s.wantDone("1 created", "up to date")
+	s.wantDone("1 kept", "up to date")
+	s.spec.Gate.EncryptionKey.Secret = "mine"
+	refused()
+}

@@ -27,6 +27,7 @@ const answerTime = time.Minute
 // found is the release's database, as it is before anything is done to it.
 type found struct {
 	answers  bool
+	url      string
 	standing migrate.Standing
 	// older are the migrations that images which do not run yet are too old for.
 	older []string
@@ -59,7 +60,7 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	db := found{answers: true, standing: standing}
+	db := found{answers: true, url: url, standing: standing}
 	if len(standing.Ahead) > 0 {
 		db.older, err = p.olderThan(ctx, url)
 	}

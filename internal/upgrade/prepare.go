@@ -61,6 +61,9 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+	if err := p.recordKey(ctx, db); err != nil {
+		return "", err
+	}
 	pulled, todo, err := p.pullAndAsk(ctx, db)
 	if err != nil {
 		return "", err
@@ -90,7 +93,9 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		func() []error { return p.checkSecrets(ctx) },
 		func() []error {
 			var err error
-			db, err = p.findDatabase(ctx)
+			if db, err = p.findDatabase(ctx); err == nil {
+				err = p.encryptionKey(ctx, db)
+			}
 			return []error{err}
 		},
 	}

@@ -24,6 +24,7 @@ configMap: {{ include "neutree.installation" . }}
 release: {{ .Release.Name }}
 fixed:
   {{- include "neutree.fixedValues" . | nindent 2 }}
+encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
 {{- if not (include "common.externalDatabase" .) }}
 manifest: /spec/cluster.yaml
 {{- end }}

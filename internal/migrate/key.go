@@ -1,0 +1,69 @@
+package migrate
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// KeyRecord recognises the key that credentials in a database are encrypted with, and does not tell it. It stands in the
+// database itself: whoever can read it there, or in a dump, can try keys on those credentials just as well.
+type KeyRecord struct {
+	Salt, Digest []byte
+}
+
+// Known tells whether the database has such a record.
+func (r KeyRecord) Known() bool { return len(r.Digest) > 0 }
+
+// Matches tells whether key is the one.
+func (r KeyRecord) Matches(key string) bool { return hmac.Equal(r.Digest, digestOfKey(key, r.Salt)) }
+
+func digestOfKey(key string, salt []byte) []byte {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write(salt)
+	return mac.Sum(nil)
+}
+
+// RecordKey notes that credentials in the database at databaseURL are encrypted with key from now on.
+func RecordKey(ctx context.Context, databaseURL, key string) error {
+	conn, err := Connect(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer closeConn(ctx, conn)
+	if err := createOnce(ctx, conn, records); err != nil {
+		return fmt.Errorf("create the schema neutree: %w", err)
+	}
+	return putKey(ctx, conn, key, "UPDATE SET salt = excluded.salt, digest = excluded.digest")
+}
+
+// putKey makes the record, whose table is there.
+func putKey(ctx context.Context, conn *pgx.Conn, key, conflict string) error {
+	salt := make([]byte, 16)
+	if _, err := rand.Read(salt); err != nil {
+		return fmt.Errorf("make a salt: %w", err)
+	}
+	_, err := conn.Exec(ctx, "INSERT INTO neutree.encryption_key (salt, digest) VALUES ($1, $2) ON CONFLICT (one) DO "+conflict, salt, digestOfKey(key, salt))
+	if err != nil {
+		return fmt.Errorf("record the encryption key's digest: %w", err)
+	}
+	return nil
+}
+
+// readKey reads the record, if there is one.
+func readKey(ctx context.Context, conn *pgx.Conn) (KeyRecord, error) {
+	var r KeyRecord
+	err := conn.QueryRow(ctx, "SELECT salt, digest FROM neutree.encryption_key").Scan(&r.Salt, &r.Digest)
+	if errors.Is(err, pgx.ErrNoRows) || absent(err) {
+		return KeyRecord{}, nil
+	}
+	if err != nil {
+		return KeyRecord{}, fmt.Errorf("read the encryption key's digest: %w", err)
+	}
+	return r, nil
+}
