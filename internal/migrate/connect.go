@@ -65,11 +65,29 @@ func Config(databaseURL string) (*pgx.ConnConfig, error) {
 	// Files hold many statements, which only the simple protocol takes.
 	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	config.ConnectTimeout = connectTimeout
+	config.DialFunc = insistently(config.DialFunc)
 	config.RuntimeParams["application_name"] = applicationName()
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 5 * time.Second}
 	}
 	return config, nil
+}
+
+// insistently makes dial knock again sooner than the kernel does, after a second: what enforces NetworkPolicies may drop
+// the first packets of a pod that it has not heard of yet, and every hook is such a pod.
+func insistently(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		for patience := 100 * time.Millisecond; patience < time.Second; patience *= 2 {
+			attempt, cancel := context.WithTimeout(ctx, patience)
+			conn, err := dial(attempt, network, address)
+			unheard := err != nil && attempt.Err() != nil && ctx.Err() == nil
+			cancel()
+			if !unheard {
+				return conn, err
+			}
+		}
+		return dial(ctx, network, address)
+	}
 }
 
 // applicationName tells whoever looks at the database's sessions which pod this is.

@@ -1,0 +1,47 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+)
+
+func TestDialsAgainBeforeTheKernelDoes(t *testing.T) {
+	here, there := net.Pipe()
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	refused := errors.New("refused")
+	var deaf int
+	var answer error
+	tries := 0
+	dial := insistently(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if tries++; tries <= deaf {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return here, answer
+	})
+	for name, c := range map[string]struct {
+		deaf   int
+		answer error
+		tries  int
+	}{
+		"heard at once":        {0, nil, 1},
+		"unheard at first":     {2, nil, 3},
+		"unheard for a second": {4, nil, 5},
+		"refused":              {0, refused, 1},
+	} {
+		deaf, answer, tries = c.deaf, c.answer, 0
+		conn, err := dial(t.Context(), "tcp", "db:5432")
+		if !errors.Is(err, c.answer) || c.answer == nil && conn != here || tries != c.tries {
+			t.Errorf("%s: %v after %d tries, want %v after %d", name, err, tries, c.answer, c.tries)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	deaf, tries = 100, 0
+	if _, err := dial(ctx, "tcp", "db:5432"); !errors.Is(err, context.DeadlineExceeded) || tries > 2 {
+		t.Errorf("nobody hears: %v after %d tries", err, tries)
+	}
+}
