@@ -40,8 +40,7 @@ type fault struct {
 // faults is the release that faults happen to.
 type faults struct {
 	*release
-	testbed, plugin string
-	database        string
+	testbed, database string
 	// base are the sets of migrations that were recorded by the install, want is the schema after the upgrade.
 	base []string
 	want string
@@ -52,7 +51,7 @@ type faults struct {
 // each with those of an upgrade in peace. SOAK=1 repeats each fault often.
 func TestFaults(t *testing.T) {
 	env := newEnvironment(t)
-	f := &faults{release: env.release(env.helm4, "neutree", "nap"), testbed: os.Getenv("TESTBED"), plugin: variable(t, "HELM_NEUTREE")}
+	f := &faults{release: env.release(env.helm4, "neutree", "nap"), testbed: os.Getenv("TESTBED")}
 	t.Cleanup(func() { f.purge(t) })
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -116,22 +115,6 @@ func (f *faults) survive(t *testing.T, fault fault) bool {
 	}
 	f.login(t)
 	return got.err == nil
-}
-
-// recover mends a release whose client could not record how its upgrade ended.
-func (f *faults) recover(t *testing.T) {
-	t.Helper()
-	status := f.run(t.Context(), time.Minute, "status", f.name, "--namespace", f.namespace)
-	if !strings.Contains(status.output, "STATUS: pending-") {
-		return
-	}
-	command := exec.CommandContext(t.Context(), f.plugin, "recover", f.name, "--yes")
-	command.Env = append(os.Environ(), "HELM_NAMESPACE="+f.namespace)
-	output, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("recover: %v\n%s", err, output)
-	}
-	t.Logf("recovered:\n%s", output)
 }
 
 func allFaults() []fault {

@@ -75,12 +75,19 @@ func TestLifecycle(t *testing.T) {
 		}
 	})
 
+	t.Run("a service that never gets ready is taken back", func(t *testing.T) {
+		r.wantTakenBack(t, "--rollback-on-failure")
+		session.do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
+	})
+
 	t.Run("the mended image goes through and restarts its service alone", func(t *testing.T) {
 		before := r.podIdentities(t)
 		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
 		wantOnlyChanged(t, before, r.podIdentities(t), "nap/nap-cp-")
 		r.login(t)
 	})
+
+	t.Run("a rollback across a breaking migration is refused until an annotation names it", r.wantBreakingRollbackRefused)
 
 	t.Run("a rollback goes back to the old image and leaves the newer schema", func(t *testing.T) {
 		before := r.podIdentities(t)
@@ -154,13 +161,18 @@ func TestHelm3(t *testing.T) {
 	r := env.release(env.helm3, "neutree", "nap")
 	t.Cleanup(func() { r.purge(t) })
 
-	r.mustUpgrade(t, "--wait", "--set", "global.host="+env.nodeIP,
+	values := []string{
+		"--wait", "--set", "global.host=" + env.nodeIP,
 		"--set", "global.database.cnpg.storage.storageClass=local-path",
 		"--set", "global.storage.afsController.storageClass=local-path",
 		"--set", "global.storage.shared.storageClass=shared-immediate",
-		"--set", "global.workspaces.storageClass=local-path")
+		"--set", "global.workspaces.storageClass=local-path",
+	}
+	r.mustUpgrade(t, values...)
 	session := r.login(t)
 	r.createWorkspace(t, session, "under-helm-3")
+	r.wantTakenBack(t, append([]string{"--atomic"}, values...)...)
+	r.mustUpgrade(t, values...)
 	r.wantClosedToStrangers(t)
 	r.mustUninstall(t)
 }

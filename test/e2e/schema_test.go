@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -49,6 +50,17 @@ func (r *release) openDatabase(t testing.TB) string {
 		Host: net.JoinHostPort(r.nodeIP, fmt.Sprint(service.Spec.Ports[0].NodePort)),
 	}
 	return address.String()
+}
+
+// closeDatabase takes back what openDatabase made.
+func (r *release) closeDatabase(t testing.TB) {
+	t.Helper()
+	err := errors.Join(
+		r.client.CoreV1().Services(r.namespace).Delete(t.Context(), "test-database", metav1.DeleteOptions{}),
+		r.client.NetworkingV1().NetworkPolicies(r.namespace).Delete(t.Context(), "test-database", metav1.DeleteOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // query waits until the database answers and returns the one column that sql selects.
