@@ -64,7 +64,7 @@ func Cleanup(ctx context.Context, client *kube.Client, namespaces ...string) ([]
 	return removed, nil
 }
 
-// removeOwner deletes the ConfigMap, and the collector of garbage what belongs to it.
+// removeOwner removes what a run made in a namespace, the ConfigMap last that owns the rest.
 func removeOwner(ctx context.Context, client *kube.Client, namespace, name string) error {
 	if err := empty(ctx, client, namespace, strings.TrimPrefix(name, ownerPrefix)); err != nil {
 		return err
@@ -85,50 +85,45 @@ func removeNamespace(ctx context.Context, client *kube.Client, name, run string)
 	return nil
 }
 
+// made are the kinds that a session makes, in the order in which they go.
+var made = []schema.GroupVersionResource{kube.Pods, kube.Services, kube.Claims, kube.NetworkPolicies, kube.Secrets, kube.ConfigMaps}
+
 // ending is how long pods may take to end by themselves: they have a second to end in.
 const ending = 1500 * time.Millisecond
 
-// empty removes a run's pods and claims from a namespace and waits until they and the claims' volumes are gone. What
-// takes no time is left to whoever deletes their owner.
+// empty removes all that a run made in a namespace and waits until it is gone, the claims' volumes included. What may
+// not be listed is left to the collector of garbage.
 func empty(ctx context.Context, client *kube.Client, namespace, run string) error {
 	ours := metav1.ListOptions{LabelSelector: RunLabel + "=" + run}
-	claims, err := kube.List[corev1.PersistentVolumeClaim](ctx, client, kube.Claims, namespace, ours)
-	if err != nil {
-		return fmt.Errorf("list the probes' claims in namespace %s: %w", namespace, err)
-	}
-	var volumes []string
-	for _, claim := range claims {
-		byHand, err := letGo(ctx, client, claim.Spec.VolumeName)
-		if err != nil {
-			return err
-		}
-		if claim.Spec.VolumeName != "" && !byHand {
-			volumes = append(volumes, claim.Spec.VolumeName)
-		}
+	// A class that keeps its volumes must be told before their claims go.
+	if _, err := volumes(ctx, client, namespace); err != nil {
+		return err
 	}
 	forced := time.Now().Add(ending)
-	for _, gvr := range []schema.GroupVersionResource{kube.Pods, kube.Claims} {
-		if err := deleteAll(ctx, client, gvr, namespace, ours, metav1.DeleteOptions{}); err != nil {
+	for _, gvr := range made {
+		if _, err := deleteAll(ctx, client, gvr, namespace, ours, metav1.DeleteOptions{}); err != nil {
 			return err
 		}
 	}
-	for _, gvr := range []schema.GroupVersionResource{kube.Pods, kube.Claims} {
+	for _, gvr := range made {
 		err := wait(ctx, fmt.Sprintf("%s of probes in namespace %s", gvr.Resource, namespace), func() (bool, error) {
-			left, err := client.ListMetadata(ctx, gvr, namespace, ours)
-			if err != nil || len(left) == 0 {
-				return err == nil, err
-			}
+			how := metav1.DeleteOptions{}
 			if gvr == kube.Pods && time.Now().After(forced) {
 				// Their processes were told to end, and killed: what is late is the node's word that they are gone.
-				return false, deleteAll(ctx, client, gvr, namespace, ours, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+				how.GracePeriodSeconds = ptr.To[int64](0)
 			}
-			return false, nil
+			left, err := deleteAll(ctx, client, gvr, namespace, ours, how)
+			return left == 0, err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	for _, name := range volumes {
+	left, err := volumes(ctx, client, namespace)
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
 		if err := goneVolume(ctx, client, name); err != nil {
 			return err
 		}
@@ -136,14 +131,48 @@ func empty(ctx context.Context, client *kube.Client, namespace, run string) erro
 	return nil
 }
 
-func deleteAll(ctx context.Context, client *kube.Client, gvr schema.GroupVersionResource, namespace string, ours metav1.ListOptions, how metav1.DeleteOptions) error {
-	list, err := client.ListMetadata(ctx, gvr, namespace, ours)
+// volumes are those made for claims of probes in a namespace, which are told to go with them.
+func volumes(ctx context.Context, client *kube.Client, namespace string) ([]string, error) {
+	all, err := kube.List[corev1.PersistentVolume](ctx, client, kube.Volumes, "", metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return nil, nil
+	}
 	if err != nil {
-		return fmt.Errorf("list the probes' %s in namespace %s: %w", gvr.Resource, namespace, err)
+		return nil, fmt.Errorf("list the volumes: %w", err)
+	}
+	var names []string
+	for _, volume := range all {
+		claim := volume.Spec.ClaimRef
+		if claim == nil || claim.Namespace != namespace || !strings.HasPrefix(claim.Name, ownerPrefix) {
+			continue
+		}
+		byHand, err := letGo(ctx, client, volume.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !byHand {
+			names = append(names, volume.Name)
+		}
+	}
+	return names, nil
+}
+
+// deleteAll deletes all objects of a kind that are ours, and tells how many there were. Those that are going already
+// are only told again where there is more to say.
+func deleteAll(ctx context.Context, client *kube.Client, gvr schema.GroupVersionResource, namespace string, ours metav1.ListOptions, how metav1.DeleteOptions) (int, error) {
+	list, err := client.ListMetadata(ctx, gvr, namespace, ours)
+	if apierrors.IsForbidden(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("list the probes' %s in namespace %s: %w", gvr.Resource, namespace, err)
 	}
 	errs := make([]error, len(list))
 	var deleting sync.WaitGroup
 	for i, object := range list {
+		if object.DeletionTimestamp != nil && how.GracePeriodSeconds == nil {
+			continue
+		}
 		deleting.Go(func() {
 			err := client.Resource(gvr, namespace).Delete(ctx, object.Name, how)
 			if err != nil && !apierrors.IsNotFound(err) {
@@ -152,7 +181,7 @@ func deleteAll(ctx context.Context, client *kube.Client, gvr schema.GroupVersion
 		})
 	}
 	deleting.Wait()
-	return errors.Join(errs...)
+	return len(list), errors.Join(errs...)
 }
 
 // remove deletes an object and waits until it and what belongs to it is gone.

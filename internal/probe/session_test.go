@@ -85,7 +85,7 @@ func TestCleanup(t *testing.T) {
 // Volumes go with their claims, also those of a class that keeps them. What somebody made by hand stays as it is.
 func TestVolumesGo(t *testing.T) {
 	volume := func(name, annotations string) string {
-		return `{apiVersion: v1, kind: PersistentVolume, metadata: {name: ` + name + `, annotations: {` + annotations + `}}, spec: {persistentVolumeReclaimPolicy: Retain}}`
+		return `{apiVersion: v1, kind: PersistentVolume, metadata: {name: ` + name + `, annotations: {` + annotations + `}}, spec: {persistentVolumeReclaimPolicy: Retain, claimRef: {namespace: nap, name: neutree-preflight-` + name + `}}}`
 	}
 	api := kubetest.New(t, release, volume("provisioned", "pv.kubernetes.io/provisioned-by: example.com/files"), volume("by-hand", ""))
 	s := New(Config{Client: api.Client(), Image: "example.com/nap-hooks:1", Namespace: "nap"})
@@ -93,7 +93,7 @@ func TestVolumesGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"provisioned", "by-hand"} {
-		api.Put(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: for-` + name + `, namespace: nap, labels: {` + RunLabel + `: ` + s.ID() + `}}, spec: {volumeName: ` + name + `}}`)
+		api.Put(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: neutree-preflight-` + name + `, namespace: nap, labels: {` + RunLabel + `: ` + s.ID() + `}}, spec: {volumeName: ` + name + `}}`)
 	}
 	api.Put(`{apiVersion: v1, kind: Pod, metadata: {name: probe, namespace: nap, labels: {` + RunLabel + `: ` + s.ID() + `}}}`)
 	api.Put(`{apiVersion: v1, kind: Pod, metadata: {name: theirs, namespace: nap, labels: {` + RunLabel + `: another}}}`)
@@ -107,7 +107,7 @@ func TestVolumesGo(t *testing.T) {
 			t.Errorf("volume %s: reclaim policy %q, want %q", name, got, want)
 		}
 	}
-	for path, want := range map[string]bool{"pods/probe": false, "persistentvolumeclaims/for-provisioned": false, "persistentvolumeclaims/for-by-hand": false, "pods/theirs": true} {
+	for path, want := range map[string]bool{"pods/probe": false, "persistentvolumeclaims/neutree-preflight-provisioned": false, "persistentvolumeclaims/neutree-preflight-by-hand": false, "pods/theirs": true} {
 		if there := api.Object("/api/v1/namespaces/nap/"+path) != nil; there != want {
 			t.Errorf("%s is there: %v, want %v", path, there, want)
 		}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,15 +120,6 @@ func wantNothingLeft(t *testing.T, view *cluster.View) {
 			add("claim", c.Namespace+"/"+c.Name)
 		}
 	}
-	if list, err := core.PersistentVolumes().List(ctx, metav1.ListOptions{}); err != nil {
-		t.Error(err)
-	} else {
-		for _, v := range list.Items {
-			if v.Spec.ClaimRef != nil && strings.HasPrefix(v.Spec.ClaimRef.Name, "neutree-preflight") && v.Annotations["pv.kubernetes.io/provisioned-by"] != "" {
-				add("volume", v.Name)
-			}
-		}
-	}
 	if list, err := core.Services("").List(ctx, options); err != nil {
 		t.Error(err)
 	} else {
@@ -135,21 +127,31 @@ func wantNothingLeft(t *testing.T, view *cluster.View) {
 			add("service", s.Namespace+"/"+s.Name)
 		}
 	}
-	// An empty namespace takes some seconds to go, which nobody waits for.
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		list, err := core.Namespaces().List(ctx, options)
+	// An empty namespace takes some seconds to go, which nobody waits for; and a volume may still have been on its way.
+	for until := time.Now().Add(30 * time.Second); len(left) == 0; time.Sleep(200 * time.Millisecond) {
+		namespaces, err := core.Namespaces().List(ctx, options)
 		if err != nil {
-			t.Error(err)
+			t.Fatal(err)
+		}
+		volumes, err := core.PersistentVolumes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		volumes.Items = slices.DeleteFunc(volumes.Items, func(v corev1.PersistentVolume) bool {
+			return v.Spec.ClaimRef == nil || !strings.HasPrefix(v.Spec.ClaimRef.Name, "neutree-preflight") || v.Annotations["pv.kubernetes.io/provisioned-by"] == ""
+		})
+		if len(namespaces.Items)+len(volumes.Items) == 0 {
 			break
 		}
-		late := time.Now().After(until)
-		for _, n := range list.Items {
-			if n.DeletionTimestamp == nil || late {
+		for _, n := range namespaces.Items {
+			if n.DeletionTimestamp == nil || time.Now().After(until) {
 				add("namespace", n.Name)
 			}
 		}
-		if len(list.Items) == 0 || len(left) > 0 {
-			break
+		for _, v := range volumes.Items {
+			if time.Now().After(until) {
+				add("volume", v.Name)
+			}
 		}
 	}
 	if len(left) > 0 {
