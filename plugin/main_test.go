@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
 	"github.com/neutree-ai/packaging/internal/version"
 )
 
@@ -79,13 +80,15 @@ func declared(t *testing.T) string {
 }
 
 func TestScripts(t *testing.T) {
-	dir := install(t)
+	dir, kubeconfig, chart := install(t), emptyCluster(t), requirementtest.Umbrella(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Join(dir, "bin")+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HELM_PLUGINS", filepath.Dir(dir))
 			env.Setenv("VERSION", declared(t))
+			env.Setenv("EMPTY_CLUSTER", kubeconfig)
+			env.Setenv("CHART", chart)
 			for _, name := range helms {
 				if helm := os.Getenv(name); helm != "" {
 					path, err := filepath.Abs(helm)
