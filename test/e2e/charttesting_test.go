@@ -229,22 +229,30 @@ func (c *chartTesting) commit(t *testing.T, message string) {
 // raiseVersion makes a chart one patch newer.
 func raiseVersion(t *testing.T, path string) {
 	t.Helper()
+	replaceLine(t, path, "version", func(was string) string {
+		version, err := semver.NewVersion(was)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		next := version.IncPatch()
+		return next.String()
+	})
+}
+
+// replaceLine changes a value at the top of a YAML file.
+func replaceLine(t *testing.T, path, key string, change func(string) string) {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := regexp.MustCompile(`(?m)^version: (.+)$`)
+	line := regexp.MustCompile(`(?m)^` + key + `: (.+)$`)
 	found := line.FindSubmatch(raw)
 	if found == nil {
-		t.Fatalf("%s has no version", path)
+		t.Fatalf("%s has no %s", path, key)
 	}
-	version, err := semver.NewVersion(string(found[1]))
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	next := version.IncPatch()
-	raised := line.ReplaceAll(raw, []byte("version: "+next.String()))
-	if err := os.WriteFile(path, raised, 0o644); err != nil {
+	changed := line.ReplaceAllLiteral(raw, []byte(key+`: "`+change(string(found[1]))+`"`))
+	if err := os.WriteFile(path, changed, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
