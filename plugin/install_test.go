@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -120,5 +121,86 @@ func TestInstallHook(t *testing.T) {
 				t.Errorf("the hook ended with %v, want %q in\n%s", err, test.want, out)
 			}
 		})
+	}
+}
+
+// checkout copies what Go builds the plugin of.
+func checkout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, file := range []string{"plugin.yaml", "plugin.complete", "go.mod", "go.sum", "hack/install-plugin.sh"} {
+		raw, err := os.ReadFile(filepath.Join("..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), raw, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, folder := range []string{"plugin", "internal"} {
+		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join("..", folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// Each Helm installs a checkout, and Go, not a stand-in of it, builds the binary. The modules are on this machine already.
+func TestInstallsFromCheckout(t *testing.T) {
+	found, err := exec.Command("go", "env", "GOROOT", "GOCACHE", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := strings.Fields(string(found))
+	toolchain := []string{"PATH=" + filepath.Join(folders[0], "bin") + ":/usr/bin:/bin", "GOCACHE=" + folders[1], "GOMODCACHE=" + folders[2],
+		"GOPROXY=off", "GOFLAGS=-mod=readonly", "GOTOOLCHAIN=local"}
+	dir := checkout(t)
+	for _, variable := range helms {
+		binary := os.Getenv(variable)
+		if binary == "" {
+			continue
+		}
+		t.Run(variable, func(t *testing.T) {
+			if err := os.RemoveAll(filepath.Join(dir, "bin")); err != nil {
+				t.Fatal(err)
+			}
+			home := t.TempDir()
+			install := exec.Command(binary, "plugin", "install", dir)
+			install.Env = append([]string{"HOME=" + home}, toolchain...)
+			out, err := install.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "building helm neutree "+declared(t)) {
+				t.Fatalf("install: %v\n%s", err, out)
+			}
+			if out, err := helm(t, binary, home, "neutree", "version"); err != nil || !strings.HasPrefix(out, declared(t)+" ") {
+				t.Errorf("helm neutree version: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// The archives of a release hold a binary of their version that Go built for the platform.
+func TestArchiveIsBuilt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "plugin.tgz")
+	pack := exec.Command("../hack/package-plugin.sh", runtime.GOOS, runtime.GOARCH, file)
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "HELM_NEUTREE=") {
+			pack.Env = append(pack.Env, variable)
+		}
+	}
+	if out, err := pack.CombinedOutput(); err != nil {
+		t.Fatalf("pack: %v\n%s", err, out)
+	}
+	dir := unpack(t, file)
+	out, err := exec.Command(filepath.Join(dir, "bin", "helm-neutree"), "version").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), declared(t)+" ") {
+		t.Errorf("version: %v\n%s", err, out)
+	}
+	for _, part := range []string{"plugin.yaml", "plugin.complete", "LICENSE", "charts/neutree/Chart.yaml", "hack/install-plugin.sh"} {
+		if _, err := os.Stat(filepath.Join(dir, part)); err != nil {
+			t.Errorf("the archive lacks %s", part)
+		}
 	}
 }

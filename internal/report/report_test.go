@@ -3,7 +3,6 @@ package report_test
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/xml"
 	"flag"
 	"os"
 	"path/filepath"
@@ -89,19 +88,13 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-func TestMachinesCanReadThem(t *testing.T) {
-	for _, format := range []string{"json", "sarif"} {
-		var document map[string]any
-		if err := json.Unmarshal([]byte(write(t, format, report.Look{})), &document); err != nil {
-			t.Errorf("%s: %v", format, err)
-		}
+func TestMachinesReadJSON(t *testing.T) {
+	var document report.Document
+	if err := json.Unmarshal([]byte(write(t, "json", report.Look{})), &document); err != nil {
+		t.Fatal(err)
 	}
-	var suites struct {
-		Tests    int `xml:"tests,attr"`
-		Failures int `xml:"failures,attr"`
-	}
-	if err := xml.Unmarshal([]byte(write(t, "junit", report.Look{})), &suites); err != nil || suites.Tests != len(results) || suites.Failures != 1 {
-		t.Errorf("junit: %+v, %v", suites, err)
+	if len(document.Results) != len(results) || document.Results[1].Findings[0].Severity != preflight.Error {
+		t.Errorf("%+v", document)
 	}
 }
 
