@@ -129,6 +129,44 @@ func TestRelaysTheOutcome(t *testing.T) {
 	}
 }
 
+// The controller of Jobs takes a second or two to say what its pods have settled.
+func TestPodsSettleTheOutcome(t *testing.T) {
+	withSpec := func(spec string) string {
+		return strings.Replace(jobYAML("", active), "status:", "spec: "+spec+"\nstatus:", 1)
+	}
+	const (
+		policy    = "{podFailurePolicy: {rules: [{action: FailJob, onExitCodes: {containerName: migrate, operator: In, values: [10, 11]}}]}}"
+		succeeded = `{phase: Succeeded, containerStatuses: [{name: migrate, image: "registry.test/hooks:1", state: {terminated: {exitCode: 0, message: "2 migrations applied"}}}]}`
+	)
+	for name, tc := range map[string]struct {
+		job, pod string
+		message  string
+		code     hook.Code
+	}{
+		"done":                   {withSpec(policy), podYAML(succeeded), "2 migrations applied", hook.OK},
+		"failed for good":        {withSpec(policy), terminated(11, "migration 133 failed"), "migration 133 failed", hook.MigrationFailed},
+		"another pod will come":  {withSpec(policy), terminated(1, "connection reset"), "gave up waiting", hook.Deadline},
+		"no policy":              {jobYAML("", active), terminated(11, "migration 133 failed"), "gave up waiting", hook.Deadline},
+		"one pod of two is done": {withSpec("{completions: 2}"), podYAML(succeeded), "gave up waiting", hook.Deadline},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			c.then(t, tc.pod, tc.job)
+			limit := 10 * time.Second
+			if tc.code == hook.Deadline {
+				limit = 500 * time.Millisecond
+			}
+			message, err := c.run(within(t, limit))
+			if err != nil {
+				message = err.Error()
+			}
+			if hook.CodeOf(err) != tc.code || !strings.Contains(message, tc.message) {
+				t.Errorf("exit %d: %q", hook.CodeOf(err), message)
+			}
+		})
+	}
+}
+
 func TestNamesWhatKeepsThePodFromStarting(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pod   string

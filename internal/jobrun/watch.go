@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -86,8 +87,11 @@ func (w *watch) wait(ctx context.Context) error {
 		if failure := condition(job, batchv1.JobFailed); failure != nil {
 			return false, "", w.failed(failure)
 		}
-		if condition(job, batchv1.JobComplete) != nil {
+		if condition(job, batchv1.JobComplete) != nil || enough(job, pods) {
 			return true, "", nil
+		}
+		if w.settles(job, pods) {
+			return false, "", w.failed(&batchv1.JobCondition{Reason: batchv1.JobReasonPodFailurePolicy})
 		}
 		return false, missing, w.impatient()
 	})
@@ -153,6 +157,33 @@ func (w *watch) impatient() error {
 		return nil
 	}
 	return &hook.Error{Code: hook.Refused, Err: &NotStarted{Job: w.name, Trouble: *w.last}}
+}
+
+// enough tells whether the pods have done what makes the Job complete. Its controller says so a second or two later.
+func enough(job *batchv1.Job, pods []corev1.Pod) bool {
+	var done int32
+	for _, pod := range pods {
+		if pod.Status.Phase == corev1.PodSucceeded {
+			done++
+		}
+	}
+	return done >= ptr.Deref(job.Spec.Completions, 1)
+}
+
+// settles tells whether the main container ended by an exit code on which the Job's own policy fails it, however many
+// retries it has left.
+func (w *watch) settles(job *batchv1.Job, pods []corev1.Pod) bool {
+	if job.Spec.PodFailurePolicy == nil || w.message == "" {
+		return false
+	}
+	ended := slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
+		return pod.Status.Phase == corev1.PodFailed && pod.DeletionTimestamp == nil
+	})
+	return ended && slices.ContainsFunc(job.Spec.PodFailurePolicy.Rules, func(rule batchv1.PodFailurePolicyRule) bool {
+		on := rule.OnExitCodes
+		return rule.Action == batchv1.PodFailurePolicyActionFailJob && on != nil && on.Operator == batchv1.PodFailurePolicyOnExitCodesOpIn &&
+			ptr.Deref(on.ContainerName, w.main) == w.main && slices.Contains(on.Values, w.code)
+	})
 }
 
 // failed relays how the main container ended, or says what kept it from running.
