@@ -80,9 +80,9 @@ func insistently(dial pgconn.DialFunc) pgconn.DialFunc {
 		for patience := 100 * time.Millisecond; patience < time.Second; patience *= 2 {
 			attempt, cancel := context.WithTimeout(ctx, patience)
 			conn, err := dial(attempt, network, address)
-			unheard := err != nil && attempt.Err() != nil && ctx.Err() == nil
 			cancel()
-			if !unheard {
+			var timeout net.Error
+			if unheard := errors.As(err, &timeout) && timeout.Timeout(); !unheard || ctx.Err() != nil {
 				return conn, err
 			}
 		}
