@@ -39,8 +39,7 @@ func TestChartTesting(t *testing.T) {
 				ct := newChartTesting(t, env, helm, values)
 				env.preparePeers(t, values)
 				if values == "external-database" {
-					ct.objects = filepath.Join(t.TempDir(), "database.yaml")
-					env.giveDatabase(t, ct.objects)
+					ct.objects = env.giveDatabase(t, ct.objects)
 				}
 				ct.wrapKubectl(t, mustVariable(t, "KUBECTL"))
 				output, err := ct.run(t.Context(), "lint")

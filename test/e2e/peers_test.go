@@ -181,11 +181,15 @@ func (e *environment) labelNode(ctx context.Context, t *testing.T, node, key, va
 	}
 }
 
-// giveDatabase writes the Secrets that the operator made for the database next door to a file of objects for the
-// release's namespace, under the names and keys that the values file has.
-func (e *environment) giveDatabase(t *testing.T, file string) {
+// giveDatabase adds to a file of objects for the release's namespace the Secrets that the operator made for the database
+// next door, under the names and keys that the values file has, and returns where the whole is.
+func (e *environment) giveDatabase(t *testing.T, file string) string {
 	t.Helper()
-	var objects bytes.Buffer
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := bytes.NewBuffer(raw)
 	for _, given := range []struct {
 		from, to string
 		keys     map[string]string
@@ -207,13 +211,15 @@ func (e *environment) giveDatabase(t *testing.T, file string) {
 			if err != nil {
 				return false, err.Error()
 			}
-			fmt.Fprintf(&objects, "---\n%s\n", raw)
+			fmt.Fprintf(objects, "---\n%s\n", raw)
 			return true, ""
 		})
 	}
-	if err := os.WriteFile(file, objects.Bytes(), 0o600); err != nil {
+	whole := filepath.Join(t.TempDir(), "database.yaml")
+	if err := os.WriteFile(whole, objects.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return whole
 }
 
 // gatewayAPI brings the CustomResourceDefinitions of the Gateway API, from the module that its types come from.
