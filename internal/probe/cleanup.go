@@ -20,6 +20,8 @@ import (
 // Cleanup removes what sessions left that could not, and tells what that was. Where the whole cluster
 // may not be looked through it looks through the named namespaces.
 func Cleanup(ctx context.Context, client *kube.Client, namespaces ...string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	selector := metav1.ListOptions{LabelSelector: RunLabel}
 	var removed []string
 	temporary := map[string]bool{}
@@ -66,23 +68,19 @@ func Cleanup(ctx context.Context, client *kube.Client, namespaces ...string) ([]
 
 // removeOwner removes what a run made in a namespace, the ConfigMap last that owns the rest.
 func removeOwner(ctx context.Context, client *kube.Client, namespace, name string) error {
-	if err := empty(ctx, client, namespace, strings.TrimPrefix(name, ownerPrefix)); err != nil {
-		return err
-	}
-	return remove(ctx, client, kube.ConfigMaps, namespace, name)
+	stays := empty(ctx, client, namespace, strings.TrimPrefix(name, ownerPrefix))
+	return errors.Join(stays, remove(ctx, client, kube.ConfigMaps, namespace, name))
 }
 
 // removeNamespace empties a namespace and deletes it. Its controller takes five seconds before it does anything, for
 // which nobody has to wait: then nothing is left in it.
 func removeNamespace(ctx context.Context, client *kube.Client, name, run string) error {
-	if err := empty(ctx, client, name, run); err != nil {
-		return err
-	}
+	stays := empty(ctx, client, name, run)
 	err := client.Resource(kube.Namespaces, "").Delete(ctx, name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete namespace %s: %w", name, err)
+		return errors.Join(stays, fmt.Errorf("delete namespace %s: %w", name, err))
 	}
-	return nil
+	return stays
 }
 
 // made are the kinds that a session makes, in the order in which they go.
@@ -123,12 +121,11 @@ func empty(ctx context.Context, client *kube.Client, namespace, run string) erro
 	if err != nil {
 		return err
 	}
+	var stay []error
 	for _, name := range left {
-		if err := goneVolume(ctx, client, name); err != nil {
-			return err
-		}
+		stay = append(stay, goneVolume(ctx, client, name))
 	}
-	return nil
+	return errors.Join(stay...)
 }
 
 // volumes are those made for claims of probes in a namespace, which are told to go with them.
