@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -126,8 +127,12 @@ func shrink(b *testing.B, client kubernetes.Interface) {
 	b.Helper()
 	now := int64(0)
 	options, all := metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: "huge=yes"}
-	if err := client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(context.Background(), options, all); err != nil {
-		b.Error(err)
+	// The API server ends a request after a minute, in which it does not delete all of them.
+	err := wait.PollUntilContextTimeout(context.Background(), time.Second, 10*time.Minute, true, func(ctx context.Context) (bool, error) {
+		return client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(ctx, options, all) == nil, nil
+	})
+	if err != nil {
+		b.Errorf("delete the pods: %v", err)
 	}
 	if err := client.CoreV1().Nodes().DeleteCollection(context.Background(), options, all); err != nil {
 		b.Error(err)
