@@ -51,7 +51,7 @@ matrix: ## Every values file on every Helm and Kubernetes version (hours; not pa
 	hack/matrix.sh
 
 .PHONY: soak
-soak: ## Upgrades while everything breaks, often (about an hour; make test does each once)
+soak: ## Upgrades while everything breaks, often (about an hour; make test has a short form)
 	hack/soak.sh
 
 .PHONY: bench

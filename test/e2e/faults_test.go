@@ -119,7 +119,7 @@ func (f *faults) survive(t *testing.T, fault fault) bool {
 
 func allFaults() []fault {
 	return []fault{
-		{name: "hook pod killed at a random moment", happen: killAnyHook, short: 1, full: 50},
+		{name: "hook pod killed at a random moment", happen: killAnyHook, short: 3, full: 50},
 		{name: "two upgrades at once", happen: upgradeTwice, short: 1, full: 5},
 		{name: "primary deleted during the migrations", happen: deletePrimary, short: 1, full: 5},
 		{name: "a node stopped", happen: stopNode, testbed: true, short: 1, full: 3},

@@ -71,8 +71,8 @@ func TestProbesOnGoodCluster(t *testing.T) {
 		}
 	}
 	// 45 s are promised for a machine that has nothing else to do.
-	if took > 90*time.Second {
-		t.Errorf("it took %s, more than 90 s on a busy machine", took)
+	if took > time.Minute {
+		t.Errorf("it took %s, more than a minute", took)
 	}
 	// The relay under an address where nobody answers.
 	s.Requirements.Relay.Host = nowhere

@@ -49,8 +49,8 @@ const (
 
 var taken = regexp.MustCompile(`port is already allocated`)
 
-// inRange goes by what the API server is started with, where that can be seen, else by its answers. A dry run does not
-// look at the range: the answer that counts is the one that exposure.node-port gets.
+// inRange goes by what the API server is started with, where that can be seen. Elsewhere it believes a refusal of a dry
+// run, but not its consent: Kubernetes 1.34 does not look at the range then. exposure.node-port gets the exact answer.
 func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	services, err := s.Cluster.Services(ctx)
 	if err != nil {
