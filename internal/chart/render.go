@@ -51,7 +51,7 @@ type Object struct {
 	*unstructured.Unstructured
 	// Source is the template it comes from, e.g. "neutree/templates/guard.yaml".
 	Source string
-	// YAML is the object as the template wrote it.
+	// YAML is the object as the template wrote it, or, of an item of a List, what Helm makes of it.
 	YAML string
 	// Hook is nil for what belongs to the release.
 	Hook *Hook
@@ -59,6 +59,8 @@ type Object struct {
 
 // Hook is when Helm creates an object that is not part of the release, and when it deletes it.
 type Hook struct {
+	// Name is the object's own, or that of the List in which Helm finds it.
+	Name           string
 	Events         []release.HookEvent
 	Weight         int
 	DeletePolicies []release.HookDeletePolicy
@@ -85,7 +87,7 @@ func (r *Rendered) Hooks(event release.HookEvent) []Object {
 		}
 	}
 	slices.SortStableFunc(hooks, func(a, b Object) int {
-		return cmp.Or(cmp.Compare(a.Hook.Weight, b.Hook.Weight), cmp.Compare(a.GetName(), b.GetName()))
+		return cmp.Or(cmp.Compare(a.Hook.Weight, b.Hook.Weight), cmp.Compare(a.Hook.Name, b.Hook.Name))
 	})
 	return hooks
 }
@@ -143,7 +145,7 @@ func Render(ch *helmchart.Chart, opts Options) (*Rendered, error) {
 	}
 	for _, hook := range hooks {
 		err := rendered.add(hook.Path, hook.Manifest, &Hook{
-			Events: hook.Events, Weight: hook.Weight, DeletePolicies: hook.DeletePolicies})
+			Name: hook.Name, Events: hook.Events, Weight: hook.Weight, DeletePolicies: hook.DeletePolicies})
 		if err != nil {
 			return nil, err
 		}
@@ -189,10 +191,35 @@ func (r *Rendered) add(source, content string, hook *Hook) error {
 		if len(object) == 0 {
 			continue
 		}
-		r.Objects = append(r.Objects, Object{
+		document := Object{
 			Unstructured: &unstructured.Unstructured{Object: object},
 			Source:       source, YAML: split[key], Hook: hook,
-		})
+		}
+		items, err := document.items()
+		if err != nil {
+			return fmt.Errorf("%s: %w", source, err)
+		}
+		r.Objects = append(r.Objects, items...)
 	}
 	return nil
+}
+
+// items are the objects of a List, which is what Helm creates of one; or the object itself.
+func (o Object) items() ([]Object, error) {
+	if !o.IsList() {
+		return []Object{o}, nil
+	}
+	list, err := o.ToList()
+	if err != nil {
+		return nil, err
+	}
+	var items []Object
+	for i := range list.Items {
+		text, err := yaml.Marshal(list.Items[i].Object)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, Object{Unstructured: &list.Items[i], Source: o.Source, YAML: string(text), Hook: o.Hook})
+	}
+	return items, nil
 }

@@ -27,12 +27,7 @@ func TestDataIsDeletedOnlyWhenAsked(t *testing.T) {
 	}
 	rendered := render(t, deleteData)
 	var kinds []string
-	weight := -1000
 	for _, object := range rendered.Hooks(release.HookPostDelete) {
-		if object.Hook.Weight <= weight {
-			t.Errorf("%s: weight %d after %d", object, object.Hook.Weight, weight)
-		}
-		weight = object.Hook.Weight
 		kinds = append(kinds, object.GetKind())
 		if !slices.Equal(object.Hook.Events, []release.HookEvent{release.HookPostDelete}) {
 			t.Errorf("%s: hook of %v, want post-delete alone", object, object.Hook.Events)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestHookOrder(t *testing.T) {
 		var got []string
 		weights := map[int]chart.Object{}
 		for _, object := range rendered.Hooks(phase) {
-			if other, taken := weights[object.Hook.Weight]; taken {
+			if other, taken := weights[object.Hook.Weight]; taken && other.Hook != object.Hook {
 				t.Errorf("%s: on %s it shares the weight %d with %s, so their order hangs on their names", object, phase, object.Hook.Weight, other)
 			}
 			weights[object.Hook.Weight] = object
@@ -170,21 +171,22 @@ func checkTermination(t *testing.T, p pod, main corev1.Container) {
 func TestHooksBringWhatTheyNeed(t *testing.T) {
 	rendered := renderAll(t, "global.imagePullSecrets[0].name=regcred")
 	for _, phase := range phases {
-		brought := map[string]int{} // kind/name to weight
+		brought := map[string]int{} // kind/name to its place in Helm's order
 		if phase == release.HookPostInstall || phase == release.HookPostUpgrade {
 			for _, object := range rendered.Main() {
 				brought[object.GetKind()+"/"+object.GetName()] = math.MinInt
 			}
 		}
-		for _, object := range rendered.Hooks(phase) {
-			brought[object.GetKind()+"/"+object.GetName()] = object.Hook.Weight
+		hooks := rendered.Hooks(phase)
+		for place, object := range hooks {
+			brought[object.GetKind()+"/"+object.GetName()] = place
 		}
-		for _, object := range rendered.Hooks(phase) {
+		for place, object := range hooks {
 			need := func(kind, name string) {
-				if weight, found := brought[kind+"/"+name]; !found {
+				if its, found := brought[kind+"/"+name]; !found {
 					t.Errorf("%s: on %s it needs %s %s, which is no hook of that phase", object, phase, kind, name)
-				} else if weight >= object.Hook.Weight {
-					t.Errorf("%s: on %s it has weight %d, and %s %s, which it needs, %d", object, phase, object.Hook.Weight, kind, name, weight)
+				} else if its >= place {
+					t.Errorf("%s: on %s it is created before %s %s, which it needs", object, phase, kind, name)
 				}
 			}
 			switch made := typed(t, object).(type) {
@@ -201,12 +203,40 @@ func TestHooksBringWhatTheyNeed(t *testing.T) {
 						need("ConfigMap", volume.ConfigMap.Name)
 					}
 				}
-				for kindName, weight := range brought {
-					if strings.Contains(kindName, "RoleBinding/") && weight >= object.Hook.Weight {
-						t.Errorf("%s: on %s it has weight %d, and %s, which may give it its rights, %d", object, phase, object.Hook.Weight, kindName, weight)
+				for kindName, its := range brought {
+					if strings.Contains(kindName, "RoleBinding/") && its >= place {
+						t.Errorf("%s: on %s it is created before %s, which may give it its rights", object, phase, kindName)
 					}
 				}
 			}
+		}
+	}
+}
+
+// Helm creates, awaits and deletes one hook after the other, a third of a second each: what Jobs need is one List. Who
+// syncs its items one by one finds on each of them what stands on the List.
+func TestHooksAreFew(t *testing.T) {
+	rendered := renderAll(t, "uninstall.deleteData=neutree")
+	for _, phase := range append(phases, release.HookTest) {
+		others := map[string]bool{}
+		for _, object := range rendered.Hooks(phase) {
+			if object.GetKind() == "Job" {
+				if object.Hook.Name != object.GetName() {
+					t.Errorf("%s: on %s it is created together with what it needs", object, phase)
+				}
+				continue
+			}
+			others[object.Hook.Name] = true
+			annotations := object.GetAnnotations()
+			if got := annotations["helm.sh/hook-weight"]; got != strconv.Itoa(object.Hook.Weight) {
+				t.Errorf("%s: helm.sh/hook-weight = %q, want that of its List, %d", object, got, object.Hook.Weight)
+			}
+			if got := annotations["helm.sh/hook"]; !slices.Contains(strings.Split(got, ","), string(phase)) {
+				t.Errorf("%s: helm.sh/hook = %q, which lacks %s, one of its List's", object, got, phase)
+			}
+		}
+		if len(others) > 1 {
+			t.Errorf("on %s there are %v besides the Jobs, want one hook", phase, slices.Sorted(maps.Keys(others)))
 		}
 	}
 }
