@@ -177,16 +177,28 @@ func hibernation(on bool) string {
 	return "off"
 }
 
-// Running tells whether the Cluster exists and is meant to run. Without its CRD there is none.
-func (c *Cluster) Running(ctx context.Context) (bool, error) {
+// Presence is whether there is a Cluster, and whether it is meant to run.
+type Presence int
+
+// What a Cluster can be. Without its CRD there is none.
+const (
+	Absent Presence = iota
+	Stopped
+	Running
+)
+
+// Presence asks the API server for it.
+func (c *Cluster) Presence(ctx context.Context) (Presence, error) {
 	cluster, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
+	switch {
+	case apierrors.IsNotFound(err):
+		return Absent, nil
+	case err != nil:
+		return Absent, fmt.Errorf("look for Cluster %s in namespace %s: %w", c.name, c.namespace, err)
+	case cluster.GetAnnotations()[hibernationAnnotation] == hibernation(true):
+		return Stopped, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("look for Cluster %s in namespace %s: %w", c.name, c.namespace, err)
-	}
-	return cluster.GetAnnotations()[hibernationAnnotation] != hibernation(true), nil
+	return Running, nil
 }
 
 // Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all.

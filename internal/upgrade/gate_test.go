@@ -108,10 +108,22 @@ func TestAnotherEncryptionKey(t *testing.T) {
 	s.wantDone("up to date")
 	put("ENCRYPTION_KEY", "first")
 	refused()
-	// A key that nobody has any more can't be asked for.
+	// A Secret that was deleted would be made anew, with another key.
 	s.spec.Gate.EncryptionKey.Secret = "made"
 	s.spec.Secrets.Secrets = []hook.Secret{{Name: "made", Data: map[string]hook.SecretKey{"ENCRYPTION_KEY": {Generate: &hook.GenerateSpec{Bytes: 32}}}}}
+	gone := func() {
+		t.Helper()
+		s.ran = nil
+		s.wantRefused("Secret made in namespace nap holds no ENCRYPTION_KEY, which the database that is kept was set up with", "put the Secret back", "global.upgrade.allowSecretChanges=true")
+	}
+	gone()
+	// That also holds for the database of a release that was uninstalled, which can't be asked yet.
+	s.server.Put(stopped)
+	gone()
+	s.server.Put(running)
+	s.spec.Gate.Allow.SecretChanges = true
 	s.wantDone("1 created", "up to date")
+	s.spec.Gate.Allow.SecretChanges = false
 	s.wantDone("1 kept", "up to date")
 	s.spec.Gate.EncryptionKey.Secret = "mine"
 	refused()

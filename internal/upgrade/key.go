@@ -7,18 +7,20 @@ import (
 )
 
 // encryptionKey compares the key that services will get with the one that the database was set up with: only the
-// database knows, when the content of a Secret has changed. A key that is nowhere any more can't be put back.
+// database knows, when the content of a Secret has changed. Of one that is stopped it can only tell that it has a key.
 func (p *Prepare) encryptionKey(ctx context.Context, db found) error {
 	ref := p.Spec.Gate.EncryptionKey
-	if ref == nil || !db.standing.Key.Known() || p.Spec.Gate.Allow.SecretChanges {
+	if ref == nil || p.Spec.Gate.Allow.SecretChanges || !db.stopped && !db.standing.Key.Known() {
 		return nil
 	}
 	key, err := p.secretKey(ctx, *ref)
 	switch {
-	case err != nil || db.standing.Key.Matches(key):
+	case err != nil:
 		return err
 	case key == "":
-		p.Log.Warn("the database was set up with a key that is in no Secret here: credentials which users have stored can't be read", "secret", ref.Secret, "key", ref.Key)
+		return problemf("Secret %s in namespace %s holds no %s, which the database that is kept was set up with: credentials which users have stored could not be read any more; put the Secret back, or, if it is lost, --set global.upgrade.allowSecretChanges=true",
+			ref.Secret, p.Spec.Namespace, ref.Key)
+	case db.stopped || db.standing.Key.Matches(key):
 		return nil
 	}
 	return problemf("Secret %s in namespace %s holds another %s than the one that the database was set up with: credentials which users have stored could not be read any more; put the old one back, or, if the loss is meant, --set global.upgrade.allowSecretChanges=true",

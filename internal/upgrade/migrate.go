@@ -26,7 +26,9 @@ const answerTime = time.Minute
 
 // found is the release's database, as it is before anything is done to it.
 type found struct {
-	answers  bool
+	answers bool
+	// stopped is a database of an earlier release, which is kept: bootstrap wakes it.
+	stopped  bool
 	url      string
 	standing migrate.Standing
 	// older are the migrations that images which do not run yet are too old for.
@@ -37,6 +39,13 @@ type found struct {
 // nothing to migrate now: bootstrap will.
 func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	spec := p.Spec.Migrate
+	cluster := database.New(p.Log, p.Client, p.Spec.Namespace, spec.Cluster)
+	if spec.External == nil {
+		presence, err := cluster.Presence(ctx)
+		if presence != database.Running || err != nil {
+			return found{stopped: presence == database.Stopped}, err
+		}
+	}
 	url, err := p.databaseURL(ctx)
 	if url == "" || err != nil {
 		return found{}, err
@@ -46,11 +55,6 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	if spec.External != nil {
 		err = database.PrepareExternal(answer, p.Log, url, *spec.External)
 	} else {
-		cluster := database.New(p.Log, p.Client, p.Spec.Namespace, spec.Cluster)
-		running, rerr := cluster.Running(ctx)
-		if rerr != nil || !running {
-			return found{}, rerr
-		}
 		err = cluster.WaitForSQL(answer, url)
 	}
 	if err != nil {

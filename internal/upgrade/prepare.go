@@ -60,6 +60,9 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 		if db, err = p.findDatabase(ctx); err != nil {
 			return "", err
 		}
+		if err := guard.Report(p.judge(ctx, db)); err != nil {
+			return "", err
+		}
 	}
 	if err := p.recordKey(ctx, db); err != nil {
 		return "", err
@@ -93,10 +96,10 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		func() []error { return p.checkSecrets(ctx) },
 		func() []error {
 			var err error
-			if db, err = p.findDatabase(ctx); err == nil {
-				err = p.encryptionKey(ctx, db)
+			if db, err = p.findDatabase(ctx); err != nil {
+				return []error{err}
 			}
-			return []error{err}
+			return p.judge(ctx, db)
 		},
 	}
 	answers := make([][]error, len(questions))
@@ -105,11 +108,16 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		asked.Go(func() { answers[i] = ask() })
 	}
 	asked.Wait()
-	errs := slices.Concat(answers...)
+	return db, guard.Report(slices.Concat(answers...))
+}
+
+// judge says what of the database forbids to go on.
+func (p *Prepare) judge(ctx context.Context, db found) []error {
+	errs := []error{p.encryptionKey(ctx, db)}
 	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
 		errs = append(errs, guard.Problem(migrate.Older(db.older)))
 	}
-	return db, guard.Report(errs)
+	return errs
 }
 
 func (p *Prepare) checkSecrets(ctx context.Context) []error {

@@ -249,6 +249,21 @@ func TestExternalDatabase(t *testing.T) {
 	s.wantRefused("the external database refuses the connection")
 }
 
+// A new release would make keys of its own, with which nobody could read what another's users have stored there.
+func TestExternalDatabaseOfAnotherRelease(t *testing.T) {
+	url := pgtest.Start(t)
+	if err := migrate.RecordKey(t.Context(), url, "the-key-of-the-other-release-it-is"); err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, url)
+	s.spec.Gate.Manifest, s.spec.Migrate.Cluster, s.spec.Migrate.External = "", "", &hook.ExternalDatabase{Connections: 10}
+	s.spec.Gate.EncryptionKey = &hook.SecretRef{Secret: "keys", Key: "ENCRYPTION_KEY"}
+	s.spec.Secrets.Secrets = []hook.Secret{{Name: "keys", Data: map[string]hook.SecretKey{"ENCRYPTION_KEY": {Generate: &hook.GenerateSpec{Bytes: 32}}}}}
+	s.wantRefused("Secret keys in namespace nap holds no ENCRYPTION_KEY", "global.upgrade.allowSecretChanges=true")
+	s.server.Put(secretYAML("keys", "ENCRYPTION_KEY", "the-key-of-the-other-release-it-is"))
+	s.wantDone("1 kept", "1 migrations applied")
+}
+
 func TestFailureOfTheMigrationIsRelayed(t *testing.T) {
 	s := newStage(t, pgtest.Start(t), running)
 	s.outcome["nap-migrate"] = hook.Errorf(hook.MigrationFailed, "migration 133 failed")

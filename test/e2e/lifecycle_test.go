@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,10 @@ func TestLifecycle(t *testing.T) {
 		wantRefused(t, got, time.Minute, "older than the database", "global.upgrade.allowOlderImages=true")
 	})
 
+	t.Run("another encryption key is refused", func(t *testing.T) {
+		r.wantKeyNeeded(t, map[string][]byte{encryptionKey: []byte(strings.Repeat("ab", 32))}, "holds another")
+	})
+
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
 		claims := r.claims(t)
 		r.mustUninstall(t)
@@ -129,6 +134,8 @@ func TestLifecycle(t *testing.T) {
 			return true, ""
 		})
 	})
+
+	t.Run("a new install without its Secret is refused", func(t *testing.T) { r.wantKeyNeeded(t, nil, "holds no") })
 
 	t.Run("a new install finds both", func(t *testing.T) {
 		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
