@@ -56,9 +56,9 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 		{"workspace namespace", b.workspaces},
 		{"shared claim", b.sharedClaim},
 		{"primary", func(ctx context.Context) error { return b.waitForSQL(ctx, cluster) }},
+		{"kept data", func(ctx context.Context) error { return b.examine(ctx, cluster) }},
 		{"migrations", func(ctx context.Context) (err error) {
-			result, err = migrate.Migrator{URL: b.DatabaseURL, CredentialKey: b.CredentialKey, Log: b.Log}.
-				Apply(ctx, b.Spec.Set, b.Spec.Migrations)
+			result, err = b.migrator().Apply(ctx, b.Spec.Set, b.Spec.Migrations)
 			return err
 		}},
 		{"stopped workspaces", b.resume},
@@ -71,6 +71,10 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	}
 	b.Log.Info("bootstrap done", "set", b.Spec.Set, "migrations", result.String())
 	return result, nil
+}
+
+func (b *Bootstrap) migrator() migrate.Migrator {
+	return migrate.Migrator{URL: b.DatabaseURL, CredentialKey: b.CredentialKey, Log: b.Log}
 }
 
 func (b *Bootstrap) applyCluster(ctx context.Context, cluster *database.Cluster) error {

@@ -76,6 +76,7 @@ type world struct {
 	dir    string
 	log    *bytes.Buffer
 	spec   hook.BootstrapSpec
+	key    string
 }
 
 func newWorld(t *testing.T, objects string) *world {
@@ -111,7 +112,7 @@ func (w *world) write(t *testing.T, name, content string) {
 }
 
 func (w *world) run(ctx context.Context) error {
-	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn}
+	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn, CredentialKey: w.key}
 	_, err := b.Run(ctx)
 	return err
 }
@@ -231,7 +232,7 @@ func TestTwoAtOnce(t *testing.T) {
 	errs := make([]error, 2)
 	for i := range errs {
 		wg.Go(func() {
-			b := &Bootstrap{Log: slog.New(slog.DiscardHandler), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn}
+			b := &Bootstrap{Log: slog.New(slog.DiscardHandler), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn, CredentialKey: w.key}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			_, errs[i] = b.Run(ctx)

@@ -22,7 +22,9 @@ import (
 const (
 	crdName               = "clusters.postgresql.cnpg.io"
 	hibernationAnnotation = "cnpg.io/hibernation"
-	clusterLabel          = "cnpg.io/cluster"
+	// unexaminedAnnotation marks a Cluster that was woken, until somebody has looked at what it holds.
+	unexaminedAnnotation = "neutree.ai/unexamined"
+	clusterLabel         = "cnpg.io/cluster"
 	// instances are the pods that run PostgreSQL; the operator's own Jobs carry clusterLabel too.
 	instances = ",cnpg.io/podRole=instance"
 )
@@ -90,7 +92,10 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 			said = true
 		}
 		desired.SetNamespace(c.namespace)
-		setHibernation(desired, false)
+		annotate(desired, hibernationAnnotation, hibernation(false))
+		if asleep(live) || unexamined(live) {
+			annotate(desired, unexaminedAnnotation, "true")
+		}
 		for _, dryRun := range []bool{true, false} {
 			if _, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, dryRun); err != nil {
 				return c.admission(ctx, err)
@@ -161,13 +166,22 @@ func ReadManifest(path string) (*unstructured.Unstructured, error) {
 	return u, nil
 }
 
-func setHibernation(u *unstructured.Unstructured, on bool) {
+func annotate(u *unstructured.Unstructured, key, value string) {
 	annotations := u.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[hibernationAnnotation] = hibernation(on)
+	annotations[key] = value
 	u.SetAnnotations(annotations)
+}
+
+// asleep tells whether a Cluster exists and hibernates.
+func asleep(live *unstructured.Unstructured) bool {
+	return live != nil && live.GetAnnotations()[hibernationAnnotation] == hibernation(true)
+}
+
+func unexamined(live *unstructured.Unstructured) bool {
+	return live != nil && live.GetAnnotations()[unexaminedAnnotation] != ""
 }
 
 func hibernation(on bool) string {
@@ -177,28 +191,63 @@ func hibernation(on bool) string {
 	return "off"
 }
 
-// Presence is whether there is a Cluster, and whether it is meant to run.
+// Presence is whether there is a Cluster, and what can be expected of it.
 type Presence int
 
-// What a Cluster can be. Without its CRD there is none.
+// What a Cluster can be.
 const (
+	// Absent is no Cluster, or no CRD.
 	Absent Presence = iota
+	// Unborn is one whose primary has never run.
+	Unborn
+	// Stopped is one that hibernates: it holds data.
 	Stopped
+	// Running is one that is meant to run, and has.
 	Running
 )
 
 // Presence asks the API server for it.
 func (c *Cluster) Presence(ctx context.Context) (Presence, error) {
-	cluster, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
+	live, err := c.get(ctx)
 	switch {
-	case apierrors.IsNotFound(err):
-		return Absent, nil
-	case err != nil:
-		return Absent, fmt.Errorf("look for Cluster %s in namespace %s: %w", c.name, c.namespace, err)
-	case cluster.GetAnnotations()[hibernationAnnotation] == hibernation(true):
+	case live == nil || err != nil:
+		return Absent, err
+	case asleep(live):
 		return Stopped, nil
 	}
+	if primary, _, _ := unstructured.NestedString(live.Object, "status", "currentPrimary"); primary == "" {
+		return Unborn, nil
+	}
 	return Running, nil
+}
+
+// Unexamined tells whether the Cluster was woken, and nobody has looked since at what it holds.
+func (c *Cluster) Unexamined(ctx context.Context) (bool, error) {
+	live, err := c.get(ctx)
+	return unexamined(live), err
+}
+
+// Examined notes that somebody has.
+func (c *Cluster) Examined(ctx context.Context) error {
+	err := c.client.Merge(ctx, kube.Clusters, c.namespace, c.name, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{unexaminedAnnotation: nil}},
+	})
+	if err != nil {
+		return fmt.Errorf("note on Cluster %s that its data fits this release: %w", c.name, err)
+	}
+	return nil
+}
+
+// get returns nil where there is no Cluster.
+func (c *Cluster) get(ctx context.Context) (*unstructured.Unstructured, error) {
+	live, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for Cluster %s in namespace %s: %w", c.name, c.namespace, err)
+	}
+	return live, nil
 }
 
 // Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all.

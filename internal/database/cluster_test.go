@@ -133,7 +133,7 @@ spec: {instances: 3, imageName: "pg:18.1", storage: {size: 20Gi}}
 	want := object(t, `
 apiVersion: postgresql.cnpg.io/v1
 kind: Cluster
-metadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: "off"}}
+metadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: "off", neutree.ai/unexamined: "true"}}
 spec: {instances: 1, imageName: "pg:18.1", storage: {size: 20Gi}}
 `)
 	if got := server.Object(clustersPath); !equal(got.Object, want.Object) {

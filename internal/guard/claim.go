@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -26,6 +27,12 @@ func (g *guard) claim(ctx context.Context, check hook.ClaimCheck) error {
 			return problemf("claim %s in namespace %s, named by %s, does not exist: make it, or name another", check.Name, check.Namespace, check.Value)
 		}
 		return nil
+	}
+	for _, claim := range claims {
+		if has := ptr.Deref(claim.Spec.StorageClassName, ""); check.StorageClass != "" && check.StorageClass != has && !check.Kept {
+			return problemf("claim %s in namespace %s has StorageClass %q, and a claim can't change it to %q: set %s back, or move the data to another volume",
+				claim.Name, claim.Namespace, has, check.StorageClass, check.ClassValue)
+		}
 	}
 	if check.Size == "" {
 		return nil

@@ -50,6 +50,9 @@ metadata: {name: b, labels: {kubernetes.io/hostname: b, node-role.kubernetes.io/
 func TestClaims(t *testing.T) {
 	controller := hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Value: "global.storage.afsController.size"}
 	sized := func(check hook.ClaimCheck, size string) hook.ClaimCheck { check.Size = size; return check }
+	classed := func(class string, kept bool) hook.ClaimCheck {
+		return hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", StorageClass: class, ClassValue: "global.storage.afsController.storageClass", Kept: kept}
+	}
 	shared := hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Value: "global.storage.shared.size"}
 	for name, test := range map[string]struct {
 		objects []string
@@ -63,6 +66,9 @@ func TestClaims(t *testing.T) {
 		"grows":                    {[]string{growing, growingClaim}, hook.ClaimCheck{Namespace: "nap", Selector: "cnpg.io/cluster=nap-pg", Size: "20Gi", Value: "v"}, ""},
 		"its class does not":       {[]string{localPath, fixedClaim}, sized(controller, "5Gi"), "claim afs-controller-db in namespace nap can't grow from 1Gi to 5Gi, since its StorageClass local-path does not allow expansion: leave global.storage.afsController.size at 1Gi, or move the data to another volume"},
 		"its class is gone":        {[]string{fixedClaim}, sized(controller, "5Gi"), "since its StorageClass local-path is gone"},
+		"of its class":             {[]string{localPath, fixedClaim}, classed("local-path", false), ""},
+		"of another class":         {[]string{localPath, fixedClaim}, classed("fast", false), `claim afs-controller-db in namespace nap has StorageClass "local-path", and a claim can't change it to "fast": set global.storage.afsController.storageClass back, or move the data to another volume`},
+		"of another, and left so":  {[]string{localPath, fixedClaim}, classed("fast", true), ""},
 		"made by hand":             {[]string{handMadeClaim}, sized(shared, "100Gi"), "since its volume was made by hand: leave global.storage.shared.size at 50Gi"},
 		"the user's own":           {[]string{fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Required: true, Value: "v"}, ""},
 		"the user's own, not made": {nil, hook.ClaimCheck{Namespace: "nap", Name: "mine", Required: true, Value: "global.storage.afsController.existingClaim"}, "claim mine in namespace nap, named by global.storage.afsController.existingClaim, does not exist"},

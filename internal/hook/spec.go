@@ -61,6 +61,9 @@ type ClaimCheck struct {
 	// Kept says that a claim which is larger may stay so: whoever applies it leaves it alone.
 	Kept  bool   `json:"kept,omitempty"`
 	Value string `json:"value"`
+	// StorageClass is the one that ClassValue asks for, if any.
+	StorageClass string `json:"storageClass,omitempty"`
+	ClassValue   string `json:"classValue,omitempty"`
 }
 
 // NodeCheck is a label that one node alone must have.
@@ -164,6 +167,10 @@ type BootstrapSpec struct {
 	Workspaces  BootstrapWorkspaces `json:"workspaces"`
 	Storage     BootstrapStorage    `json:"storage"`
 	Migrations  []Migration         `json:"migrations"`
+	// SaveFirst keeps migrations from a database that an uninstall has kept: what prepares an upgrade saves it first.
+	SaveFirst bool `json:"saveFirst,omitempty"`
+	// Allow are the reasons against such a database that somebody has decided to go past.
+	Allow GateOverrides `json:"allow"`
 }
 
 // BootstrapDatabase says which database the platform uses: a CloudNativePG Cluster of ours, or one from outside.

@@ -42,6 +42,11 @@ func RecordKey(ctx context.Context, databaseURL, key string) error {
 	return putKey(ctx, conn, key, "UPDATE SET salt = excluded.salt, digest = excluded.digest")
 }
 
+// OtherKey is what there is to say where the key in a Secret is not the database's.
+func OtherKey(secret, key string) string {
+	return fmt.Sprintf("%s holds another %s than the one that the database was set up with: credentials which users have stored could not be read any more; put the old one back, or, if the loss is meant, --set global.upgrade.allowSecretChanges=true", secret, key)
+}
+
 // putKey makes the record, whose table is there.
 func putKey(ctx context.Context, conn *pgx.Conn, key, conflict string) error {
 	salt := make([]byte, 16)

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -27,8 +28,10 @@ const answerTime = time.Minute
 // found is the release's database, as it is before anything is done to it.
 type found struct {
 	answers bool
-	// stopped is a database of an earlier release, which is kept: bootstrap wakes it.
-	stopped  bool
+	// kept is a database that holds data and can't be asked: bootstrap wakes or mends it.
+	kept bool
+	// silence is why one that is meant to run does not answer.
+	silence  error
 	url      string
 	standing migrate.Standing
 	// older are the migrations that images which do not run yet are too old for.
@@ -43,19 +46,19 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	if spec.External == nil {
 		presence, err := cluster.Presence(ctx)
 		if presence != database.Running || err != nil {
-			return found{stopped: presence == database.Stopped}, err
+			return found{kept: presence == database.Stopped}, err
 		}
 	}
 	url, err := p.databaseURL(ctx)
 	if url == "" || err != nil {
-		return found{}, err
+		return found{kept: spec.External == nil}, err
 	}
-	answer, cancel := context.WithTimeout(ctx, answerTime)
+	answer, cancel := context.WithTimeout(ctx, cmp.Or(p.AnswerTime, answerTime))
 	defer cancel()
 	if spec.External != nil {
 		err = database.PrepareExternal(answer, p.Log, url, *spec.External)
-	} else {
-		err = cluster.WaitForSQL(answer, url)
+	} else if err = cluster.WaitForSQL(answer, url); hook.CodeOf(err) == hook.Deadline {
+		return found{kept: true, url: url, silence: err}, nil
 	}
 	if err != nil {
 		return found{}, err
@@ -71,9 +74,36 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	return db, err
 }
 
+// silent judges an upgrade of a release whose own database does not answer. What migrates waits until it does; one with
+// the images that run has nothing to migrate, and may be what mends it; so may an install where nothing runs.
+func (p *Prepare) silent(ctx context.Context, db found) error {
+	if db.silence == nil {
+		return nil
+	}
+	replaced, there, err := p.replacedSets(ctx)
+	if err != nil {
+		return err
+	}
+	if there && len(replaced) > 0 {
+		return problemf("%s. New images may bring migrations, which need it: mend it first, by an upgrade that leaves the images of the services as they are", db.silence)
+	}
+	p.Log.Warn("the database does not answer; this goes on, since it brings no migrations and may mend it", "cause", db.silence.Error())
+	return nil
+}
+
 // olderThan are the migrations that a newer release has applied, as far as images that do not run yet lack them. What
 // runs already is no step back: an upgrade that failed may have applied them.
 func (p *Prepare) olderThan(ctx context.Context, url string) ([]string, error) {
+	replaced, _, err := p.replacedSets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := migrate.Compare(ctx, url, replaced)
+	return standing.Ahead, err
+}
+
+// replacedSets are the sets of migrations whose images do not run yet, and whether anything of the release is there.
+func (p *Prepare) replacedSets(ctx context.Context) (replaced []hook.Migration, there bool, err error) {
 	running := map[string]bool{}
 	for _, w := range p.Spec.Pull.Workloads {
 		live, err := kube.Get[appsv1.Deployment](ctx, p.Client, kube.Deployments, p.Spec.Namespace, w.Deployment)
@@ -81,22 +111,21 @@ func (p *Prepare) olderThan(ctx context.Context, url string) ([]string, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read Deployment %s in namespace %s: %w", w.Deployment, p.Spec.Namespace, err)
+			return nil, false, fmt.Errorf("read Deployment %s in namespace %s: %w", w.Deployment, p.Spec.Namespace, err)
 		}
+		there = true
 		for _, c := range live.Spec.Template.Spec.InitContainers {
 			for _, arg := range c.Args {
 				running[arg] = true
 			}
 		}
 	}
-	var replaced []hook.Migration
 	for _, set := range p.Spec.Migrate.Sets {
 		if !running["--set="+set.Set] {
 			replaced = append(replaced, set)
 		}
 	}
-	standing, err := migrate.Compare(ctx, url, replaced)
-	return standing.Ahead, err
+	return replaced, there, nil
 }
 
 // databaseURL is where this revision's services will find the database, "" where nobody can tell yet. That of a database
@@ -142,7 +171,7 @@ func (p *Prepare) ask(ctx context.Context, db found) (work, error) {
 	spec := p.Spec.Migrate
 	switch {
 	case !db.answers:
-		return work{said: "there is no running database yet: bootstrap will migrate it"}, nil
+		return work{said: "there is no running database that could be asked: bootstrap will migrate it"}, nil
 	case len(db.standing.Unknown) == 0:
 		return work{said: "the schema was up to date"}, nil
 	}

@@ -35,6 +35,8 @@ type Prepare struct {
 	Spec   hook.PrepareSpec
 	// Jobs runs the Jobs that pull, save and migrate.
 	Jobs JobRunner
+	// AnswerTime bounds the wait for the database to answer; 0 means a minute.
+	AnswerTime time.Duration
 }
 
 // JobRunner runs a Job to its end and returns what it said, as jobrun.Runner does.
@@ -55,7 +57,7 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	said := []string{result.String()}
-	if !db.answers {
+	if db.url == "" {
 		// The address of a database from outside may have been made only now.
 		if db, err = p.findDatabase(ctx); err != nil {
 			return "", err
@@ -113,7 +115,7 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 
 // judge says what of the database forbids to go on.
 func (p *Prepare) judge(ctx context.Context, db found) []error {
-	errs := []error{p.encryptionKey(ctx, db)}
+	errs := []error{p.encryptionKey(ctx, db), p.silent(ctx, db)}
 	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
 		errs = append(errs, guard.Problem(migrate.Older(db.older)))
 	}

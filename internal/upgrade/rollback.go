@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -30,6 +31,7 @@ type Rollback struct {
 func (r *Rollback) Run(ctx context.Context) (string, error) {
 	p := &Prepare{Log: r.Log, Client: r.Client, Spec: hook.PrepareSpec{Namespace: r.Spec.Namespace, Migrate: r.Spec.Database}}
 	db, err := p.findDatabase(ctx)
+	err = cmp.Or(err, db.silence)
 	switch {
 	case err != nil:
 		r.Log.Warn("the database could not be asked whether this revision can use it", "cause", err.Error())

@@ -24,7 +24,7 @@ import (
 
 const (
 	namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
-	running   = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: \"off\"}}\nspec: {imageName: \"registry.test/postgresql:17.10\", storage: {size: 10Gi}}\n"
+	running   = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: \"off\"}}\nspec: {imageName: \"registry.test/postgresql:17.10\", storage: {size: 10Gi}}\nstatus: {currentPrimary: nap-pg-1}\n"
 	stopped   = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: \"on\"}}\n"
 	jobPath   = "/apis/batch/v1/namespaces/nap/jobs/nap-bootstrap-1"
 	activeJob = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-bootstrap-1, namespace: nap}\nstatus: {active: 1}\n"
@@ -45,6 +45,8 @@ type stage struct {
 	// during, when set, is called while a Job is at work.
 	during func(job string)
 	folder hook.Migration
+	// answerTime is how long the database may take to answer, if not the usual time.
+	answerTime time.Duration
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -135,7 +137,7 @@ func (s *stage) prepare() (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s}).Run(ctx)
+	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime}).Run(ctx)
 }
 
 // wantRefused asserts that nothing ran, and that the reason is told.
@@ -230,12 +232,34 @@ func TestLeavesADatabaseAloneThatDoesNotRun(t *testing.T) {
 	for name, objects := range map[string][]string{"none yet": nil, "hibernated": {stopped}} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, pgtest.Start(t), objects...)
-			s.wantDone("no running database yet")
+			s.wantDone("no running database")
 			if s.migrated() || len(s.ran) > 0 {
 				t.Error("a migration was applied")
 			}
 		})
 	}
+}
+
+// An upgrade may be what mends a database that is down, such as by a larger volume. What would migrate it can't go on.
+func TestDatabaseThatDoesNotAnswer(t *testing.T) {
+	const serving = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nap-cp, namespace: nap}
+spec: {template: {spec: {initContainers: [{name: wait, args: [wait, --set=SET]}], containers: [{name: control-plane, image: "registry.test/cp:v1"}]}}}
+`
+	s := newStage(t, "postgresql://nobody@127.0.0.1:1/nap", running)
+	s.answerTime = time.Second
+	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}}
+	s.wantDone("no running database")
+	s.server.Put(strings.Replace(serving, "SET", "set-1", 1))
+	s.wantDone("no running database")
+	s.ran = nil
+	s.server.Put(strings.Replace(serving, "SET", "set-0", 1))
+	s.wantRefused("PostgreSQL to answer", "connection refused", "leaves the images of the services as they are")
+	// One whose primary has never run can hold nothing.
+	s.answerTime = 0
+	s.server.Put(strings.Replace(running, "nap-pg-1", `""`, 1))
+	s.wantDone("no running database")
 }
 
 // A database from outside is there before the first install.

@@ -36,6 +36,10 @@ storage:
       accessMode: {{ $workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
       value: global.workspaces.storageClass
 {{ include "neutree.migrations" . }}
+{{- if include "neutree.backup.beforeUpgrade" . }}
+saveFirst: true
+{{- end }}
+{{ include "neutree.gate.allow" . }}
 {{- end }}
 
 {{/* The migrations that init containers have put beside nap-hooks, as its specs name them. */}}

@@ -14,6 +14,8 @@ its setting.
 - {key: databaseMode, setting: global.database.mode, value: {{ $global.database.mode | quote }}}
 - {key: databaseName, setting: global.database.name, value: {{ $global.database.name | quote }}}
 - {key: databaseUser, setting: global.database.user, value: {{ $global.database.user | quote }}}
+- {key: sharedClaim, setting: global.storage.shared.existingClaim, value: {{ include "common.sharedClaim" . | trim | quote }}}
+- {key: afsControllerClaim, setting: global.storage.afsController.existingClaim, value: {{ include "common.afsControllerClaim" . | trim | quote }}}
 - {key: keysSecret, setting: global.secrets.existingSecret, value: {{ include "common.keysSecret" . | quote }}, secret: true}
 {{- end }}
 
@@ -28,6 +30,12 @@ encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDEN
 {{- if not (include "common.externalDatabase" .) }}
 manifest: /spec/cluster.yaml
 {{- end }}
+{{ include "neutree.gate.allow" . }}
+{{- end }}
+
+{{/* The reasons against a change that somebody has decided to go past. */}}
+{{- define "neutree.gate.allow" -}}
+{{- $global := .Values.global -}}
 allow:
   olderImages: {{ $global.upgrade.allowOlderImages }}
   renames: {{ $global.upgrade.allowRenames }}

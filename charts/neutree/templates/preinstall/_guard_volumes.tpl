@@ -18,6 +18,10 @@ claims:
     {{- else }}
     size: {{ $storage.afsController.size }}
     value: global.storage.afsController.size
+    {{- with $storage.afsController.storageClass }}
+    storageClass: {{ . | quote }}
+    classValue: global.storage.afsController.storageClass
+    {{- end }}
     {{- end }}
   {{- if or (include "neutree.workspaceNamespaceExists" .) (eq (include "common.workspaceNamespace" .) .Release.Namespace) }}
   - namespace: {{ include "common.workspaceNamespace" . }}
@@ -29,6 +33,12 @@ claims:
     size: {{ $storage.shared.size }}
     value: global.storage.shared.size
     kept: {{ .Values.global.upgrade.allowKeptValues }}
+    {{- if eq (include "common.sharedSource" .) "class" }}
+    {{- with $storage.shared.storageClass }}
+    storageClass: {{ . | quote }}
+    classValue: global.storage.shared.storageClass
+    {{- end }}
+    {{- end }}
     {{- end }}
   {{- end }}
 {{- if eq (include "common.sharedSource" .) "node" }}

@@ -21,7 +21,12 @@ import (
 // has to make, the chart's own hook knows the rules; the database's are the topic of upgrade.path.
 func claims(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	prepare := s.Requirements.Prepare
-	findings, err := hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Claims: prepare.Guard.Claims}, "PersistentVolumeClaims")
+	checks := slices.Clone(prepare.Guard.Claims)
+	for i := range checks {
+		// What is immutable is compared below, all of it.
+		checks[i].StorageClass = ""
+	}
+	findings, err := hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Claims: checks}, "PersistentVolumeClaims")
 	if err != nil {
 		return nil, err
 	}
