@@ -15,7 +15,8 @@ use_ct() {
   export CT KUBECTL
 }
 
-# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed.
+# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed, with the
+# chart that CHART names already, or one that is made for it.
 use_cluster() {
   if [[ -n "${KUBECONFIG:-}" ]]; then
     IMAGES=${IMAGES:-upstream}
@@ -34,8 +35,10 @@ use_cluster() {
     # Where the API server writes who asked it for what.
     AUDIT_LOG="$(dirname "$KUBECONFIG")/members/hub/log/audit.log"
     export AUDIT_LOG
-    CHART="$root/bin/chart"
-    "$testbed" chart --out "$CHART"
+    if [[ -z "${CHART:-}" ]]; then
+      CHART="$root/bin/chart"
+      "$testbed" chart --out "$CHART"
+    fi
   fi
   export KUBECONFIG CHART IMAGES
 }

@@ -15,11 +15,12 @@ life="(a release's life, on one node)"
 
 read -ra values <<<"${VALUES:-$(basename --suffix=-values.yaml -a charts/neutree/ci/*-values.yaml | tr '\n' ' ')}"
 
-make --no-print-directory bin/testbed
+make --no-print-directory bin/testbed bin/helm-neutree
 for cell in $cells; do "$testbed" build --kubernetes "${cell%/*}"; done
 HELM3=$("$testbed" tool helm-3)
 HELM4=$("$testbed" tool helm-4)
-export HELM3 HELM4
+HELM_NEUTREE="$root/bin/helm-neutree"
+export HELM3 HELM4 HELM_NEUTREE
 unset KUBECONFIG
 use_ct
 go test -tags e2e -c -o bin/e2e.test ./test/e2e
