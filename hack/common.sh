@@ -15,8 +15,7 @@ use_ct() {
   export CT KUBECTL
 }
 
-# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed, with the
-# chart that CHART names already, or one that is made for it.
+# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed.
 use_cluster() {
   if [[ -n "${KUBECONFIG:-}" ]]; then
     IMAGES=${IMAGES:-upstream}
@@ -35,10 +34,8 @@ use_cluster() {
     # Where the API server writes who asked it for what.
     AUDIT_LOG="$(dirname "$KUBECONFIG")/members/hub/log/audit.log"
     export AUDIT_LOG
-    if [[ -z "${CHART:-}" ]]; then
-      CHART="$root/bin/chart"
-      "$testbed" chart --out "$CHART"
-    fi
+    CHART="$root/bin/chart"
+    "$testbed" chart --out "$CHART"
   fi
   export KUBECONFIG CHART IMAGES
 }
