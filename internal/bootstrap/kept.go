@@ -31,7 +31,7 @@ func (b *Bootstrap) examine(ctx context.Context, cluster *database.Cluster) erro
 		return hook.Errorf(hook.Refused, "%s", migrate.Older(plan.Ahead))
 	case standing.Key.Known() && b.CredentialKey != "" && !standing.Key.Matches(b.CredentialKey):
 		if !allow.SecretChanges {
-			return hook.Errorf(hook.Refused, "%s", migrate.OtherKey("the Secret of CREDENTIAL_ENCRYPTION_KEY", "CREDENTIAL_ENCRYPTION_KEY"))
+			return hook.Errorf(hook.Refused, "%s", migrate.OtherKey("the Secret with this release's keys", "CREDENTIAL_ENCRYPTION_KEY"))
 		}
 		if err := migrate.RecordKey(ctx, b.DatabaseURL, b.CredentialKey); err != nil {
 			return err

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -30,9 +31,7 @@ func (r *release) wantKeyNeeded(t *testing.T, data map[string][]byte, words stri
 		err = secrets.Delete(t.Context(), keysSecret, metav1.DeleteOptions{})
 	} else {
 		other := own.DeepCopy()
-		for key, value := range data {
-			other.Data[key] = value
-		}
+		maps.Copy(other.Data, data)
 		_, err = secrets.Update(t.Context(), other, metav1.UpdateOptions{})
 	}
 	if err != nil {
