@@ -8,16 +8,18 @@ import (
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cluster"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cnpgchart"
+	"github.com/neutree-ai/packaging/test/testbed/internal/tools"
 )
 
 func newBuild() *cobra.Command {
 	versions := cluster.Versions()[:1]
+	var set *string
 	command := &cobra.Command{
 		Use:   "build",
 		Short: "Build every tool and image that is not in the cache yet",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbedFor(*set)
 			if err != nil {
 				return err
 			}
@@ -25,11 +27,13 @@ func newBuild() *cobra.Command {
 		},
 	}
 	command.Flags().StringSliceVar(&versions, "kubernetes", versions, fmt.Sprintf("Kubernetes versions, of %v", cluster.Versions()))
+	set = addFor(command)
 	return command
 }
 
 func newTool() *cobra.Command {
-	return &cobra.Command{
+	var onPath bool
+	command := &cobra.Command{
 		Use:   "tool NAME",
 		Short: "Print the path of a tool, such as helm-3, helm-4 or kubectl; build it when needed",
 		Args:  cobra.ExactArgs(1),
@@ -38,7 +42,11 @@ func newTool() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			path, err := t.Tool(command.Context(), args[0])
+			find := t.Tool
+			if onPath {
+				find = t.ToolOnPath
+			}
+			path, err := find(command.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -46,6 +54,10 @@ func newTool() *cobra.Command {
 			return nil
 		},
 	}
+	command.Flags().BoolVar(&onPath, "path", false,
+		"build none where PATH has one that is new enough: for helm-4 any helm from "+tools.OldestHelm+
+			", for kubectl one that fits the cluster of KUBECONFIG")
+	return command
 }
 
 func newChart() *cobra.Command {
@@ -67,7 +79,8 @@ func newChart() *cobra.Command {
 }
 
 func newPush() *cobra.Command {
-	return &cobra.Command{
+	var set *string
+	command := &cobra.Command{
 		Use:   "push [IMAGE-TAR REF]",
 		Short: "Make the cluster's registry serve the images as built from this tree, or a given one",
 		Args: func(_ *cobra.Command, args []string) error {
@@ -77,7 +90,7 @@ func newPush() *cobra.Command {
 			return nil
 		},
 		RunE: func(command *cobra.Command, args []string) error {
-			t, err := newTestbed()
+			t, err := newTestbedFor(*set)
 			if err != nil {
 				return err
 			}
@@ -87,4 +100,6 @@ func newPush() *cobra.Command {
 			return t.Push(command.Context())
 		},
 	}
+	set = addFor(command)
+	return command
 }

@@ -11,12 +11,13 @@ import (
 
 func newUp() *cobra.Command {
 	parameters := plan.Parameters{Nodes: 3, Kubernetes: cluster.Versions()[0], NetworkPolicies: true}
+	var set *string
 	command := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the cluster up and wait until it can be used",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbedFor(*set)
 			if err != nil {
 				return err
 			}
@@ -31,6 +32,7 @@ func newUp() *cobra.Command {
 			return nil
 		},
 	}
+	set = addFor(command)
 	flags := command.Flags()
 	flags.IntVar(&parameters.Nodes, "nodes", parameters.Nodes, "how many nodes")
 	flags.StringVar(&parameters.Kubernetes, "kubernetes", parameters.Kubernetes, fmt.Sprintf("Kubernetes version, one of %v", cluster.Versions()))

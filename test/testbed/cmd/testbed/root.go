@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cluster"
+	"github.com/neutree-ai/packaging/test/testbed/internal/images"
 	"github.com/neutree-ai/packaging/test/testbed/internal/progress"
 )
 
@@ -54,6 +55,26 @@ func newTestbed() (*cluster.Testbed, error) {
 		return nil, err
 	}
 	return &cluster.Testbed{Log: newLog(), StateDir: state, CacheDir: cache}, nil
+}
+
+// newTestbedFor is the same one with the images of a set.
+func newTestbedFor(set string) (*cluster.Testbed, error) {
+	wanted, err := images.ParseSet(set)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTestbed()
+	if err != nil {
+		return nil, err
+	}
+	t.Images = wanted
+	return t, nil
+}
+
+// addFor adds the flag that names a set of images.
+func addFor(command *cobra.Command) *string {
+	return command.Flags().String("for", string(images.ForTests),
+		fmt.Sprintf("%s: what a cluster and the platform on it need; %s: also what only tests need", images.ForDemo, images.ForTests))
 }
 
 func cacheDir() (string, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cgroup"
 	"github.com/neutree-ai/packaging/test/testbed/internal/hub"
+	"github.com/neutree-ai/packaging/test/testbed/internal/images"
 	"github.com/neutree-ai/packaging/test/testbed/internal/member"
 	"github.com/neutree-ai/packaging/test/testbed/internal/pki"
 	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
@@ -30,6 +31,8 @@ type Testbed struct {
 	StateDir string
 	// CacheDir holds what is built once and kept.
 	CacheDir string
+	// Images are those that are built and that the registry serves.
+	Images images.Set
 }
 
 // Up brings a testbed up and returns when its nodes are Ready and its images can be pulled. One that runs with the
@@ -120,18 +123,18 @@ func (t *Testbed) create(ctx context.Context, parameters plan.Parameters) (*plan
 		return nil, nil, groups, err
 	}
 	c := &plan.Cluster{Parameters: parameters, StateDir: t.StateDir}
-	images, err := t.build(ctx, c)
+	list, err := t.build(ctx, c)
 	if err != nil {
 		return nil, nil, groups, err
 	}
 	if err := t.clear(groups); err != nil {
 		return nil, nil, groups, err
 	}
-	return c, &state{Members: map[string]supervise.Identity{}}, groups, t.writeFiles(c, images)
+	return c, &state{Members: map[string]supervise.Identity{}}, groups, t.writeFiles(c, list)
 }
 
 // writeFiles writes what the members read.
-func (t *Testbed) writeFiles(c *plan.Cluster, images registry.List) error {
+func (t *Testbed) writeFiles(c *plan.Cluster, list registry.List) error {
 	t.Log.Info("writing certificates and configuration")
 	if err := copyTestbed(c); err != nil {
 		return err
@@ -139,7 +142,7 @@ func (t *Testbed) writeFiles(c *plan.Cluster, images registry.List) error {
 	if err := pki.Create(c); err != nil {
 		return err
 	}
-	if err := images.Write(c.Images()); err != nil {
+	if err := list.Write(c.Images()); err != nil {
 		return err
 	}
 	return c.Save()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -292,17 +293,20 @@ export KUBECONFIG=/state/kubeconfig
 	}
 }
 
-func TestToolNames(t *testing.T) {
-	names := toolNames([]string{"1.28"})
+func TestToolsForTestsAreOfNoKubernetesVersion(t *testing.T) {
+	want := []string{"cnpg-manager", "coredns", "etcd", "helm-3", "helm-3.18", "helm-4", "kubectl", "traefik"}
+	if diff := cmp.Diff(want, testTools()); diff != "" {
+		t.Errorf("tools (-want +got):\n%s", diff)
+	}
+}
+
+func TestAClusterRunsItsOwnKubernetes(t *testing.T) {
+	names := programs("1.28")
 	for name, want := range map[string]bool{
-		"kubernetes-1.28/kubelet": true, "kubernetes-1.34/kubelet": false, "kubernetes-1.34/kubectl": true, "helm-3": true,
+		"kubernetes-1.28/kubelet": true, "kubernetes-1.34/kubelet": false, "etcd": true, "kubectl": false,
 	} {
-		got := false
-		for _, n := range names {
-			got = got || n == name
-		}
-		if got != want {
-			t.Errorf("%s is built: %t, want %t", name, got, want)
+		if got := slices.Contains(names, name); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
 		}
 	}
 }

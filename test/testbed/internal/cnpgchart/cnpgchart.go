@@ -23,7 +23,7 @@ import (
 const (
 	// Name is the chart's name, and that of its directory.
 	Name = "cloudnative-pg"
-	// operatorModule is the operator's Go module, whose version tools/cloudnative-pg pins.
+	// operatorModule is the operator's Go module, whose version tools/clients pins.
 	operatorModule = "github.com/cloudnative-pg/cloudnative-pg"
 )
 
@@ -164,7 +164,7 @@ func releaseManifest(ctx context.Context, version string) ([]byte, error) {
 		return nil, err
 	}
 	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", operatorModule)
-	command.Dir = filepath.Join(root, "test/testbed/tools", Name)
+	command.Dir = filepath.Join(root, "test/testbed/tools/clients")
 	command.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 	output, err := command.Output()
 	var module struct{ Dir, Version, Error string }
