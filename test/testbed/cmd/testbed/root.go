@@ -33,7 +33,7 @@ It keeps its state in ` + "$" + stateEnv + ` (default /var/lib/neutree-testbed) 
 	}
 	root.AddCommand(
 		newUp(), newDown(), newStatus(), newKubeconfig(), newLogs(), newNode(), newRestart(),
-		newBuild(), newTool(), newChart(), newPush(),
+		newBuild(), newTool(), newChart(), newPublishedChart(), newPush(),
 		newHub(), newServices(), newNetworkPolicy(), newProbe(),
 	)
 	return root
