@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/neutree-ai/packaging/test/publishedchart"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cluster"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cnpgchart"
 	"github.com/neutree-ai/packaging/test/testbed/internal/tools"
@@ -65,17 +69,60 @@ func newChart() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "chart --out DIR",
 		Short: "Copy the umbrella chart with its CloudNativePG dependency in place",
-		Args:  cobra.NoArgs,
+		Long: `Copy the umbrella chart with its CloudNativePG dependency in place: the published chart, if
+` + publishedchart.Variable + ` names its archive or folder or is "` + publishedchart.Download + `", else one that is composed from the operator's
+Go module.`,
+		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if out == "" {
 				return errors.New("say where to write the chart: --out DIR")
 			}
-			return cnpgchart.Umbrella(command.Context(), chart, out)
+			published, err := findPublished(command.Context(), chart)
+			if err != nil && !errors.Is(err, publishedchart.ErrNotAvailable) {
+				return err
+			}
+			return cnpgchart.Umbrella(command.Context(), chart, out, published)
 		},
 	}
 	command.Flags().StringVar(&chart, "chart", chart, "the umbrella chart")
 	command.Flags().StringVar(&out, "out", out, "where to write the copy")
 	return command
+}
+
+func newPublishedChart() *cobra.Command {
+	chart := "charts/neutree"
+	command := &cobra.Command{
+		Use:   "published-chart",
+		Short: "Print the path of the published CloudNativePG chart, or nothing if it is not available",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			path, err := findPublished(command.Context(), chart)
+			if errors.Is(err, publishedchart.ErrNotAvailable) {
+				fmt.Fprintln(command.ErrOrStderr(), err)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(command.OutOrStdout(), path)
+			return nil
+		},
+	}
+	command.Flags().StringVar(&chart, "chart", chart, "the umbrella chart, which says the version and the repository")
+	return command
+}
+
+// findPublished finds the published CloudNativePG chart. A download stays in the testbed's cache.
+func findPublished(ctx context.Context, chart string) (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "charts")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return publishedchart.Find(ctx, chart, dir)
 }
 
 func newPush() *cobra.Command {

@@ -44,7 +44,7 @@ build, in $` + cacheEnv + ` (default ~/.cache/neutree-testbed).`,
 	}
 	root.AddCommand(
 		newUp(), newDown(), newList(), newStatus(), newKubeconfig(), newLogs(), newNode(), newRestart(),
-		newBuild(), newTool(), newChart(), newPush(),
+		newBuild(), newTool(), newChart(), newPublishedChart(), newPush(),
 		newHub(), newServices(), newNetworkPolicy(), newProbe(),
 	)
 	name := cmp.Or(os.Getenv(nameEnv), cluster.DefaultName)
