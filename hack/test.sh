@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [unit|cluster]: set up what the tests need and run them; without an argument, all of them.
-# RUN, a pattern of go test, narrows the cluster tests.
+# RUN, a pattern of go test, narrows the cluster tests; TESTBEDS says on how many testbeds they run; with VERBOSE=1 the
+# output of those that pass is printed too.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -27,32 +28,16 @@ unit() {
   CHART="$root/bin/chart" go test -tags helm ./test/helm
 }
 
-lifetime() {
-  step "the testbed comes up, survives faults and leaves nothing behind (one that is up is removed first)"
-  "$testbed" down
-  # An old Kubernetes is for the matrix: it would be compiled for this one test.
-  (cd test/testbed && go test -tags e2e -count=1 -timeout 20m -skip "^TestOldKubernetes$" ./lifetime)
-}
-
 cluster() {
-  local own=${KUBECONFIG:-}
-  if [[ -z "$own" ]]; then
+  if [[ -z "${KUBECONFIG:-}" ]]; then
     step "building the embedded cluster and its images (about half an hour on two cores the first time)"
     "$testbed" build
-    [[ -n "${RUN:-}" ]] || lifetime
   fi
-  use_cluster
+  use_chart
   use_ct
-  if [[ -z "$own" && -z "${RUN:-}" ]]; then
-    step "the testbed itself: DNS, volumes, NetworkPolicies"
-    (cd test/testbed && go test -tags e2e -count=1 -timeout 15m ./e2e/...)
-  fi
-  step "the platform on a real cluster"
-  go test -tags e2e -count=1 -timeout 90m -v -run "${RUN:-.}" ./test/e2e/...
-  if [[ -z "$own" ]]; then
-    step "removing the testbed"
-    "$testbed" down
-  fi
+  step "the platform on real clusters; what a test leaves that fails is in bin/test/failed"
+  go build -o bin/clustertest ./test/clustertest
+  bin/clustertest
 }
 
 case "${1:-all}" in
