@@ -17,7 +17,7 @@ func newBuild() *cobra.Command {
 		Short: "Build every tool and image that is not in the cache yet",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}
@@ -34,7 +34,7 @@ func newTool() *cobra.Command {
 		Short: "Print the path of a tool, such as helm-3, helm-4 or kubectl; build it when needed",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ func newPush() *cobra.Command {
 			return nil
 		},
 		RunE: func(command *cobra.Command, args []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}

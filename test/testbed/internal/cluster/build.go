@@ -104,5 +104,5 @@ func (t *Testbed) serve(ctx context.Context, list registry.List) error {
 	if err := known.Replace(list).Write(c.Images()); err != nil {
 		return err
 	}
-	return registry.Push(ctx, plan.Registry(), list)
+	return registry.Push(ctx, c.Registry(), list)
 }

@@ -21,14 +21,17 @@ import (
 
 func testbed(t *testing.T) *Testbed {
 	t.Helper()
-	return &Testbed{Log: slog.New(slog.DiscardHandler), StateDir: filepath.Join(t.TempDir(), "state"), CacheDir: t.TempDir()}
+	base := t.TempDir()
+	return &Testbed{
+		Log: slog.New(slog.DiscardHandler), Name: "own", Base: base, StateDir: filepath.Join(base, "own"), CacheDir: t.TempDir(),
+	}
 }
 
 // runningTestbed is one whose hub is this very process.
 func runningTestbed(t *testing.T, parameters plan.Parameters) *Testbed {
 	t.Helper()
 	tb := testbed(t)
-	c := &plan.Cluster{Parameters: parameters, StateDir: tb.StateDir}
+	c := &plan.Cluster{Parameters: parameters, Name: tb.Name, StateDir: tb.StateDir}
 	if err := os.MkdirAll(c.StateDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +57,7 @@ func TestRunningTestbedKeepsItsParameters(t *testing.T) {
 	}
 	_, _, err := tb.running(plan.Parameters{Nodes: 1, Kubernetes: "1.28"})
 	const want = "a testbed with 3 node(s), Kubernetes 1.34, NetworkPolicies enforced runs already, which cannot become one with " +
-		"1 node(s), Kubernetes 1.28, NetworkPolicies not enforced: run testbed down first"
+		"1 node(s), Kubernetes 1.28, NetworkPolicies not enforced: run testbed --name own down first"
 	if err == nil || err.Error() != want {
 		t.Errorf("other parameters:\n got %v\nwant %s", err, want)
 	}
@@ -85,7 +88,7 @@ func TestDeadOrUnfinishedTestbedDoesNotRun(t *testing.T) {
 
 func TestCommandsSayThatThereIsNoTestbed(t *testing.T) {
 	tb := testbed(t)
-	want := "no testbed in " + tb.StateDir + ": run testbed up"
+	want := "no testbed in " + tb.StateDir + ": run testbed --name own up"
 	_, statusErr := tb.Status(t.Context())
 	_, kubeconfigErr := tb.Kubeconfig()
 	for name, err := range map[string]error{
@@ -238,8 +241,9 @@ func TestUnready(t *testing.T) {
 
 func TestObjectsAreAppliedTwice(t *testing.T) {
 	client := fake.NewClientset()
+	c := &plan.Cluster{Range: 2}
 	for range 2 {
-		if err := applyObjects(t.Context(), client); err != nil {
+		if err := applyObjects(t.Context(), client, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,7 +264,7 @@ func TestObjectsAreAppliedTwice(t *testing.T) {
 		t.Errorf("storage classes (-want +got):\n%s", diff)
 	}
 	service, err := client.CoreV1().Services("kube-system").Get(t.Context(), "kube-dns", metav1.GetOptions{})
-	if err != nil || service.Spec.ClusterIP != plan.DNSService || len(service.Spec.Ports) != 2 {
+	if err != nil || service.Spec.ClusterIP != c.DNSService() || len(service.Spec.Ports) != 2 {
 		t.Errorf("name service: %v, %v", service.Spec, err)
 	}
 }
