@@ -47,7 +47,7 @@ func fakeTestbed(dir, name string, args []string) {
 			os.Exit(1)
 		}
 		if strings.Contains(os.Getenv(fakeFull), name) {
-			fmt.Fprintln(os.Stderr, "testbed: no memory for another testbed: 1.0 GiB is available, and it takes 3.0 GiB")
+			fmt.Fprintln(os.Stderr, "testbed: no memory for a testbed of 3 node(s): it takes 2500 MiB, and the machine has 1000 MiB left")
 			os.Exit(1)
 		}
 		kubeconfig, err := os.ReadFile(filepath.Join(dir, "kubeconfig"))

@@ -20,7 +20,7 @@ import (
 const NameVariable = "NEUTREE_TESTBED_NAME"
 
 // ErrNoRoom says that the machine has no memory for another testbed.
-var ErrNoRoom = errors.New("no memory for another testbed")
+var ErrNoRoom = errors.New("no memory for a testbed")
 
 // Shape is what a testbed is brought up with.
 type Shape struct {

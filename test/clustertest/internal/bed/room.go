@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// What a testbed of three nodes takes of the machine with the platform on it, and while it comes up.
+// What a testbed of three nodes takes of the machine with the platform and its tests, and while it comes up.
 const (
-	memoryOfOne = 5 << 30
+	memoryOfOne = 4 << 30
 	memoryToUp  = 3 << 30
 )
 

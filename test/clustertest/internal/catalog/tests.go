@@ -7,10 +7,10 @@ func All() []Test {
 			"TestNames", "TestUnknownImageFailsAtOnce", "TestSharedVolumesAreOneOnAllNodes", "TestLocalVolumesStayOnTheirNode",
 			"TestLocalClassRefusesManyNodes", "TestNodePortsAnswerOnEveryNode", "TestNetworkPolicies", "TestPoliciesFollowChanges",
 		}, Cost: 60, Needs: Needs{Testbed: true}},
-		{Name: "TestUpAndDown", Suite: Lifetime, Cost: 90, Needs: Needs{None: true, Testbed: true}},
-		{Name: "TestKilledUp", Suite: Lifetime, Cost: 120, Needs: Needs{None: true, Testbed: true}},
-		{Name: "TestRefusals", Suite: Lifetime, Functions: []string{"TestRefusals", "TestOnlyRootMay", "TestForeignRouteIsRefused"},
-			Cost: 10, Needs: Needs{None: true, Testbed: true}},
+		// Their testbed has one name, so they run one after the other.
+		{Name: "TestLifetime", Suite: Lifetime, Functions: []string{
+			"TestUpAndDown", "TestKilledUp", "TestTwoSideBySide", "TestRefusals", "TestOnlyRootMay", "TestForeignRouteIsRefused",
+		}, Cost: 360, Needs: Needs{None: true, Testbed: true}},
 
 		{Name: "TestObjectsAreAccepted", Suite: Platform, Cost: 60},
 		{Name: "TestBackup", Suite: Platform, Cost: 240},

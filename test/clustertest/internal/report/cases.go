@@ -37,7 +37,8 @@ type event struct {
 
 // Cases reads what a test binary printed with -test.v. A case that did not end, since its process did, has failed.
 func Cases(ctx context.Context, output []byte) ([]Case, error) {
-	command := exec.CommandContext(ctx, "go", "tool", "test2json")
+	// Without -t it leaves out how long each took.
+	command := exec.CommandContext(ctx, "go", "tool", "test2json", "-t")
 	command.Stdin = bytes.NewReader(output)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
