@@ -13,4 +13,4 @@ export HELM3 HELM4 HELM_NEUTREE
 use_chart
 step "faults, each as often as it takes to trust what it shows"
 go build -o bin/clustertest ./test/clustertest
-SOAK=1 RUN=${RUN:-^TestFaults$} bin/clustertest -limit 120m -v
+SOAK=1 RUN=${RUN:-^TestFaults$} exec bin/clustertest -limit 120m -v

@@ -37,7 +37,8 @@ cluster() {
   use_ct
   step "the platform on real clusters; what a test leaves that fails is in bin/test/failed"
   go build -o bin/clustertest ./test/clustertest
-  bin/clustertest
+  # In place of this shell it gets the signals that are to end it, and takes its testbeds down.
+  exec bin/clustertest
 }
 
 case "${1:-all}" in
