@@ -29,10 +29,10 @@ type settings struct {
 	// own is the kubeconfig of a user's own cluster, or empty.
 	own, testbed, kubernetes string
 	// notCompared is a file with a line for each comparison that an earlier test could not make, or empty.
-	notCompared string
-	testbeds, nodes          int
-	verbose                  bool
-	limit, upLimit, grace    time.Duration
+	notCompared           string
+	testbeds, nodes       int
+	verbose               bool
+	limit, upLimit, grace time.Duration
 	// binary is the test binary of every suite. Without it they are compiled.
 	binary string
 	stdout io.Writer
