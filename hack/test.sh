@@ -42,6 +42,8 @@ cluster() {
     [[ -n "${RUN:-}" ]] || lifetime
   fi
   use_cluster
+  # The images of version 0.1.0 are in the testbed alone.
+  [[ -n "$own" ]] || use_released
   use_ct
   if [[ -z "$own" && -z "${RUN:-}" ]]; then
     step "the testbed itself: DNS, volumes, NetworkPolicies"

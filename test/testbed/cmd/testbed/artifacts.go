@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cluster"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cnpgchart"
+	"github.com/neutree-ai/packaging/test/testbed/internal/released"
+	"github.com/neutree-ai/packaging/test/testbed/internal/source"
 )
 
 func newBuild() *cobra.Command {
@@ -49,7 +53,7 @@ func newTool() *cobra.Command {
 }
 
 func newChart() *cobra.Command {
-	chart, out := "charts/neutree", ""
+	chart, out, revision := "charts/neutree", "", ""
 	command := &cobra.Command{
 		Use:   "chart --out DIR",
 		Short: "Copy the umbrella chart with its CloudNativePG dependency in place",
@@ -58,12 +62,34 @@ func newChart() *cobra.Command {
 			if out == "" {
 				return errors.New("say where to write the chart: --out DIR")
 			}
+			if revision != "" {
+				files, err := sourceOf(command.Context(), revision)
+				if err != nil {
+					return err
+				}
+				chart = filepath.Join(files, chart)
+			}
 			return cnpgchart.Umbrella(command.Context(), chart, out)
 		},
 	}
 	command.Flags().StringVar(&chart, "chart", chart, "the umbrella chart")
 	command.Flags().StringVar(&out, "out", out, "where to write the copy")
+	command.Flags().StringVar(&revision, "revision", revision,
+		"take the chart of a released version, such as "+released.Version+", or of a revision in this checkout's history")
 	return command
+}
+
+// sourceOf is a folder with the files of a revision of this checkout.
+func sourceOf(ctx context.Context, revision string) (string, error) {
+	root, err := source.Root()
+	if err != nil {
+		return "", err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	return released.Source(ctx, root, cache, revision)
 }
 
 func newPush() *cobra.Command {

@@ -60,7 +60,7 @@ func Build(ctx context.Context, log *slog.Logger, cacheDir string) ([]Built, err
 		paths, err := tools.Build(ctx, log, cacheDir, name)
 		return paths[name], err
 	}
-	b := builder{log: log, root: root, dir: filepath.Join(cacheDir, "images"), tool: tool}
+	b := builder{log: log, root: root, cacheDir: cacheDir, dir: filepath.Join(cacheDir, "images"), tool: tool}
 	unlock, err := cache.Lock(ctx, b.dir, "build")
 	if err != nil {
 		return nil, err
@@ -90,8 +90,9 @@ type builder struct {
 	log *slog.Logger
 	// root is the checkout's.
 	root string
-	// dir is the images' part of the cache.
-	dir string
+	// cacheDir is the whole cache, dir the images' part of it.
+	cacheDir string
+	dir      string
 	// tool gives the path of a tool, which it builds where it must.
 	tool func(ctx context.Context, name string) (string, error)
 }
@@ -102,7 +103,7 @@ type plan func(context.Context) ([]recipe, error)
 // slow are the plans whose images take minutes, quick the others.
 func (b builder) slow() []plan { return []plan{b.postgresql, b.services} }
 func (b builder) quick() []plan {
-	return []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator, b.traefik}
+	return []plan{b.pause, b.busybox, b.hooks, b.standins, b.released, b.operator, b.traefik}
 }
 
 // all makes the images of each plan in turn.

@@ -32,7 +32,7 @@ func bench(t *testing.T) builder {
 		t.Fatal(err)
 	}
 	return builder{
-		log: slog.New(slog.DiscardHandler), root: "../../../..", dir: t.TempDir(),
+		log: slog.New(slog.DiscardHandler), root: "../../../..", cacheDir: t.TempDir(), dir: t.TempDir(),
 		tool: func(context.Context, string) (string, error) { return operator, nil },
 	}
 }
@@ -56,6 +56,12 @@ func TestEveryImageOfThePlatformIsServed(t *testing.T) {
 		}
 	}
 	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages(), []platform.Image{platform.OpenSandboxImage}) {
+		if served[image.Ref()] == "" {
+			t.Errorf("no recipe serves %s", image.Ref())
+		}
+	}
+	for _, image := range versionedServices() {
+		image.Tag = ReleasedTag
 		if served[image.Ref()] == "" {
 			t.Errorf("no recipe serves %s", image.Ref())
 		}
