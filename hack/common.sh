@@ -22,7 +22,8 @@ use_released() {
   export CHART_010
 }
 
-# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed.
+# use_cluster [demo|tests] sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the
+# testbed, whose registry serves what the demo needs or, unless that is said, what tests need.
 use_cluster() {
   if [[ -n "${KUBECONFIG:-}" ]]; then
     IMAGES=${IMAGES:-upstream}
@@ -36,7 +37,7 @@ use_cluster() {
     IMAGES=stand-ins
     # Some faults are for a testbed only.
     export TESTBED="$testbed"
-    "$testbed" up --audit --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
+    "$testbed" up --for "${1:-tests}" --audit --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
     KUBECONFIG=$("$testbed" kubeconfig)
     # Where the API server writes who asked it for what.
     AUDIT_LOG="$(dirname "$KUBECONFIG")/members/hub/log/audit.log"

@@ -13,6 +13,15 @@ prepare() {
   HELM=$HELM4
   HELM_NEUTREE="$root/bin/helm-neutree"
   export HELM318 HELM3 HELM4 HELM HELM_NEUTREE
+  published_chart
+}
+
+# published_chart sets CLOUDNATIVE_PG_CHART, to nothing where the published chart can't be had, and NOT_COMPARED, the file to
+# which tests add a line for each comparison that they can't make.
+published_chart() {
+  CLOUDNATIVE_PG_CHART=$(CLOUDNATIVE_PG_CHART=${CLOUDNATIVE_PG_CHART:-download} "$testbed" published-chart)
+  NOT_COMPARED=$(mktemp)
+  export CLOUDNATIVE_PG_CHART NOT_COMPARED
 }
 
 unit() {
@@ -62,4 +71,6 @@ case "${1:-all}" in
   unit | cluster) prepare; "$1" ;;
   *) echo "usage: test.sh [unit|cluster]" >&2; exit 2 ;;
 esac
-step "done"
+step "done; not compared: $(wc -l <"$NOT_COMPARED")"
+cat "$NOT_COMPARED" >&2
+rm "$NOT_COMPARED"
