@@ -15,6 +15,13 @@ use_ct() {
   export CT KUBECTL
 }
 
+# use_released sets CHART_010, the chart of version 0.1.0, which tests of upgrades start with.
+use_released() {
+  CHART_010="$root/bin/chart-0.1.0"
+  "$testbed" chart --revision 0.1.0 --out "$CHART_010"
+  export CHART_010
+}
+
 # use_chart sets CHART and IMAGES: for the user's own cluster when KUBECONFIG is set, else for testbeds.
 use_chart() {
   if [[ -n "${KUBECONFIG:-}" ]]; then

@@ -45,6 +45,8 @@ cluster() {
     "$testbed" build
   fi
   use_chart
+  # The images of version 0.1.0 are in testbeds alone.
+  [[ -n "${KUBECONFIG:-}" ]] || use_released
   use_ct
   step "the platform on real clusters; what a test leaves that fails is in bin/test/failed"
   go build -o bin/clustertest ./test/clustertest

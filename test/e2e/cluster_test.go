@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -68,12 +69,11 @@ func (r *release) purge(t testing.TB) {
 	for _, namespace := range []string{r.namespace, r.workspaces()} {
 		r.deleteNamespace(ctx, t, namespace)
 	}
-	r.deleteMatching(ctx, t, clusterRoles, func(o *unstructured.Unstructured) bool {
-		return strings.HasPrefix(o.GetName(), r.namespace+"-nap-")
-	})
-	r.deleteMatching(ctx, t, clusterRoleBindings, func(o *unstructured.Unstructured) bool {
-		return strings.HasPrefix(o.GetName(), r.namespace+"-nap-")
-	})
+	named := func(o *unstructured.Unstructured) bool {
+		return strings.HasPrefix(o.GetName(), r.namespace+"-"+cmp.Or(r.prefix, "nap")+"-")
+	}
+	r.deleteMatching(ctx, t, clusterRoles, named)
+	r.deleteMatching(ctx, t, clusterRoleBindings, named)
 	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
 		return strings.HasSuffix(o.GetName(), operatorGroup)
 	})

@@ -12,6 +12,8 @@ import (
 	"github.com/neutree-ai/packaging/test/publishedchart"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cluster"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cnpgchart"
+	"github.com/neutree-ai/packaging/test/testbed/internal/released"
+	"github.com/neutree-ai/packaging/test/testbed/internal/source"
 	"github.com/neutree-ai/packaging/test/testbed/internal/tools"
 )
 
@@ -65,7 +67,7 @@ func newTool() *cobra.Command {
 }
 
 func newChart() *cobra.Command {
-	chart, out := "charts/neutree", ""
+	chart, out, revision := "charts/neutree", "", ""
 	command := &cobra.Command{
 		Use:   "chart --out DIR",
 		Short: "Copy the umbrella chart with its CloudNativePG dependency in place",
@@ -77,6 +79,13 @@ Go module.`,
 			if out == "" {
 				return errors.New("say where to write the chart: --out DIR")
 			}
+			if revision != "" {
+				files, err := sourceOf(command.Context(), revision)
+				if err != nil {
+					return err
+				}
+				chart = filepath.Join(files, chart)
+			}
 			published, err := findPublished(command.Context(), chart)
 			if err != nil && !errors.Is(err, publishedchart.ErrNotAvailable) {
 				return err
@@ -86,7 +95,22 @@ Go module.`,
 	}
 	command.Flags().StringVar(&chart, "chart", chart, "the umbrella chart")
 	command.Flags().StringVar(&out, "out", out, "where to write the copy")
+	command.Flags().StringVar(&revision, "revision", revision,
+		"take the chart of a released version, such as "+released.Version+", or of a revision in this checkout's history")
 	return command
+}
+
+// sourceOf is a folder with the files of a revision of this checkout.
+func sourceOf(ctx context.Context, revision string) (string, error) {
+	root, err := source.Root()
+	if err != nil {
+		return "", err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	return released.Source(ctx, root, cache, revision)
 }
 
 func newPublishedChart() *cobra.Command {

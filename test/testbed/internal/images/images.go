@@ -78,7 +78,7 @@ func Build(ctx context.Context, log *slog.Logger, cacheDir string, set Set) ([]B
 		paths, err := tools.Build(ctx, log, cacheDir, name)
 		return paths[name], err
 	}
-	b := builder{log: log, root: root, dir: filepath.Join(cacheDir, "images"), tool: tool}
+	b := builder{log: log, root: root, cacheDir: cacheDir, dir: filepath.Join(cacheDir, "images"), tool: tool}
 	unlock, err := cache.Lock(ctx, b.dir, "build")
 	if err != nil {
 		return nil, err
@@ -108,8 +108,9 @@ type builder struct {
 	log *slog.Logger
 	// root is the checkout's.
 	root string
-	// dir is the images' part of the cache.
-	dir string
+	// cacheDir is the whole cache, dir the images' part of it.
+	cacheDir string
+	dir      string
 	// tool gives the path of a tool, which it builds where it must.
 	tool func(ctx context.Context, name string) (string, error)
 }
@@ -130,7 +131,7 @@ func (b builder) slow(set Set) []plan {
 func (b builder) quick(set Set) []plan {
 	plans := []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator}
 	if set == ForTests {
-		plans = append(plans, b.traefik)
+		plans = append(plans, b.traefik, b.released)
 	}
 	return plans
 }

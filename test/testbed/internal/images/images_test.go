@@ -22,6 +22,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/ociimage"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/testbed/internal/released"
 )
 
 // bench is a builder on the real tree whose operator is a file of the test's own.
@@ -32,7 +33,7 @@ func bench(t *testing.T) builder {
 		t.Fatal(err)
 	}
 	return builder{
-		log: slog.New(slog.DiscardHandler), root: "../../../..", dir: t.TempDir(),
+		log: slog.New(slog.DiscardHandler), root: "../../../..", cacheDir: t.TempDir(), dir: t.TempDir(),
 		tool: func(context.Context, string) (string, error) { return operator, nil },
 	}
 }
@@ -92,7 +93,13 @@ func TestWhatOnlyTestsNeedIsNotBuiltForTheDemo(t *testing.T) {
 		}
 	}
 	slices.Sort(more)
-	if want := []string{SlapdRef, TraefikRef}; !slices.Equal(more, want) {
+	want := []string{SlapdRef, TraefikRef, "ghcr.io/neutree-ai/packaging/nap-hooks:" + released.Version}
+	for _, image := range versionedServices() {
+		image.Tag = ReleasedTag
+		want = append(want, image.Ref())
+	}
+	slices.Sort(want)
+	if !slices.Equal(more, want) {
 		t.Errorf("only tests get %v, want %v", more, want)
 	}
 }
