@@ -68,15 +68,11 @@ func TestEverySourceIsComparedWithItsLedger(t *testing.T) {
 				t.Errorf("the ledgers of a backup (-want +got):\n%s", diff)
 			}
 
-			// Images that never ran here and lack these files are older; they change nothing.
-			before := state(t, url)
+			// Images that never ran here and lack these files are older.
 			m.RefuseAhead = true
 			older := append(others, ofSource(t, source.Name, source.Name+"-0", nil))
 			_, err = m.Apply(t.Context(), "older", older)
 			wantFailure(t, err, hook.Refused, ahead[0], ahead[1], "global.upgrade.allowOlderImages=true")
-			if diff := cmp.Diff(before, state(t, url)); diff != "" {
-				t.Errorf("the database changed:\n%s", diff)
-			}
 		})
 	}
 }
