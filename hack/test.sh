@@ -12,8 +12,9 @@ prepare() {
   HELM3=$("$testbed" tool helm-3)
   HELM4=$("$testbed" tool helm-4)
   HELM=$HELM4
+  KUBECTL=$("$testbed" tool kubectl)
   HELM_NEUTREE="$root/bin/helm-neutree"
-  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE
+  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE KUBECTL
   published_chart
 }
 

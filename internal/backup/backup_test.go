@@ -127,8 +127,13 @@ func TestSecondRunRefused(t *testing.T) {
 	}
 	_, err := second.Create(t.Context(), "b2", "", "")
 	wantFailure(t, err, hook.Busy, "another backup or restore is using claim nap-backups")
-	if err := <-first; err != nil {
-		t.Fatal(err)
+	select {
+	case err := <-first:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the first run does not end")
 	}
 }
 

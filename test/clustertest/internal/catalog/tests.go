@@ -12,6 +12,8 @@ func All() []Test {
 			"TestUpAndDown", "TestKilledUp", "TestTwoSideBySide", "TestRefusals", "TestOnlyRootMay", "TestForeignRouteIsRefused",
 		}, Cost: 360, Needs: Needs{None: true, Testbed: true}},
 
+		{Name: "TestTheDoubleAnswersLikeTheAPIServer", Suite: Platform, Cost: 10},
+		{Name: "TestRefusalsOfTheDoubleAreReal", Suite: Platform, Cost: 10},
 		{Name: "TestObjectsAreAccepted", Suite: Platform, Cost: 60},
 		{Name: "TestBackup", Suite: Platform, Cost: 240},
 		{Name: "TestBootstrapKilledAndDoubled", Suite: Platform, Cost: 120},
@@ -22,6 +24,9 @@ func All() []Test {
 		{Name: "TestFaults", Suite: Platform, Cost: 474, Needs: Needs{Breaks: true}},
 		{Name: "TestGitOps", Suite: Platform, Cost: 120},
 		{Name: "TestLifecycle", Suite: Platform, Cost: 416},
+		{Name: "TestFrom010", Suite: Platform, Cost: 300},
+		{Name: "TestFrom010Everything", Suite: Platform, Cost: 300},
+		{Name: "TestFrom010GitOps", Suite: Platform, Cost: 250},
 		{Name: "TestHelm3", Suite: Platform, Cost: 180},
 		{Name: "TestFailingFirstMigration", Suite: Platform, Cost: 60},
 		{Name: "TestModules", Suite: Platform, Cost: 240},
