@@ -14,8 +14,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/recovery"
 )
 
-// A release is left alone by `helm neutree recover` while any of its hooks runs: each Job that is a hook, and each that a
-// hook starts.
+// `helm neutree recover` leaves a release alone while any of its hooks runs: each Job that is a hook, and each that a hook
+// starts.
 func TestRecoverKnowsEveryHookJob(t *testing.T) {
 	targets := profiles(t)
 	targets["every module"] = target{set: everyModule}
@@ -32,7 +32,7 @@ func TestRecoverKnowsEveryHookJob(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				server := kubetest.New(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+namespace+"}", pending, string(manifest))
+				server := kubetest.New(t, pending, string(manifest))
 				found, err := recovery.Find(t.Context(), server.Client(), namespace, releaseName)
 				if err != nil {
 					t.Fatal(err)
@@ -53,8 +53,8 @@ metadata:
   namespace: nap
   labels: {owner: helm, name: neutree, version: "1", status: pending-install}`
 
-// hookJobs are the Jobs for which a Helm client waits, or which are started while it does. `helm test` leaves no revision
-// pending.
+// hookJobs are the Jobs for which a Helm client waits, or which are started while it does. `helm test` leaves no
+// revision pending.
 func hookJobs(t *testing.T, objects []chart.Object) []*batchv1.Job {
 	t.Helper()
 	var jobs []*batchv1.Job
