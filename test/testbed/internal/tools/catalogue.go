@@ -30,6 +30,16 @@ func catalogue() []module {
 	return []module{
 		withPeers(kubernetes("1.34", "v1.34.4")),
 		kubernetes("1.28", "v1.28.15"),
+		kubernetes("1.37", "v1.37.2"),
+		{
+			// For those Kubernetes versions that want a newer one than Debian's.
+			dir: "containerd-2", title: "containerd 2.4.2", cold: "2 minutes",
+			ldflags: []string{"-X", "github.com/containerd/containerd/v2/version.Version=v2.4.2"},
+			programs: map[string]string{
+				"containerd-2/containerd":              "github.com/containerd/containerd/v2/cmd/containerd",
+				"containerd-2/containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+			},
+		},
 		{
 			dir: clients, title: "Helm 3.22.0", cold: "1 minute",
 			// Unstamped, Helm 3 renders charts as for Kubernetes 1.20. This is what its own release build stamps.
