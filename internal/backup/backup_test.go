@@ -17,7 +17,7 @@ import (
 func TestCreateDescribesWhatItSaved(t *testing.T) {
 	f := newFixture(t)
 	m := f.create(t, "first")
-	if m.Head() != "131_plugin_settings" || m.Set != "5e7" || m.Tables < 20 || m.DatabaseBytes < 1<<20 {
+	if m.Head() != "127_skill_content_storage" || m.Set != "5e7" || m.Tables < 20 || m.DatabaseBytes < 1<<20 {
 		t.Errorf("%+v", m)
 	}
 	if m.Release != "neutree" || m.Revision != 3 || m.Chart != "0.1.0" || m.Images["controlPlane"] == "" || m.Reason != "by hand" {
