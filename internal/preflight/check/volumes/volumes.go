@@ -26,19 +26,19 @@ func Checks() []preflight.Check {
 			ID: "storage.rwx-locks", Title: "Two nodes share a volume and lock each other out",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
 			Applies: anyClaim(shared, "no volume is shared by nodes"),
-			Run: part(func(p *proof) ([]preflight.Finding, error) { return p.sharing, nil }, shared),
+			Run:     part(func(p *proof) ([]preflight.Finding, error) { return p.sharing, nil }, shared),
 		},
 		{
 			ID: "storage.mount", Title: "Every node that needs a volume can mount and write one",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
 			Applies: anyClaim(all, "no volume is asked for"),
-			Run: part(func(p *proof) ([]preflight.Finding, error) { return p.mounts, nil }, all),
+			Run:     part(func(p *proof) ([]preflight.Finding, error) { return p.mounts, nil }, all),
 		},
 		{
 			ID: "storage.deletion", Title: "Volumes go when their claims do",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Warning,
 			Applies: anyClaim(all, "no volume is asked for"),
-			Run: part(func(p *proof) ([]preflight.Finding, error) { return p.deletions, p.unseen }, all),
+			Run:     part(func(p *proof) ([]preflight.Finding, error) { return p.deletions, p.unseen }, all),
 		},
 		{
 			ID: "storage.expansion", Title: "Volumes of classes that say so grow when they are asked to",
