@@ -24,6 +24,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
 	"github.com/neutree-ai/packaging/internal/probe"
+	"github.com/neutree-ai/packaging/internal/probe/agent"
 	"github.com/neutree-ai/packaging/internal/probe/probetest"
 	"github.com/neutree-ai/packaging/internal/requirement"
 	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
@@ -103,7 +104,6 @@ var elsewhere = map[string]string{
 	"relay.reach":          "nothing answers in the relay's place on a double",
 	"ldap.bind":            "there is no LDAP server",
 	"exposure.certificate": "a certificate that lasts would have to be made",
-	"llm.protocol":         "there is no LLM endpoint",
 }
 
 // tolerated are the kinds that a check may pass without, and why its title is true all the same. They hold for an
@@ -116,6 +116,11 @@ var tolerated = map[string]map[string]string{
 	"pods": {
 		"exposure.node-port-range": "clouds hide the API server's own pod; the port is judged by the usual " +
 			"range, and made for a moment by exposure.node-port",
+	},
+	"persistentvolumes": {
+		"storage.rwx-locks": "what becomes of a volume afterwards is the topic of storage.deletion",
+		"storage.mount":     "what becomes of a volume afterwards is the topic of storage.deletion",
+		"storage.expansion": "what becomes of a volume afterwards is the topic of storage.deletion",
 	},
 	"selfsubjectreviews": {"*": "the caller's name is only for messages"},
 }
@@ -209,6 +214,7 @@ func (r *trial) without(t *testing.T, kind string) {
 func (r *trial) run(t *testing.T, refuse func(kind string) int) (preflight.Result, []string) {
 	t.Helper()
 	nodes := probetest.New(t, []string{"node1", "node2"}, present)
+	nodes.Answer = goodDatabase
 	front := newFront(t, nodes.Server, r.set, refuse)
 	view, err := cluster.New(front.config())
 	if err != nil {
@@ -229,6 +235,17 @@ func (r *trial) run(t *testing.T, refuse func(kind string) int) (preflight.Resul
 		t.Fatalf("%d results", len(sink.all))
 	}
 	return sink.all[0], front.kinds()
+}
+
+// goodDatabase is what a database reports that will do.
+func goodDatabase(_ string, task agent.Task) *agent.Result {
+	if task.Database == nil {
+		return nil
+	}
+	return &agent.Result{Facts: agent.Facts{
+		agent.DatabaseVersion: "160004", agent.DatabaseCreate: "true", agent.DatabasePublic: "true", agent.DatabaseForeign: "0",
+		agent.DatabaseTLS: "true", agent.DatabaseConnections: "500", agent.DatabaseUsed: "1", agent.DatabaseRoleLimit: "-1",
+	}}
 }
 
 type results struct{ all []preflight.Result }

@@ -60,6 +60,7 @@ metadata: {name: %[1]s, labels: {kubernetes.io/hostname: %[1]s}}
 status:
   addresses: [{type: InternalIP, address: 198.19.255.%[2]d}]
   conditions: [{type: Ready, status: "True"}]
+  capacity: {cpu: "64", memory: 256Gi, pods: "200", ephemeral-storage: 500Gi}
   allocatable: {cpu: "64", memory: 256Gi, pods: "200", ephemeral-storage: 500Gi}
 `, name, i+1))
 	}
