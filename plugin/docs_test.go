@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -29,7 +30,9 @@ func parse(args []string, whole bool) error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.ParseFlags(rest); err != nil {
+	if err := cmd.ParseFlags(rest); errors.Is(err, pflag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if !whole {
@@ -76,7 +79,8 @@ func TestDocumentedCommandLinesParse(t *testing.T) {
 	if count < 20 {
 		t.Errorf("only %d command lines are found", count)
 	}
-	for _, wrong := range []string{"preflight --no-such-flag", "backup restore", "backup mend", "preflite", "recover a b"} {
+	for _, wrong := range []string{"preflight --no-such-flag", "backup restore", "backup mend", "preflite",
+		"recover a b"} {
 		if parse(strings.Fields(wrong), true) == nil {
 			t.Errorf("helm neutree %s is taken for right", wrong)
 		}
@@ -101,10 +105,11 @@ func flagsOf(root *cobra.Command) map[string]bool {
 	return known
 }
 
-// others are flags of other programs that messages tell people to use: helm's (test/helm asks Helm itself about those on
-// pages) and kubectl's.
+// others are flags of other programs that messages tell people to use: helm's (test/helm asks Helm itself about those
+// on pages) and kubectl's.
 var others = []string{
-	"atomic", "create-namespace", "install", "no-hooks", "reset-then-reuse-values", "reuse-values", "rollback-on-failure",
+	"atomic", "create-namespace", "install", "no-hooks", "reset-then-reuse-values", "reuse-values",
+	"rollback-on-failure",
 	"set", "set-json", "set-string", "take-ownership", "timeout", "values", "verify", "wait", "force",
 	"all", "cert", "docker-password", "docker-server", "docker-username", "dry-run", "from-file", "from-literal", "key",
 	"namespace", "overwrite", "subresource", "type", "all-namespaces",
@@ -247,7 +252,8 @@ func TestDocumentedDefaultsOfFlags(t *testing.T) {
 		flag       string
 		unit       time.Duration
 	}{
-		{"docs/preflight.md", "| `--timeout` | time for everything, ([0-9]+) minutes unless given |", []string{"preflight"}, "timeout", time.Minute},
+		{"docs/preflight.md", "| `--timeout` | time for everything, ([0-9]+) minutes unless given |",
+			[]string{"preflight"}, "timeout", time.Minute},
 	} {
 		m := regexp.MustCompile(strings.ReplaceAll(c.says, "|", `\|`)).FindStringSubmatch(pages[c.page])
 		if m == nil {
@@ -260,7 +266,8 @@ func TestDocumentedDefaultsOfFlags(t *testing.T) {
 		}
 		n, err := strconv.Atoi(m[1])
 		if want := (time.Duration(n) * c.unit).String(); err != nil || cmd.Flag(c.flag).DefValue != want {
-			t.Errorf("%s says that --%s is %s by default, and it is %s", c.page, c.flag, want, cmd.Flag(c.flag).DefValue)
+			t.Errorf("%s says that --%s is %s by default, and it is %s", c.page, c.flag, want,
+				cmd.Flag(c.flag).DefValue)
 		}
 	}
 }
@@ -277,7 +284,8 @@ func TestEveryFlagOfPreflightIsDocumented(t *testing.T) {
 	ofInstall := pflag.NewFlagSet("", pflag.ContinueOnError)
 	addValueFlags(ofInstall, &new(preflightFlags).values, new(string))
 	newPreflightCommand(helmenv.New()).Flags().VisitAll(func(f *pflag.Flag) {
-		if ofInstall.Lookup(f.Name) == nil && !strings.Contains(listed, "`--"+f.Name+"`") && !strings.Contains(listed, "`-"+f.Shorthand+"`") {
+		said := strings.Contains(listed, "`--"+f.Name+"`") || strings.Contains(listed, "`-"+f.Shorthand+"`")
+		if ofInstall.Lookup(f.Name) == nil && !said {
 			t.Errorf("docs/preflight.md does not explain --%s", f.Name)
 		}
 	})

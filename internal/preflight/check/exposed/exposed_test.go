@@ -63,14 +63,19 @@ func TestJudge(t *testing.T) {
 		greeting  string
 		want      []string
 	}{
-		"the host answers":               {"127.0.0.1", []address{silent}, greeting, nil},
-		"no host, and all nodes answer":  {"", []address{answers}, greeting, nil},
-		"localhost is no address":        {"localhost", []address{answers}, greeting, nil},
-		"only nodes answer":              {"127.0.0.2", []address{answers}, greeting, []string{"does not answer under the host that users are told"}},
-		"some nodes answer":              {"", []address{answers, silent}, greeting, []string{"note: node port " + strconv.Itoa(int(port)) + " answers under some addresses only"}},
-		"no node answers":                {"", []address{silent}, greeting, []string{"answers under no address of a node"}},
-		"another service has the port":   {"127.0.0.1", []address{answers}, "preflight other", []string{"something else answers"}},
-		"another one, and no host named": {"", []address{answers}, "preflight other", []string{"answers under no address of a node: something else answers"}},
+		"the host answers":              {"127.0.0.1", []address{silent}, greeting, nil},
+		"no host, and all nodes answer": {"", []address{answers}, greeting, nil},
+		"localhost is no address":       {"localhost", []address{answers}, greeting, nil},
+		"only nodes answer": {"127.0.0.2", []address{answers}, greeting,
+			[]string{"does not answer under the host that users are told"}},
+		"some nodes answer": {"", []address{answers, silent}, greeting, []string{"note: node port " +
+			strconv.Itoa(int(port)) + " answers under some addresses only"}},
+		"no node answers": {"", []address{silent}, greeting,
+			[]string{"answers under no address of a node"}},
+		"another service has the port": {"127.0.0.1", []address{answers}, "preflight other",
+			[]string{"something else answers"}},
+		"another one, and no host named": {"", []address{answers}, "preflight other",
+			[]string{"answers under no address of a node: something else answers"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,8 +87,10 @@ func TestJudge(t *testing.T) {
 func TestAddressesOfNodes(t *testing.T) {
 	nodes := []corev1.Node{{}, {}}
 	nodes[0].Name, nodes[1].Name = "a", "b"
-	nodes[0].Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "a"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.1"}}
-	nodes[1].Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.2"}}
+	nodes[0].Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "a"},
+		{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}}
+	nodes[1].Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"},
+		{Type: corev1.NodeInternalIP, Address: "10.0.0.2"}}
 	want := []address{{"a", "10.0.0.1", false}, {"b", "203.0.113.1", true}, {"b", "10.0.0.2", false}}
 	if got := addressesOf(nodes); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
@@ -91,7 +98,8 @@ func TestAddressesOfNodes(t *testing.T) {
 }
 
 func relay() *requirement.Relay {
-	return &requirement.Relay{Own: true, Host: "198.19.255.2", Port: 3478, Min: 49152, Max: 49160, HostNetwork: true, Owner: "Deployment coturn"}
+	return &requirement.Relay{Own: true, Host: "198.19.255.2", Port: 3478, Min: 49152, Max: 49160,
+		HostNetwork: true, Owner: "Deployment coturn"}
 }
 
 func subject(t *testing.T, nodes *probetest.Nodes, set *requirement.Set) *preflight.Subject {
@@ -116,10 +124,14 @@ func TestRelayPorts(t *testing.T) {
 		want     []string
 		findings []string
 	}{
-		"every node":                   {want: three, findings: []string{"3478/tcp is taken -> stop what has the port"}},
-		"one node":                     {selector: map[string]string{"kubernetes.io/hostname": "node1"}, want: []string{"node1"}},
-		"the release's own relay runs": {upgrade: true, objects: coturnOn("nap", "node3"), want: []string{"node1", "node2"}},
-		"another one runs":             {upgrade: true, objects: coturnOn("other", "node3"), want: three, findings: []string{"3478/tcp is taken"}},
+		"every node": {want: three,
+			findings: []string{"3478/tcp is taken -> stop what has the port"}},
+		"one node": {selector: map[string]string{"kubernetes.io/hostname": "node1"},
+			want: []string{"node1"}},
+		"the release's own relay runs": {upgrade: true, objects: coturnOn("nap", "node3"), want: []string{"node1",
+			"node2"}},
+		"another one runs": {upgrade: true, objects: coturnOn("other", "node3"), want: three,
+			findings: []string{"3478/tcp is taken"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := probetest.New(t, three, present, c.objects)
@@ -146,7 +158,8 @@ func TestRelayPorts(t *testing.T) {
 				if !pod.Spec.HostNetwork {
 					t.Error("it does not run on the network of its node")
 				}
-				want := []agent.Ports{{Protocol: "tcp", First: 3478}, {Protocol: "udp", First: 3478}, {Protocol: "udp", First: 49152, Last: 49160}}
+				want := []agent.Ports{{Protocol: "tcp", First: 3478}, {Protocol: "udp", First: 3478},
+					{Protocol: "udp", First: 49152, Last: 49160}}
 				if got := pod.Tasks[0].Bind.Ports; !slices.Equal(got, want) {
 					t.Errorf("it binds %v, want %v", got, want)
 				}
@@ -160,8 +173,10 @@ func TestRelayPorts(t *testing.T) {
 }
 
 func coturnOn(namespace, node string) string {
-	return strings.NewReplacer("NAMESPACE", namespace, "NODE", node).Replace(`{apiVersion: v1, kind: Pod, metadata: {name: coturn, namespace: NAMESPACE},
-  spec: {nodeName: NODE, containers: [{name: c, ports: [{containerPort: 3478, hostPort: 3478, protocol: TCP}]}]}, status: {phase: Running}}`)
+	return strings.NewReplacer("NAMESPACE", namespace, "NODE", node).Replace(`
+{apiVersion: v1, kind: Pod, metadata: {name: coturn, namespace: NAMESPACE},
+  spec: {nodeName: NODE, containers: [{name: c, ports: [{containerPort: 3478, hostPort: 3478, protocol: TCP}]}]},
+  status: {phase: Running}}`)
 }
 
 func TestRelayApplies(t *testing.T) {
@@ -206,7 +221,8 @@ func TestAnswering(t *testing.T) {
 // A node port is asked for by its own number first, since firewalls may let no other through.
 func TestNodePortsAreMade(t *testing.T) {
 	nodes := probetest.New(t, []string{"node1"}, present)
-	s := subject(t, nodes, &requirement.Set{Namespace: "nap", NodePorts: []requirement.NodePort{{Service: "nap-cp", Namespace: "nap", Port: 30080}, {Service: "x"}}})
+	s := subject(t, nodes, &requirement.Set{Namespace: "nap", NodePorts: []requirement.NodePort{{Service: "nap-cp",
+		Namespace: "nap", Port: 30080}, {Service: "x"}}})
 	namespace, err := s.Probes.Namespace(t.Context(), "nap", "restricted")
 	if err != nil {
 		t.Fatal(err)

@@ -105,19 +105,33 @@ func TestFindings(t *testing.T) {
 		node   string
 		want   []string
 	}{
-		"no names":             {"network.dns", failing("node2", taskNames, "no such host", nil), "node2", []string{"a pod there can't look up kubernetes.default.svc: no such host"}},
-		"another domain":       {"network.dns", failing("node2", taskDomain, "no such host", agent.Facts{}), "node2", []string{"warning: the cluster's domain is not cluster.local"}},
-		"no API server":        {"network.api-server", failing("node2", taskClock, "refused", nil), "node2", []string{"a pod there does not reach the API server: refused"}},
-		"no clock":             {"nodes.clock", failing("node2", taskClock, "refused", nil), "node2", []string{"note: its clock can't be compared"}},
-		"a clock ahead":        {"nodes.clock", failing("node2", taskClock, "", agent.Facts{agent.Offset: "61000"}), "node2", []string{"its clock is 1m1s ahead of the API server's"}},
-		"a clock behind":       {"nodes.clock", failing("node2", taskClock, "", agent.Facts{agent.Offset: "-4000"}), "node2", []string{"its clock is 4s behind the API server's"}},
-		"a clock close enough": {"nodes.clock", failing("node2", taskClock, "", agent.Facts{agent.Offset: "-3000"}), "", nil},
-		"no device":            {"nodes.fuse", failing("node2", "mount", "no /dev/fuse", agent.Facts{agent.Cause: agent.CauseDevice}), "node2", []string{"no /dev/fuse -> load the module"}},
-		"no mount":             {"nodes.fuse", failing("node2", "mount", "denied", agent.Facts{agent.Cause: agent.CauseMount}), "node2", []string{"denied -> let privileged containers mount"}},
-		"nobody sees it":       {"nodes.fuse", failing("node2", "seen", "nothing there", nil), "node2", []string{"a file system that a sidecar mounts is not seen by its neighbour"}},
-		"policies hold":        {"network.policies", nil, "", nil},
-		"policies do not":      {"network.policies", failing("node2", "isolated", "7002 is open", agent.Facts{agent.Reachable: agent.ReachableBoth}), "", []string{"does not enforce NetworkPolicies"}},
-		"nothing is reached":   {"network.policies", failing("node2", "isolated", "timeout", agent.Facts{agent.Reachable: agent.ReachableNone}), "node2", []string{"error: a pod on it does not reach a pod on node node1"}},
+		"no names": {"network.dns", failing("node2", taskNames, "no such host", nil), "node2",
+			[]string{"a pod there can't look up kubernetes.default.svc: no such host"}},
+		"another domain": {"network.dns", failing("node2", taskDomain, "no such host", agent.Facts{}),
+			"node2", []string{"warning: the cluster's domain is not cluster.local"}},
+		"no API server": {"network.api-server", failing("node2", taskClock, "refused", nil), "node2",
+			[]string{"a pod there does not reach the API server: refused"}},
+		"no clock": {"nodes.clock", failing("node2", taskClock, "refused", nil), "node2",
+			[]string{"note: its clock can't be compared"}},
+		"a clock ahead": {"nodes.clock", failing("node2", taskClock, "", agent.Facts{agent.Offset: "61000"}),
+			"node2", []string{"its clock is 1m1s ahead of the API server's"}},
+		"a clock behind": {"nodes.clock", failing("node2", taskClock, "", agent.Facts{agent.Offset: "-4000"}),
+			"node2", []string{"its clock is 4s behind the API server's"}},
+		"a clock close enough": {"nodes.clock", failing("node2", taskClock, "", agent.Facts{agent.Offset: "-3000"}),
+			"", nil},
+		"no device": {"nodes.fuse", failing("node2", "mount", "no /dev/fuse",
+			agent.Facts{agent.Cause: agent.CauseDevice}), "node2", []string{"no /dev/fuse -> load the module"}},
+		"no mount": {"nodes.fuse", failing("node2", "mount", "denied",
+			agent.Facts{agent.Cause: agent.CauseMount}), "node2",
+			[]string{"denied -> let privileged containers mount"}},
+		"nobody sees it": {"nodes.fuse", failing("node2", "seen", "nothing there", nil), "node2",
+			[]string{"a file system that a sidecar mounts is not seen by its neighbour"}},
+		"policies hold": {"network.policies", nil, "", nil},
+		"policies do not": {"network.policies", failing("node2", "isolated", "7002 is open",
+			agent.Facts{agent.Reachable: agent.ReachableBoth}), "", []string{"does not enforce NetworkPolicies"}},
+		"nothing is reached": {"network.policies", failing("node2", "isolated", "timeout",
+			agent.Facts{agent.Reachable: agent.ReachableNone}), "node2",
+			[]string{"error: a pod on it does not reach a pod on node node1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,12 +170,14 @@ func TestANodeWithoutRoom(t *testing.T) {
 	}
 	s := subject(t, nodes, requirements())
 	findings := checktest.Run(t, Checks(), "network.dns", s)
-	checktest.Want(t, findings, "warning: the node takes no probe pod, so nothing is proved there: 0/2 nodes are available: 1 Too many pods")
+	checktest.Want(t, findings,
+		"warning: the node takes no probe pod, so nothing is proved there: 0/2 nodes are available: 1 Too many pods")
 	if findings[0].Node != "node2" {
 		t.Errorf("it is said of node %q", findings[0].Node)
 	}
 	if _, err := fuse(t.Context(), subject(t, probetest.New(t, []string{"node1"}, present), &requirement.Set{
-		Namespace: "nap", Workspaces: "work", Workspace: requirement.Workspace{NodeSelector: map[string]string{"pool": "none"}},
+		Namespace: "nap", Workspaces: "work",
+		Workspace: requirement.Workspace{NodeSelector: map[string]string{"pool": "none"}},
 	})); err == nil || !strings.Contains(err.Error(), "no node is up") {
 		t.Errorf("no node is left, and it says %v", err)
 	}
@@ -170,10 +186,12 @@ func TestANodeWithoutRoom(t *testing.T) {
 func TestEgress(t *testing.T) {
 	set := requirements()
 	set.Directory = &requirement.Directory{URL: "ldaps://ldap.example.com"}
-	set.Database = requirement.Database{Mode: "external", External: requirement.ExternalDatabase{Host: "db.example.com"}}
+	set.Database = requirement.Database{Mode: "external",
+		External: requirement.ExternalDatabase{Host: "db.example.com"}}
 	set.Pods = []requirement.Pod{{Owner: "Deployment nap-cp", Spec: corev1.PodSpec{
 		NodeSelector: map[string]string{"kubernetes.io/hostname": "node1"},
-		Containers:   []corev1.Container{{Env: []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy:3128"}, {Name: "OTHER", Value: "x"}}}},
+		Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy:3128"},
+			{Name: "OTHER", Value: "x"}}}},
 	}}}
 	nodes := probetest.New(t, []string{"node1"}, present)
 	nodes.Answer = func(_ string, task agent.Task) *agent.Result {
@@ -191,7 +209,8 @@ func TestEgress(t *testing.T) {
 	s.Options.Models = []preflight.Model{{Agent: "codex", URL: "https://user:secret@llm.example.com/v1"}}
 	findings := checktest.Run(t, Checks(), "network.egress", s)
 	checktest.Want(t, findings,
-		"it is not reached from where the control plane would run: no such host -> make the cluster's DNS know the name",
+		"it is not reached from where the control plane would run: no such host -> make the cluster's DNS know "+
+			"the name",
 		"it is not reached from where the control plane would run: timeout -> open the way",
 		"it is not reached from where a workspace would run: no such host")
 	var asked []string
@@ -202,7 +221,8 @@ func TestEgress(t *testing.T) {
 			}
 			asked = append(asked, pod.Namespace+" "+task.Reach.URL)
 		}
-		proxied := slices.ContainsFunc(pod.Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "HTTPS_PROXY" })
+		proxied := slices.ContainsFunc(pod.Spec.Containers[0].Env,
+			func(v corev1.EnvVar) bool { return v.Name == "HTTPS_PROXY" })
 		if proxied != (pod.Namespace == "nap") {
 			t.Errorf("the pod in %s has the proxy: %t", pod.Namespace, proxied)
 		}

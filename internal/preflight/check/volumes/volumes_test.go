@@ -20,16 +20,20 @@ import (
 
 const present = `{apiVersion: v1, kind: Namespace, metadata: {name: nap}}
 ---
-{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: shared}, provisioner: example.com/files, allowVolumeExpansion: true}
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: shared},
+  provisioner: example.com/files, allowVolumeExpansion: true}
 ---
-{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: single}, provisioner: example.com/disks, allowVolumeExpansion: true}`
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: single},
+  provisioner: example.com/disks, allowVolumeExpansion: true}`
 
 func claims() []requirement.Claim {
 	user := int64(26)
 	return []requirement.Claim{
-		{Name: "afs-shared-storage", Namespace: "nap", Class: "shared", AccessMode: corev1.ReadWriteMany, Size: resource.MustParse("50Gi"),
-			Why: "the volume that all workspaces share", Value: "global.storage.shared.storageClass", Grows: true},
-		{Name: "nap-pg-1", Namespace: "nap", Class: "single", AccessMode: corev1.ReadWriteOnce, Size: resource.MustParse("10Gi"), User: &user,
+		{Name: "afs-shared-storage", Namespace: "nap", Class: "shared", AccessMode: corev1.ReadWriteMany,
+			Size: resource.MustParse("50Gi"),
+			Why:  "the volume that all workspaces share", Value: "global.storage.shared.storageClass", Grows: true},
+		{Name: "nap-pg-1", Namespace: "nap", Class: "single", AccessMode: corev1.ReadWriteOnce,
+			Size: resource.MustParse("10Gi"), User: &user,
 			Why: "PostgreSQL", Value: "global.database.cnpg.storage.storageClass", Grows: true},
 	}
 }
@@ -58,10 +62,14 @@ func TestNodesMeetInOneVolume(t *testing.T) {
 		meet     []string
 		findings []string
 	}{
-		"three nodes":       {nodes: named("node1", "node2", "node3"), pods: named("node1", "node2", "node3"), meet: named("node1", "node2")},
-		"two nodes":         {nodes: named("node1", "node2"), pods: named("node1", "node2"), meet: named("node1", "node2")},
-		"a sample of many":  {nodes: named("n1", "n2", "n3", "n4", "n5", "n6"), sample: 3, pods: named("n1", "n3", "n5"), meet: named("n1", "n3")},
-		"one node, and two": {nodes: named("node1"), pods: named("node1", "node1"), meet: named("node1", "node1"), findings: named("note: there is one node only")},
+		"three nodes": {nodes: named("node1", "node2", "node3"), pods: named("node1", "node2", "node3"),
+			meet: named("node1", "node2")},
+		"two nodes": {nodes: named("node1", "node2"), pods: named("node1", "node2"), meet: named("node1",
+			"node2")},
+		"a sample of many": {nodes: named("n1", "n2", "n3", "n4", "n5", "n6"), sample: 3, pods: named("n1", "n3",
+			"n5"), meet: named("n1", "n3")},
+		"one node, and two": {nodes: named("node1"), pods: named("node1", "node1"), meet: named("node1", "node1"),
+			findings: named("note: there is one node only")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := probetest.New(t, c.nodes, present)
@@ -140,28 +148,38 @@ func TestFindings(t *testing.T) {
 		claims   []requirement.Claim
 		want     []string
 	}{
-		"all is well":             {check: "storage.deletion", claims: claims()},
-		"the other's file":        {check: "storage.rwx-locks", answer: failed(agent.StepSee), want: named("what is written on node node1 is not seen on node node2: it went wrong")},
-		"a lock keeps nobody out": {check: "storage.rwx-locks", answer: failed(agent.StepExclude), want: named("it went wrong -> choose a class with working file locks")},
-		"no right to write": {check: "storage.mount", claims: claims()[1:], answer: func(node string, task agent.Task) *agent.Result {
+		"all is well": {check: "storage.deletion", claims: claims()},
+		"the other's file": {check: "storage.rwx-locks", answer: failed(agent.StepSee),
+			want: named("what is written on node node1 is not seen on node node2: it went wrong")},
+		"a lock keeps nobody out": {check: "storage.rwx-locks", answer: failed(agent.StepExclude),
+			want: named("it went wrong -> choose a class with working file locks")},
+		"no right to write": {check: "storage.mount", claims: claims()[1:], answer: func(node string,
+			task agent.Task) *agent.Result {
 			if node == "node2" && task.Files != nil {
 				return &agent.Result{Error: "permission denied"}
 			}
 			return nil
 		}, want: named("uid 26 can't work in a volume of the class: permission denied")},
-		"a class of one node": {check: "storage.mount", waiting: full("0/2 nodes are available: 1 node(s) had volume node affinity conflict"),
-			want: named("the volume belongs to another node, although it was asked for as ReadWriteMany")},
-		"a full node": {check: "storage.mount", waiting: full("0/2 nodes are available: 1 Insufficient memory. preemption: none"),
-			want: named("warning: the node takes no probe pod, so nothing is proved there: 0/2 nodes are available: 1 Insufficient memory")},
-		"volumes stay":         {check: "storage.deletion", claims: claims()[1:], keeps: true, want: named("stays: it is not deleted in time", "stays: it is not deleted in time")},
-		"a volume that grows":  {check: "storage.expansion", claims: claims()[1:]},
-		"one that does not":    {check: "storage.expansion", claims: claims()[1:], capacity: "1Gi", want: named("the class allows volumes to grow, but a mounted one did not: the claim is still of 1Gi, not 2Gi")},
+		"a class of one node": {check: "storage.mount",
+			waiting: full("0/2 nodes are available: 1 node(s) had volume node affinity conflict"),
+			want:    named("the volume belongs to another node, although it was asked for as ReadWriteMany")},
+		"a full node": {check: "storage.mount",
+			waiting: full("0/2 nodes are available: 1 Insufficient memory. preemption: none"),
+			want: named("warning: the node takes no probe pod, so nothing is proved there: 0/2 nodes are " +
+				"available: 1 Insufficient memory")},
+		"volumes stay": {check: "storage.deletion", claims: claims()[1:], keeps: true,
+			want: named("stays: it is not deleted in time", "stays: it is not deleted in time")},
+		"a volume that grows": {check: "storage.expansion", claims: claims()[1:]},
+		"one that does not": {check: "storage.expansion", claims: claims()[1:], capacity: "1Gi",
+			want: named("the class allows volumes to grow, but a mounted one did not: the claim is still of " +
+				"1Gi, not 2Gi")},
 		"nodes that met badly": {check: "storage.mount", answer: failed(agent.StepLock)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			nodes := probetest.New(t, named("node1", "node2"), present)
-			nodes.Answer, nodes.Unschedulable, nodes.KeepsVolumes, nodes.Capacity = c.answer, c.waiting, c.keeps, c.capacity
+			nodes.Answer, nodes.Unschedulable, nodes.KeepsVolumes, nodes.Capacity = c.answer, c.waiting, c.keeps,
+				c.capacity
 			wanted := c.claims
 			if wanted == nil {
 				wanted = claims()[:1]
@@ -175,7 +193,8 @@ func TestFindings(t *testing.T) {
 func TestVolumesThatMayNotBeSeen(t *testing.T) {
 	nodes := probetest.New(t, named("node1", "node2"), present)
 	nodes.Refuse(-1, "GET", "/api/v1/persistentvolumes/*", kubetest.Status(403, metav1.StatusReasonForbidden,
-		`persistentvolumes "x" is forbidden: User "u" cannot get resource "persistentvolumes" in API group "" at the cluster scope`))
+		`persistentvolumes "x" is forbidden: User "u" cannot get resource "persistentvolumes" in API group "" `+
+			`at the cluster scope`))
 	s := subject(t, nodes, claims()...)
 	for _, check := range Checks() {
 		findings, err := check.Run(t.Context(), s)
@@ -200,7 +219,8 @@ func TestKinds(t *testing.T) {
 		t.Fatalf("%d kinds, %v", len(found), err)
 	}
 	k := found[1]
-	if size := k.size(); k.whys() != "PostgreSQL and PostgreSQL's log" || k.user != 26 || len(k.claims) != 2 || size.String() != "1Gi" {
+	if size := k.size(); k.whys() != "PostgreSQL and PostgreSQL's log" || k.user != 26 || len(k.claims) != 2 ||
+		size.String() != "1Gi" {
 		t.Errorf("%s for user %d, %d claims, %s", k.whys(), k.user, len(k.claims), size.String())
 	}
 	small := kind{claims: []requirement.Claim{{Size: resource.MustParse("256Mi")}}}
