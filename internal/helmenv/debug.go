@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// traced prints one line for each request to the API server: what was asked, the answer and the time it took. Headers and
-// bodies, which hold credentials, are left out.
+// traced prints one line for each request to the API server: what was asked, the answer and the time it took. Headers
+// and bodies, which contain credentials, are left out.
 type traced struct {
 	next http.RoundTripper
 	log  io.Writer

@@ -1,5 +1,5 @@
-// Package publishedchart finds the chart of the CloudNativePG operator as its authors publish it. Tests use it in place of
-// the ones that this repository composes, where it can be had; no copy of it is part of this repository.
+// Package publishedchart finds the chart of the CloudNativePG operator as its authors publish it. Tests use it in place
+// of the ones that this repository composes, where it is available; no copy of it is part of this repository.
 package publishedchart
 
 import (

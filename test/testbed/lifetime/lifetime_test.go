@@ -274,22 +274,26 @@ func killUp(t *testing.T, step string) {
 	}
 }
 
-func TestOldKubernetes(t *testing.T) {
-	free(t)
-	before := look(t)
-	must(t, "up", "--nodes", "1", "--kubernetes", "1.28", "--network-policies=false")
-	running(t, 1)
-	if output := must(t, "logs", "hub", "--unit", "kube-apiserver"); !strings.Contains(output, "v1.28.15") {
-		t.Errorf("the API server says:\n%.500s", output)
+func TestOtherKubernetes(t *testing.T) {
+	for minor, version := range map[string]string{"1.28": "v1.28.15", "1.37": "v1.37.2"} {
+		t.Run(minor, func(t *testing.T) {
+			free(t)
+			before := look(t)
+			must(t, "up", "--nodes", "1", "--kubernetes", minor, "--network-policies=false")
+			running(t, 1)
+			if output := must(t, "logs", "hub", "--unit", "kube-apiserver"); !strings.Contains(output, version) {
+				t.Errorf("the API server says:\n%.500s", output)
+			}
+			must(t, "down")
+			same(t, before)
+		})
 	}
-	must(t, "down")
-	same(t, before)
 }
 
 func TestRefusals(t *testing.T) {
 	const none = "no testbed in " + base + "/" + own + ": run testbed --name " + own + " up"
 	refused(t, "0 nodes: give a number from 1 to 15", "up", "--nodes", "0")
-	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28]`, "up", "--kubernetes", "1.99")
+	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28 1.37]`, "up", "--kubernetes", "1.99")
 	refused(t, none, "kubeconfig")
 	refused(t, none, "node", "stop", "node1")
 	refused(t, none, "restart", "etcd")

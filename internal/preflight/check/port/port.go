@@ -64,9 +64,14 @@ func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 		case last != 0 && (port.Port < first || port.Port > last):
 			findings = append(findings, Outside(port, fmt.Sprintf("%d-%d", first, last)))
 		case last == 0:
-			if valid := kube.NodePortRange(try(ctx, s.Cluster.Untyped, port)); valid != "" {
+			err := try(ctx, s.Cluster.Untyped, port)
+			valid := kube.NodePortRange(err)
+			switch {
+			case valid != "":
 				findings = append(findings, Outside(port, valid))
-			} else {
+			case kube.Unanswered(err), kube.MissingPermission(err) != "":
+				return findings, fmt.Errorf("try node port %d: %w", port.Port, err)
+			default:
 				findings = append(findings, unusual(port, services, s.Probes != nil)...)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // Versions are the minor versions of Kubernetes that can be brought up, the default one first.
-func Versions() []string { return []string{"1.34", "1.28"} }
+func Versions() []string { return []string{"1.34", "1.28", "1.37"} }
 
 // programs are the tools that a cluster of a version runs.
 func programs(version string) []string {
@@ -23,7 +23,18 @@ func programs(version string) []string {
 	for _, program := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"} {
 		names = append(names, "kubernetes-"+version+"/"+program)
 	}
+	if wantsContainerd2(version) {
+		names = append(names, "containerd-2/containerd", "containerd-2/containerd-shim-runc-v2")
+	}
 	return names
+}
+
+// wantsContainerd2 reports whether the kubelet of a version refuses containerd 1, which is Debian's: 1.36 and later ask
+// the runtime for its cgroup driver.
+func wantsContainerd2(version string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return err == nil && (major > 1 || minor >= 36)
 }
 
 // Build sees to it that what clusters of the Kubernetes versions run is in the cache, programs and images, and a Helm

@@ -304,6 +304,16 @@ func TestToolsForTestsAreOfNoKubernetesVersion(t *testing.T) {
 	}
 }
 
+func TestNewKubernetesRunsOnContainerd2(t *testing.T) {
+	for version, want := range map[string]bool{"1.28": false, "1.34": false, "1.35": false, "1.36": true, "1.37": true} {
+		for _, program := range []string{"containerd-2/containerd", "containerd-2/containerd-shim-runc-v2"} {
+			if got := slices.Contains(programs(version), program); got != want {
+				t.Errorf("Kubernetes %s runs %s: %t, want %t", version, program, got, want)
+			}
+		}
+	}
+}
+
 func TestAClusterRunsItsOwnKubernetes(t *testing.T) {
 	names := programs("1.28")
 	for name, want := range map[string]bool{

@@ -26,7 +26,7 @@ const (
 	Name = publishedchart.Name
 	// marker is a file of every copy that Umbrella wrote. Helm reads no file in charts/ whose name begins with a dot.
 	marker = "charts/.testbed"
-	// operatorModule is the operator's Go module, whose version tools/clients pins.
+	// operatorModule is the operator's Go module, whose version tools/cloudnative-pg pins.
 	operatorModule = "github.com/cloudnative-pg/cloudnative-pg"
 )
 
@@ -182,7 +182,7 @@ func releaseManifest(ctx context.Context, version string) ([]byte, error) {
 		return nil, err
 	}
 	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", operatorModule)
-	command.Dir = filepath.Join(root, "test/testbed/tools/clients")
+	command.Dir = filepath.Join(root, "test/testbed/tools", Name)
 	command.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 	output, err := command.Output()
 	var module struct{ Dir, Version, Error string }

@@ -16,8 +16,8 @@ import (
 	"github.com/neutree-ai/packaging/test/publishedchart"
 )
 
-// settings are the values with which the composed chart must make the objects of the published one: the umbrella's own, and
-// the settings of the operator that people are likely to use.
+// settings are the values with which the composed chart must make the objects of the published one: the umbrella's own,
+// and the settings of the operator that people are likely to use.
 var settings = map[string]string{
 	"the umbrella's": `{}`,
 	"mirrored images": `
@@ -60,8 +60,8 @@ crds: {create: false}
 config: {secret: true, data: {INHERITED_LABELS: team}}`,
 }
 
-// difference is one that is meant to be: with these settings, or with all where it names none, every field whose path begins
-// like this may differ.
+// difference is one that is meant to be: with these settings, or with all where it names none, every field whose path
+// begins like this may differ.
 type difference struct{ with, path, reason string }
 
 var allowed = []difference{
@@ -105,7 +105,8 @@ func TestComposedChartIsLikeThePublished(t *testing.T) {
 				found[allowed[i]] = true
 				continue
 			}
-			t.Errorf("with %s values: %s:\n composed:  %s\n published: %s", name, path, shown(composed, path), shown(published, path))
+			t.Errorf("with %s values: %s:\n composed:  %s\n published: %s",
+				name, path, shown(composed, path), shown(published, path))
 		}
 	}
 	for _, d := range allowed {
@@ -165,8 +166,8 @@ func fields(rendered objects) map[string]any {
 	return all
 }
 
-// flatten adds the fields below path. Lists whose order does not matter are compared by content: named things by their name,
-// and permissions one by one, because the same ones can be grouped in other ways.
+// flatten adds the fields below path. Lists whose order does not matter are compared by content: named things by their
+// name, and permissions one by one, because the same ones can be grouped in other ways.
 func flatten(to map[string]any, path string, value any) {
 	switch value := value.(type) {
 	case map[string]any:

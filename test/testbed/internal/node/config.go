@@ -47,7 +47,7 @@ func files(c *plan.Cluster, n int) (map[string]string, error) {
 	all := map[string]string{
 		kubeletConfig:      kubelet,
 		cniConfig:          cni,
-		containerdConfig:   containerdFile(),
+		containerdConfig:   containerdFile(c),
 		"/etc/hostname":    plan.NodeName(n) + "\n",
 		"/etc/hosts":       hostsFile(c),
 		"/etc/resolv.conf": "nameserver " + c.DNSAddress() + "\n",
@@ -73,7 +73,13 @@ func hostsTOML(c *plan.Cluster, origin string) string {
 }
 
 // containerdFile turns the OOM score off where the machine does not let it be lowered: a sandbox could not start.
-func containerdFile() string {
+// Containerd 2 reads it as well: it converts version 2 of the configuration.
+func containerdFile(c *plan.Cluster) string {
+	shim := ""
+	if path := c.Binaries["containerd-shim-runc-v2"]; path != "" {
+		// Left to itself, containerd takes Debian's, which is on PATH.
+		shim = "\n    runtime_path = \"" + path + "\""
+	}
 	return `version = 2
 
 [plugins."io.containerd.grpc.v1.cri"]
@@ -85,7 +91,7 @@ func containerdFile() string {
     snapshotter = "overlayfs"
 
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
+    runtime_type = "io.containerd.runc.v2"` + shim + `
 
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false

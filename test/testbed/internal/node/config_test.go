@@ -124,6 +124,23 @@ func TestUnitsFollowTheParameters(t *testing.T) {
 	}
 }
 
+func TestContainerdIsDebiansUnlessAnotherWasBuilt(t *testing.T) {
+	c := second(plan.Parameters{Nodes: 1, Kubernetes: "1.34"})
+	if got := units(c, 1)[0].Command[0]; got != "/usr/bin/containerd" {
+		t.Errorf("containerd is %s", got)
+	}
+	if got := containerdFile(c); strings.Contains(got, "runtime_path") {
+		t.Errorf("Debian's containerd finds its own shim, but is told:\n%s", got)
+	}
+	c.Binaries = map[string]string{"containerd": "/cache/containerd", "containerd-shim-runc-v2": "/cache/containerd-shim-runc-v2"}
+	if got := units(c, 1)[0].Command[0]; got != "/cache/containerd" {
+		t.Errorf("containerd is %s", got)
+	}
+	if got := containerdFile(c); !strings.Contains(got, "\n    runtime_path = \"/cache/containerd-shim-runc-v2\"\n") {
+		t.Errorf("containerd is not told of its shim:\n%s", got)
+	}
+}
+
 func TestOutsideNamesEachDirectoryOnce(t *testing.T) {
 	c := &plan.Cluster{StateDir: "/state", Binaries: map[string]string{
 		"kubelet": "/cache/kubernetes/kubelet", "kube-proxy": "/cache/kubernetes/kube-proxy", "etcd": "/cache/etcd/etcd",

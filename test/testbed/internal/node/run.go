@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func units(c *plan.Cluster, n int) []supervise.Unit {
 	name := plan.NodeName(n)
 	api := member.APIServerReady(c)
 	all := []supervise.Unit{
-		{Name: Containerd, Command: []string{"/usr/bin/containerd", "--config", containerdConfig}},
+		{Name: Containerd, Command: []string{cmp.Or(c.Binaries["containerd"], "/usr/bin/containerd"), "--config", containerdConfig}},
 		{
 			Name:  Kubelet,
 			Ready: member.All(member.ListenerReady("unix", containerdSocket), api),

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// clients is the module of what talks to API servers. It is one, and has the versions that the project itself is built
-// from, so that what these programs share is compiled once.
+// clients is the module of Helm. It has the versions that the project itself is built from, so that what they share is
+// compiled once.
 const clients = "clients"
 
 // module is what is built in one step from a pinned module below test/testbed/tools.
@@ -30,6 +30,16 @@ func catalogue() []module {
 	return []module{
 		withPeers(kubernetes("1.34", "v1.34.4")),
 		kubernetes("1.28", "v1.28.15"),
+		kubernetes("1.37", "v1.37.2"),
+		{
+			// For those Kubernetes versions that want a newer one than Debian's.
+			dir: "containerd-2", title: "containerd 2.4.2", cold: "2 minutes",
+			ldflags: []string{"-X", "github.com/containerd/containerd/v2/version.Version=v2.4.2"},
+			programs: map[string]string{
+				"containerd-2/containerd":              "github.com/containerd/containerd/v2/cmd/containerd",
+				"containerd-2/containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+			},
+		},
 		{
 			dir: clients, title: "Helm 3.22.0", cold: "1 minute",
 			// Unstamped, Helm 3 renders charts as for Kubernetes 1.20. This is what its own release build stamps.
@@ -49,7 +59,8 @@ func catalogue() []module {
 			programs: map[string]string{"helm-4": "helm.sh/helm/v4/cmd/helm"},
 		},
 		{
-			dir: clients, title: "the CloudNativePG operator 1.30.0", cold: "1 minute",
+			// It does not compile with the versions of clients.
+			dir: "cloudnative-pg", title: "the CloudNativePG operator 1.30.0", cold: "3 minutes",
 			ldflags:  []string{"-X", "github.com/cloudnative-pg/cloudnative-pg/pkg/versions.buildVersion=1.30.0"},
 			programs: map[string]string{"cnpg-manager": "github.com/cloudnative-pg/cloudnative-pg/cmd/manager"},
 		},
