@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ import (
 // parse reads a command line as the plugin does, without running it. Helm takes its own flags out beforehand, and the
 // plugin spells those that it reads itself alike.
 func parse(args []string, whole bool) error {
-	cmd, rest, err := newRootCommand(helmenv.New()).Find(args)
+	cmd, rest, err := newRootCommand(helmenv.New(io.Discard)).Find(args)
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func TestDocumentedCommandLinesParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk(newRootCommand(helmenv.New()), func(cmd *cobra.Command) {
+	walk(newRootCommand(helmenv.New(io.Discard)), func(cmd *cobra.Command) {
 		commands = append(commands, docs.Of(cmd.CommandPath()+" --help", cmd.Example)...)
 	})
 	count := 0
@@ -124,7 +125,7 @@ var (
 
 // Messages that tell a person to use a flag or a command name one that exists.
 func TestMessagesNameFlagsThatExist(t *testing.T) {
-	root := newRootCommand(helmenv.New())
+	root := newRootCommand(helmenv.New(io.Discard))
 	known := flagsOf(root)
 	for _, name := range others {
 		known[name] = true
@@ -260,7 +261,7 @@ func TestDocumentedDefaultsOfFlags(t *testing.T) {
 			t.Errorf("%s no longer says %q: name here what it says of --%s", c.page, c.says, c.flag)
 			continue
 		}
-		cmd, _, err := newRootCommand(helmenv.New()).Find(c.command)
+		cmd, _, err := newRootCommand(helmenv.New(io.Discard)).Find(c.command)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +284,7 @@ func TestEveryFlagOfPreflightIsDocumented(t *testing.T) {
 	listed := strings.Join(table, "\n") + string(raw)
 	ofInstall := pflag.NewFlagSet("", pflag.ContinueOnError)
 	addValueFlags(ofInstall, &new(preflightFlags).values, new(string))
-	newPreflightCommand(helmenv.New()).Flags().VisitAll(func(f *pflag.Flag) {
+	newPreflightCommand(helmenv.New(io.Discard)).Flags().VisitAll(func(f *pflag.Flag) {
 		said := strings.Contains(listed, "`--"+f.Name+"`") || strings.Contains(listed, "`-"+f.Shorthand+"`")
 		if ofInstall.Lookup(f.Name) == nil && !said {
 			t.Errorf("docs/preflight.md does not explain --%s", f.Name)
@@ -291,7 +292,7 @@ func TestEveryFlagOfPreflightIsDocumented(t *testing.T) {
 	})
 	for _, row := range table {
 		for _, m := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(row, -1) {
-			if newPreflightCommand(helmenv.New()).Flags().Lookup(m[1]) == nil {
+			if newPreflightCommand(helmenv.New(io.Discard)).Flags().Lookup(m[1]) == nil {
 				t.Errorf("docs/preflight.md lists --%s, which preflight does not have", m[1])
 			}
 		}

@@ -37,12 +37,12 @@ var examples = map[string]example{
 	"helm neutree recover neutree -n nap":       {cluster: halfWay, input: "y\n", stderr: "Revision 2 is marked failed."},
 	"helm neutree recover neutree -n nap --yes": {cluster: halfWay, stderr: "Revision 2 is marked failed."},
 
-	"helm neutree backup create -n nap":                                          {cluster: withBackups, stdout: "20"},
-	"helm neutree backup create -n nap --reason 'before moving to new nodes'":    {cluster: withBackups, stdout: "20"},
-	"helm neutree backup list -n nap":                                            {cluster: withBackups, stdout: "20261123-141500"},
-	"helm neutree backup list -n nap -o json":                                    {cluster: withBackups, stdout: `"name": "20261123-141500"`},
-	"helm neutree backup delete 20261123-141500 -n nap":                          {cluster: withBackups, stderr: "backup 20261123-141500 is deleted"},
-	"helm neutree backup restore 20261123-141500 -n nap":                         {
+	"helm neutree backup create -n nap":                                       {cluster: withBackups, stdout: "20"},
+	"helm neutree backup create -n nap --reason 'before moving to new nodes'": {cluster: withBackups, stdout: "20"},
+	"helm neutree backup list -n nap":                                         {cluster: withBackups, stdout: "20261123-141500"},
+	"helm neutree backup list -n nap -o json":                                 {cluster: withBackups, stdout: `"name": "20261123-141500"`},
+	"helm neutree backup delete 20261123-141500 -n nap":                       {cluster: withBackups, stderr: "backup 20261123-141500 is deleted"},
+	"helm neutree backup restore 20261123-141500 -n nap": {
 		cluster: withBackups, input: "neutree\n", stderr: "what was there before is backup before-restore-",
 	},
 	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml":      {cluster: emptyCluster, exit: 2, stdout: "storage.class"},
