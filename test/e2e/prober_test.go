@@ -98,7 +98,17 @@ func (r *release) openPort(t testing.TB, app string, port int32) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return "http://" + net.JoinHostPort(r.nodeIP, fmt.Sprint(service.Spec.Ports[0].NodePort))
+	address := net.JoinHostPort(r.nodeIP, fmt.Sprint(service.Spec.Ports[0].NodePort))
+	// The node learns of the port, and of the policy, some time after the API server.
+	eventually(t, time.Minute, "connect to "+app+" at "+address, func(ctx context.Context) (bool, string) {
+		connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return false, err.Error()
+		}
+		connection.Close()
+		return true, ""
+	})
+	return "http://" + address
 }
 
 // probe asks every address at its pace until the function it returns is called.

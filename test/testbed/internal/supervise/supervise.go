@@ -28,6 +28,10 @@ type Unit struct {
 	Ready func(context.Context) error
 }
 
+// collectLess lets Go programs take more memory before they look for what they no longer need: a testbed's control plane
+// and nodes are all written in Go, and several testbeds share few cores.
+const collectLess = "GOGC=300"
+
 const (
 	restartAfter = time.Second
 	stopWithin   = 5 * time.Second
@@ -82,7 +86,7 @@ func (c *children) once(ctx context.Context, log *slog.Logger, logDir string, un
 	defer out.Close()
 	command := exec.Command(unit.Command[0], unit.Command[1:]...)
 	command.Stdout, command.Stderr = out, out
-	command.Env = append(os.Environ(), unit.Env...)
+	command.Env = append(append(os.Environ(), collectLess), unit.Env...)
 	if err := c.start(command); err != nil {
 		return err
 	}
