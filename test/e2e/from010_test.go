@@ -245,7 +245,7 @@ func TestFrom010Everything(t *testing.T) {
 	r := env.release(env.helm4, "neutree", "nap")
 	r.prefix, r.agents = "acme", "agents"
 	t.Cleanup(func() { r.purge(t) })
-	r.createNamespace(t)
+	r.createNamespace(t, nil)
 	env.applyFileIn(t, peersFile(t, "everything"), r.namespace)
 	values := func(r *release, tag string) []string {
 		return []string{"--wait", "-f", filepath.Join(r.chart, "ci", "everything-values.yaml"), "-f", valuesFile(t, servicesAt(tag))}
@@ -293,7 +293,7 @@ func TestFrom010GitOps(t *testing.T) {
 		old.deleteClusterScoped(t)
 		tree.deleteClusterScoped(t)
 	})
-	r.createNamespace(t)
+	r.createNamespace(t, nil)
 	t.Logf("sync of 0.1.0: %s", old.run(t))
 	u := &inUse{release: r, session: r.login(t)}
 	u.kept, _ = r.createWorkspace(t, u.session, "kept")

@@ -40,7 +40,7 @@ func TestGitOps(t *testing.T) {
 		r.purge(t)
 		s.deleteClusterScoped(t)
 	})
-	r.createNamespace(t)
+	r.createNamespace(t, nil)
 
 	t.Logf("first sync: %s", s.run(t))
 	session := r.login(t)
@@ -73,15 +73,6 @@ func (r *release) gitOps(t *testing.T, values map[string]any) *gitOps {
 		t.Fatal(err)
 	}
 	return &gitOps{r, rendered}
-}
-
-// createNamespace creates the release's namespace.
-func (r *release) createNamespace(t *testing.T) {
-	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
-	if _, err := r.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (s *gitOps) run(t *testing.T) time.Duration {

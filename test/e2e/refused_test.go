@@ -81,6 +81,7 @@ func TestHookImageNotPullable(t *testing.T) {
 	r.wantNothingCreated(t)
 }
 
+// createNamespace creates the release's namespace, with labels if there are any.
 func (r *release) createNamespace(t *testing.T, labels map[string]string) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace, Labels: labels}}
