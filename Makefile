@@ -61,8 +61,7 @@ bench: ## Boot and install times, what users notice of upgrades, migrations agai
 ## --- things to build
 
 .PHONY: generate
-generate: bin/helm-docs ## Write the chart's facts, its schemas' shared definitions, and its README
-	$(GO) run ./hack/facts
+generate: bin/helm-docs ## Write the chart's README from its values
 	$(GO) run ./hack/readme
 
 .PHONY: plugin

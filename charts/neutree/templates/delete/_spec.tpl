@@ -21,7 +21,6 @@ yes
 
 {{/* What an uninstall deletes that is to delete the data. */}}
 {{- define "neutree.delete.spec" -}}
-{{- $facts := include "common.facts" . | fromJson -}}
 {{- $global := .Values.global -}}
 {{- $workspaces := include "common.workspaceNamespace" . -}}
 {{- $made := include "neutree.secrets.madeNames" . | fromYamlArray -}}
@@ -57,13 +56,11 @@ claims: {{ $claims | toJson }}
 givenClaims: {{ $given | toJson }}
 # Those that failed stay for their log.
 jobs:
-  {{- range $facts.hookJobs }}
-  {{- if .stays }}
-  - {{ include "common.name" (list $ .name) }}
-  {{- end }}
+  {{- range list "pull" "migrate" "backup" "restore" }}
+  - {{ include "common.name" (list $ .) }}
   {{- end }}
 {{- if index .Values "cloudnative-pg" "enabled" }}
-leases: [{{ $facts.operator.lease }}]
+leases: [db9c8771.cnpg.io]
 crdGroup: postgresql.cnpg.io
 {{- end }}
 workspaces:

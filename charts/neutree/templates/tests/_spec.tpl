@@ -1,28 +1,28 @@
 {{/* What helm test proves: every service of the modules that are on. */}}
 {{- define "neutree.test.spec" -}}
 set: {{ include "common.migrationSet" . }}
-logIn: {{ include "common.serviceURL" (list . "cp") }}/api/auth/login
+logIn: {{ include "common.serviceURL" (list . "cp" 3000) }}/api/auth/login
 services:
   - name: control plane
-    url: {{ include "common.healthURL" (list . "cp") }}
+    url: {{ include "common.serviceURL" (list . "cp" 3000) }}/healthz
   - name: channel gateway
-    url: {{ include "common.healthURL" (list . "cg") }}
+    url: {{ include "common.serviceURL" (list . "cg" 3002) }}/health
   - name: skills
-    url: {{ include "common.healthURL" (list . "skills") }}
+    url: {{ include "common.serviceURL" (list . "skills" 3008) }}/health
   - name: office converter
-    url: {{ include "common.healthURL" (list . "office-converter") }}
+    url: {{ include "common.serviceURL" (list . "office-converter" 3007) }}/health
   - name: AFS controller
-    address: {{ include "common.serviceAddress" (list . "afs-controller") }}
+    address: afs-controller.{{ .Release.Namespace }}.svc:9100
   {{- if .Values.global.modules.sandbox.enabled }}
   - name: sandboxes
-    url: {{ include "common.healthURL" (list . "sandbox") }}
+    url: {{ include "common.serviceURL" (list . "sandbox" 3006) }}/health
   {{- end }}
   {{- if .Values.global.modules.browser.enabled }}
   - name: browsers
-    url: {{ include "common.healthURL" (list . "browser") }}
+    url: {{ include "common.serviceURL" (list . "browser" 3005) }}/health
   {{- if .Values.browser.coturn.enabled }}
   - name: relay
-    address: {{ include "common.serviceAddress" (list . "coturn") }}
+    address: coturn.{{ .Release.Namespace }}.svc:3478
   {{- end }}
   {{- end }}
 {{- end }}
@@ -31,31 +31,4 @@ services:
 {{ include "common.databaseEnv" . }}
 {{ include "common.secretEnv" (list "ADMIN_USERNAME" (include "common.adminSecret" .) "username") }}
 {{ include "common.secretEnv" (list "ADMIN_PASSWORD" (include "common.adminSecret" .) "password") }}
-{{- end }}
-
-{{/* While the test runs it reaches the services. Policies add up, and this one is gone with it. Takes an "app". */}}
-{{- define "neutree.test.networkPolicy" -}}
-{{- $ports := list -}}
-{{- range (include "common.facts" . | fromJson).services }}
-{{- with .port }}
-{{- $ports = append $ports (toString .) }}
-{{- end }}
-{{- end -}}
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  {{- include "common.metadata" . | nindent 2 }}
-spec:
-  podSelector:
-    matchLabels:
-      app.kubernetes.io/instance: {{ .root.Release.Name }}
-      app.kubernetes.io/part-of: neutree
-  policyTypes: [Ingress]
-  ingress:
-    - from:
-        {{- include "common.peers" (list .root "test") | nindent 8 }}
-      ports:
-        {{- range $ports | uniq | sortAlpha }}
-        - port: {{ . }}
-        {{- end }}
 {{- end }}

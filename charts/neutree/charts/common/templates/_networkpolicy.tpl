@@ -9,7 +9,10 @@ reaches its own pods. Takes an "app", and:
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  {{- include "common.metadata" . | nindent 2 }}
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "common.labels" . | nindent 4 }}
 spec:
   podSelector:
     matchLabels:
@@ -38,5 +41,5 @@ spec:
       kubernetes.io/metadata.name: {{ include "common.workspaceNamespace" . }}
   podSelector:
     matchLabels:
-      app: {{ (include "common.facts" . | fromJson).workspaces.app }}
+      app: tos
 {{- end }}

@@ -1,20 +1,18 @@
 {{/*
-Init container that holds a service back until migrations are applied, and until the control plane answers if it needs
-that: the migrations of its own image, if it has any, else those of the control plane of whatever release, so that only
-what changed restarts. Usage: include "common.wait" (list $ <facts of the service>)
+Init container that holds a service back until migrations are applied and the URLs given answer: those of its own image,
+if it has any, else those of the control plane of whatever release, so that only what changed restarts.
+Usage: include "common.wait" (dict "root" $ "source" "gateway" "http" (list <url>))
 */}}
 {{- define "common.wait" -}}
-{{- $root := index . 0 -}}
-{{- $facts := index . 1 -}}
-{{- $hooks := $root.Values.global.hooks -}}
+{{- $hooks := .root.Values.global.hooks -}}
 - name: wait
-  image: {{ include "common.hooksImage" $root }}
-  {{- with include "common.imagePullPolicy" $root }}{{ nindent 2 . }}{{ end }}
+  image: {{ include "common.hooksImage" .root }}
+  {{- with include "common.imagePullPolicy" .root }}{{ nindent 2 . }}{{ end }}
   args:
     - wait
-    {{- if $facts.migrations }}
-    {{- range include "common.migrationSources" $root | fromYamlArray }}
-    {{- if eq .source $facts.migrations }}
+    {{- if .source }}
+    {{- range include "common.migrationSources" .root | fromYamlArray }}
+    {{- if eq .source $.source }}
     - --set={{ .set }}
     {{- end }}
     {{- end }}
@@ -22,17 +20,17 @@ what changed restarts. Usage: include "common.wait" (list $ <facts of the servic
     - --source=control-plane
     {{- end }}
     - --timeout={{ $hooks.timeouts.wait }}s
-    {{- if $facts.awaitsControlPlane }}
-    - --http={{ include "common.healthURL" (list $root "cp") }}
+    {{- range .http }}
+    - --http={{ . }}
     {{- end }}
   env:
-    {{- include "common.databaseEnv" $root | nindent 4 }}
+    {{- include "common.databaseEnv" .root | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   resources:
     {{- toYaml $hooks.resources | nindent 4 }}
   securityContext:
-    {{- include "common.containerSecurityContext" (dict) | nindent 4 }}
-  {{- with include "common.databaseMount" $root }}
+    {{- include "common.containerSecurityContext" . | nindent 4 }}
+  {{- with include "common.databaseMount" .root }}
   volumeMounts:
     {{- . | nindent 4 }}
   {{- end }}

@@ -1,5 +1,7 @@
 {{- define "gateway.env" -}}
+{{ include "common.databaseEnv" . }}
+{{ include "common.trustEnv" . }}
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.keysSecret" .) "JWT_SECRET") }}
 - name: NAP_API_URL
-  value: {{ include "common.serviceURL" (list . "cp") }}
+  value: {{ include "common.serviceURL" (list . "cp" 3000) }}
 {{- end }}

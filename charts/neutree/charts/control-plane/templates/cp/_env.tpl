@@ -1,4 +1,6 @@
 {{- define "controlPlane.cp.env" -}}
+{{ include "common.databaseEnv" . }}
+{{ include "common.trustEnv" . }}
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.keysSecret" .) "JWT_SECRET") }}
 {{ include "common.secretEnv" (list "CREDENTIAL_ENCRYPTION_KEY" (include "common.keysSecret" .) "CREDENTIAL_ENCRYPTION_KEY") }}
 {{ include "common.secretEnv" (list "PLATFORM_SERVICE_KEY" (include "common.keysSecret" .) "PLATFORM_SERVICE_KEY") }}
@@ -10,15 +12,15 @@
   value: {{ . | quote }}
 {{- end }}
 - name: CG_URL
-  value: {{ include "common.serviceURL" (list . "cg") }}
+  value: {{ include "common.serviceURL" (list . "cg" 3002) }}
 - name: SKILLS_CONTENT_URL
-  value: {{ include "common.serviceURL" (list . "skills") }}
+  value: {{ include "common.serviceURL" (list . "skills" 3008) }}
 - name: OFFICE_CONVERTER_URL
-  value: {{ include "common.serviceURL" (list . "office-converter") }}
+  value: {{ include "common.serviceURL" (list . "office-converter" 3007) }}
 - name: BROWSER_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "browser") }}
+  value: {{ include "common.serviceURL" (list . "browser" 3005) }}
 - name: SANDBOX_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "sandbox") }}
+  value: {{ include "common.serviceURL" (list . "sandbox" 3006) }}
 {{- with .Values.cp.proxy }}
 {{- if or .http .https }}
 {{- with .http }}

@@ -1,0 +1,4 @@
+{{- define "workspaceRuntime.runner.env" -}}
+{{ include "common.databaseEnv" . }}
+{{ include "common.workspaceEnv" . }}
+{{- end }}
