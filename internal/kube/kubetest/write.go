@@ -93,6 +93,7 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, body map[string]
 		if is, _, _ := unstructured.NestedString(s.versioned(r.URL.Path, object), "metadata", field); asked &&
 			wanted != is {
 			fail(w, apierrors.NewConflict(groupResource(r.URL.Path), path.Base(r.URL.Path),
+				//lint:ignore ST1005 these are the API server's words
 				fmt.Errorf("Precondition failed: %s in precondition: %s, in object meta: %s", field, wanted, is)))
 			return
 		}
