@@ -16,7 +16,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
-	"github.com/neutree-ai/packaging/internal/preflight/prepare"
+	"github.com/neutree-ai/packaging/internal/preflight/load"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/report"
 	"github.com/neutree-ai/packaging/internal/version"
@@ -140,14 +140,14 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), flags.timeout)
 	defer cancel()
-	options := prepare.Options{Config: config, Namespace: settings.Namespace(), Values: flags.values, Checks: flags.checks}
+	options := load.Options{Config: config, Namespace: settings.Namespace(), Values: flags.values, Checks: flags.checks}
 	var remove func()
 	options.Release, options.Chart, remove, err = locate(ctx, args, flags.chartVersion)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	subject, err := prepare.Subject(ctx, options)
+	subject, err := load.Subject(ctx, options)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
-	"github.com/neutree-ai/packaging/internal/preflight/prepare"
+	"github.com/neutree-ai/packaging/internal/preflight/load"
 )
 
 // What only reads finds nothing on a good cluster, in two seconds, and finds each thing that is really wrong.
@@ -223,7 +223,7 @@ func (e *environment) read(t *testing.T, as string, values ...string) (map[strin
 		options.Only = []string{"rbac"}
 	}
 	start := time.Now()
-	subject, err := prepare.Subject(t.Context(), prepare.Options{
+	subject, err := load.Subject(t.Context(), load.Options{
 		Config: config, Release: "neutree", Namespace: "nap", Chart: e.chart, Values: helmvalues.Options{Values: values}, Checks: options,
 	})
 	if err != nil {

@@ -1,0 +1,220 @@
+package exposure
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/probe"
+	"github.com/neutree-ai/packaging/internal/requirement"
+)
+
+// nodePortChecks are those of node ports that only read.
+func nodePortChecks() []preflight.Check {
+	return []preflight.Check{
+		{ID: "exposure.node-port-range", Title: "Node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
+		{ID: "exposure.node-port-free", Title: "Nobody else has the node ports", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
+	}
+}
+
+func nodePorts(s *preflight.Subject) (bool, string) {
+	for _, port := range s.Requirements.NodePorts {
+		if port.Port != 0 {
+			return true, ""
+		}
+	}
+	return false, "no Service asks for a node port"
+}
+
+// The range that Kubernetes allows unless it was set up otherwise.
+const (
+	usualFirst = 30000
+	usualLast  = 32767
+)
+
+var taken = regexp.MustCompile(`port is already allocated`)
+
+// inRange goes by what the API server is started with, where that can be seen. Elsewhere it believes a refusal of a dry
+// run, but not its consent: Kubernetes 1.34 does not look at the range then. exposure.node-port gets the exact answer.
+func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	services, err := s.Cluster.Services(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the Services of all namespaces: %w", err)
+	}
+	first, last := startedWith(ctx, s.Cluster)
+	var findings []preflight.Finding
+	for _, port := range s.Requirements.NodePorts {
+		switch {
+		case port.Port == 0:
+		case last != 0 && (port.Port < first || port.Port > last):
+			findings = append(findings, outside(port, fmt.Sprintf("%d-%d", first, last)))
+		case last == 0:
+			if valid := kube.NodePortRange(try(ctx, s.Cluster.Untyped, port)); valid != "" {
+				findings = append(findings, outside(port, valid))
+			} else {
+				findings = append(findings, unusual(port, services, s.Probes != nil)...)
+			}
+		}
+	}
+	return findings, nil
+}
+
+// startedWith is the range that the API server was told, as its own pod shows where it runs as one, else zeros. Clouds
+// hide it.
+func startedWith(ctx context.Context, view *cluster.View) (first, last int32) {
+	pods, err := view.List(ctx, kube.Pods, metav1.NamespaceSystem, "component=kube-apiserver")
+	if err != nil || len(pods) == 0 {
+		return 0, 0
+	}
+	first, last = usualFirst, usualLast
+	containers, _, _ := unstructured.NestedSlice(pods[0].Object, "spec", "containers")
+	for _, c := range containers {
+		container, _ := c.(map[string]any)
+		for _, field := range []string{"command", "args"} {
+			words, _, _ := unstructured.NestedStringSlice(container, field)
+			for _, word := range words {
+				if text, is := strings.CutPrefix(word, "--service-node-port-range="); is {
+					if _, err := fmt.Sscanf(text, "%d-%d", &first, &last); err != nil {
+						return 0, 0
+					}
+				}
+			}
+		}
+	}
+	return first, last
+}
+
+// try lets the API server judge a Service with the port, in a dry run. It is made in a namespace that exists.
+func try(ctx context.Context, client *kube.Client, port requirement.NodePort) error {
+	return client.Create(ctx, kube.Services, metav1.NamespaceDefault, &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "neutree-preflight-"},
+		Spec: corev1.ServiceSpec{
+			Type:  corev1.ServiceTypeNodePort,
+			Ports: []corev1.ServicePort{{Name: "probe", Port: 80, NodePort: port.Port, Protocol: protocol(port)}},
+		},
+	}, true)
+}
+
+// outside is the finding for a port outside the range that the cluster allows.
+func outside(port requirement.NodePort, valid string) preflight.Finding {
+	return preflight.Finding{
+		Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value, Severity: preflight.Error,
+		Cause: fmt.Sprintf("node port %d for %s is outside %s, which this cluster allows", port.Port, port.Service, valid),
+		Why:   "the API server refuses the Service, and the install fails half-way",
+		Fix:   fmt.Sprintf("set %s to a port inside", port.Value),
+	}
+}
+
+// unusual warns of a port outside the usual range, unless Services show that this cluster's is another, or a Service
+// with the port is made for a moment anyway.
+func unusual(port requirement.NodePort, services []corev1.Service, made bool) []preflight.Finding {
+	if port.Port >= usualFirst && port.Port <= usualLast {
+		return nil
+	}
+	for _, service := range services {
+		for _, other := range service.Spec.Ports {
+			if other.NodePort != 0 && (other.NodePort < usualFirst || other.NodePort > usualLast) {
+				return nil
+			}
+		}
+	}
+	finding := outside(port, "")
+	finding.Severity = preflight.Warning
+	finding.Cause = fmt.Sprintf("node port %d for %s is outside %d-%d, which Kubernetes allows unless the API server is told otherwise", port.Port, port.Service, usualFirst, usualLast)
+	if made {
+		finding.Severity = preflight.Note
+		finding.Cause += "; exposure.node-port tells whether it was"
+	}
+	return []preflight.Finding{finding}
+}
+
+func free(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	services, listErr := s.Cluster.Services(ctx)
+	var pods []cluster.Pod
+	if listErr == nil {
+		pods, listErr = s.Cluster.Pods(ctx)
+	}
+	var findings []preflight.Finding
+	for _, port := range s.Requirements.NodePorts {
+		if port.Port == 0 {
+			continue
+		}
+		owner := owners(port, services, pods)
+		if owner == "" && !held(port, services) {
+			// Somebody may have it whom this user may not see.
+			if err := try(ctx, s.Cluster.Untyped, port); err != nil && taken.MatchString(err.Error()) && !tried(ctx, s.Cluster.Untyped, port) {
+				owner = "a Service that you may not see"
+			}
+		}
+		if owner != "" {
+			findings = append(findings, preflight.Finding{
+				Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value,
+				Cause: fmt.Sprintf("node port %d for %s is taken by %s", port.Port, port.Service, owner),
+				Why:   "the API server refuses the Service, and the install fails half-way",
+				Fix:   fmt.Sprintf("set %s to a port that is free", port.Value),
+			})
+		}
+	}
+	if len(findings) == 0 && listErr != nil {
+		return nil, fmt.Errorf("see who holds node ports: %w", listErr)
+	}
+	return findings, nil
+}
+
+// tried says whether a probe has the port just now.
+func tried(ctx context.Context, client *kube.Client, port requirement.NodePort) bool {
+	ours, err := kube.List[corev1.Service](ctx, client, kube.Services, "", metav1.ListOptions{LabelSelector: probe.RunLabel})
+	return err == nil && held(port, ours)
+}
+
+// owners names who else has the port.
+func owners(port requirement.NodePort, services []corev1.Service, pods []cluster.Pod) string {
+	for i := range services {
+		service := &services[i]
+		if service.Labels[probe.RunLabel] != "" {
+			continue // one of ours, which goes again
+		}
+		if has(service, port) && (service.Namespace != port.Namespace || service.Name != port.Service) {
+			return "Service " + service.Namespace + "/" + service.Name
+		}
+	}
+	for _, pod := range pods {
+		for _, host := range pod.HostPorts {
+			if host.Port == port.Port && host.Protocol == protocol(port) {
+				return fmt.Sprintf("pod %s/%s on node %s, as host port", pod.Namespace, pod.Name, pod.Node)
+			}
+		}
+	}
+	return ""
+}
+
+// held says whether the release has the port already.
+func held(port requirement.NodePort, services []corev1.Service) bool {
+	return slices.ContainsFunc(services, func(s corev1.Service) bool { return has(&s, port) })
+}
+
+func has(service *corev1.Service, port requirement.NodePort) bool {
+	if service.Spec.HealthCheckNodePort == port.Port {
+		return true
+	}
+	return slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool {
+		return p.NodePort == port.Port && (p.Protocol == protocol(port) || p.Protocol == "")
+	})
+}
+
+func protocol(port requirement.NodePort) corev1.Protocol {
+	if port.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return port.Protocol
+}
