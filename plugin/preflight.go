@@ -41,7 +41,7 @@ const preflightExample = `  # What would "helm install neutree ./charts/neutree 
   helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml
 
   # Only read, and only look at storage and ports
-  helm neutree preflight -n nap -f values.yaml --no-pods --only storage,port
+  helm neutree preflight -n nap -f values.yaml --no-pods --only storage,exposure
 
   # In a pipeline: wait up to five minutes for the cluster to become fit, and take warnings for failures
   helm neutree preflight -n nap -f values.yaml --wait 5m --timeout 10m --strict -o junit > preflight.xml
@@ -129,6 +129,9 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	// A wrong format is better known before the work.
 	if _, err := report.New(flags.output, cmd.OutOrStdout(), report.Subject{}, report.Look{}); err != nil {
 		return err
+	}
+	for _, warning := range flags.checks.UseCurrentNames() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Warning: %s\n", warning)
 	}
 	checks, err := preflight.Select(catalog.Checks(), flags.checks)
 	if err != nil {

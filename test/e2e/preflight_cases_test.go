@@ -76,7 +76,7 @@ func TestProbesOnGoodCluster(t *testing.T) {
 	}
 	// The relay under an address where nobody answers.
 	s.Requirements.Relay.Host = nowhere
-	wantFound(t, runProbes(t, t.Context(), s, "relay.reach")["relay.reach"], "the relay's port is not reached from here", nowhere+":3478/tcp", "browser.turn.host")
+	wantFound(t, runProbes(t, t.Context(), s, "turn.reach")["turn.reach"], "the relay's port is not reached from here", nowhere+":3478/tcp", "browser.turn.host")
 }
 
 const nowhere = "198.18.250.1"
@@ -117,8 +117,8 @@ func TestProbesOnBrokenCluster(t *testing.T) {
 		"images.pull":        {"ghcr.io/neutree-ai/no-such-image:v1 | " + nodes[0], nodes[1], "let the node reach the registry"},
 		"network.egress":     {"certificate", "global.trustedCAs", nowhere, "open the way in firewalls", "no-such-host.invalid", "make the cluster's DNS know the name"},
 		"nodes.clock":        {"the node takes no probe pod", nodes[2], "Insufficient cpu"},
-		"relay.ports":        {"port 3478/tcp is taken", nodes[0]},
-		"relay.reach":        {"see relay.ports"},
+		"turn.ports":         {"port 3478/tcp is taken", nodes[0]},
+		"turn.reach":         {"see turn.ports"},
 		"exposure.node-port": {"node port 20080 for nap-sandbox is outside 30000-32767, which this cluster allows", nowhere, "does not answer under the host that users are told", "nodes themselves answer", "global.host"},
 	} {
 		wantFound(t, got[id], words...)
@@ -135,8 +135,8 @@ func TestProbesThatCannotStart(t *testing.T) {
 	namespace(t, s, probeNamespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	namespace(t, s, probeNamespace+"-workspaces", map[string]string{"pod-security.kubernetes.io/enforce": "baseline"})
 	withoutNames(t, s)
-	got := runProbes(t, t.Context(), s, "relay.ports", "nodes.fuse", "network.dns", "network.api-server")
-	for id, word := range map[string]string{"relay.ports": `violates PodSecurity "restricted:`, "nodes.fuse": `violates PodSecurity "baseline:`} {
+	got := runProbes(t, t.Context(), s, "turn.ports", "nodes.fuse", "network.dns", "network.api-server")
+	for id, word := range map[string]string{"turn.ports": `violates PodSecurity "restricted:`, "nodes.fuse": `violates PodSecurity "baseline:`} {
 		if got[id].Status != preflight.Unproved || !strings.Contains(got[id].Reason, word) {
 			t.Errorf("%s: %s %s", id, got[id].Status, got[id].Reason)
 		}

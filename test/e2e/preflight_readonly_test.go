@@ -53,7 +53,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 		{
 			name: "a namespace that forbids privileged pods", objects: namespaceYAML("nap-closed", "pod-security.kubernetes.io/enforce: restricted"),
 			values: []string{"global.workspaces.namespace=nap-closed", "global.workspaces.createNamespace=false"},
-			want:   map[string]string{"psa.level": `namespace nap-closed enforces the pod security level "restricted"`},
+			want:   map[string]string{"admission.pod-security": `namespace nap-closed enforces the pod security level "restricted"`},
 		},
 		{
 			name: "a node port that somebody has", objects: "{apiVersion: v1, kind: Service, metadata: {name: theirs, namespace: default}, spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}}",
@@ -61,11 +61,11 @@ func TestPreflightReadsOnly(t *testing.T) {
 		},
 		{
 			name: "a quota", objects: namespaceYAML("nap", "") + "\n---\n{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: nap}, spec: {hard: {pods: \"2\"}}}",
-			want: map[string]string{"quota.limits": "quota small leaves 2 of pods"},
+			want: map[string]string{"admission.quota": "quota small leaves 2 of pods"},
 		},
 		{
 			name: "a limit range", objects: namespaceYAML("nap", "") + "\n---\n{apiVersion: v1, kind: LimitRange, metadata: {name: small, namespace: nap}, spec: {limits: [{type: Container, max: {memory: 100Mi}}]}}",
-			want: map[string]string{"quota.limits": "maximum memory usage per Container is 100Mi"},
+			want: map[string]string{"admission.quota": "maximum memory usage per Container is 100Mi"},
 		},
 		{
 			name: "an admission policy", objects: namespaceYAML("nap", "") + "\n---\n" + policy,
@@ -139,7 +139,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 		{
 			name: "the relay's ports on every node", prepare: takeHostPorts,
 			values: []string{"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox.example.com", "global.modules.browser.enabled=true", "browser.turn.host=198.18.250.1"},
-			want:   map[string]string{"relay.ports-free": "on every node that Deployment coturn can run on its ports are taken"},
+			want:   map[string]string{"turn.ports-free": "on every node that Deployment coturn can run on its ports are taken"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

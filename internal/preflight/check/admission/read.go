@@ -21,8 +21,8 @@ import (
 // Checks are those of these topics.
 func Checks() []preflight.Check {
 	return []preflight.Check{
-		{ID: "psa.level", Title: "Each namespace's pod security lets its pods in", Needs: preflight.Cluster, Severity: preflight.Error, Run: levels},
-		{ID: "quota.limits", Title: "Quotas and limit ranges leave room for every pod", Needs: preflight.Cluster, Severity: preflight.Error, Run: quotas},
+		{ID: "admission.pod-security", Title: "Each namespace's pod security lets its pods in", Needs: preflight.Cluster, Severity: preflight.Error, Run: levels},
+		{ID: "admission.quota", Title: "Quotas and limit ranges leave room for every pod", Needs: preflight.Cluster, Severity: preflight.Error, Run: quotas},
 		{ID: "admission.policy", Title: "The API server and its admission policies accept every object", Needs: preflight.Cluster, Severity: preflight.Error, Run: policies},
 		{ID: "admission.priority", Title: "Priority classes that pods name exist", Needs: preflight.Cluster, Severity: preflight.Error, Applies: prioritized, Run: priorities},
 	}

@@ -60,7 +60,7 @@ func TestPodSecurity(t *testing.T) {
 			}
 			set := work()
 			set.PodSecurity[0].Created = tc.created
-			checktest.Want(t, checktest.Run(t, Checks(), "psa.level", checktest.Subject(t, api, set)), tc.words...)
+			checktest.Want(t, checktest.Run(t, Checks(), "admission.pod-security", checktest.Subject(t, api, set)), tc.words...)
 			for _, change := range api.Changes() {
 				if !change.DryRun {
 					t.Errorf("it changed something: %+v", change)
@@ -91,7 +91,7 @@ func TestQuotas(t *testing.T) {
 			if tc.refuse != "" {
 				api.Refuse(-1, "POST", "/api/v1/namespaces/work/pods", kubetest.Status(403, metav1.StatusReasonForbidden, tc.refuse))
 			}
-			checktest.Want(t, checktest.Run(t, Checks(), "quota.limits", checktest.Subject(t, api, work())), tc.words...)
+			checktest.Want(t, checktest.Run(t, Checks(), "admission.quota", checktest.Subject(t, api, work())), tc.words...)
 		})
 	}
 }

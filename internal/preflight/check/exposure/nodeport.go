@@ -18,14 +18,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
-// nodePortChecks are those of node ports that only read.
-func nodePortChecks() []preflight.Check {
-	return []preflight.Check{
-		{ID: "exposure.node-port-range", Title: "Node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
-		{ID: "exposure.node-port-free", Title: "Nobody else has the node ports", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
-	}
-}
-
 func nodePorts(s *preflight.Subject) (bool, string) {
 	for _, port := range s.Requirements.NodePorts {
 		if port.Port != 0 {

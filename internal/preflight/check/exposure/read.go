@@ -21,14 +21,16 @@ import (
 
 // Checks are those of this topic.
 func Checks() []preflight.Check {
-	return slices.Concat([]preflight.Check{
+	return append([]preflight.Check{
 		{ID: "exposure.ingress-class", Title: "The Ingress has a class that a controller serves", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("ingress"), Run: class},
 		{ID: "exposure.gateway", Title: "The Gateways exist, are set up, and listen for the hosts", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("gateway"), Run: gateways},
 		{ID: "exposure.certificate", Title: "Certificates exist, fit their hosts and last", Needs: preflight.Cluster, Severity: preflight.Error, Applies: exposedBy("ingress"), Run: certificates},
 		{ID: "exposure.names", Title: "Public addresses agree with each other", Severity: preflight.Warning, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 			return hosts(s.Requirements.Exposure), nil
 		}},
-	}, nodePortChecks(), probes())
+		{ID: "exposure.node-port-range", Title: "Node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
+		{ID: "exposure.node-port-free", Title: "Nobody else has the node ports", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
+	}, probes()...)
 }
 
 func exposedBy(kind string) func(*preflight.Subject) (bool, string) {

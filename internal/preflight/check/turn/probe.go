@@ -25,11 +25,11 @@ func probes() []preflight.Check {
 	all := preflight.Cluster | preflight.Pods | preflight.Outside
 	return []preflight.Check{
 		{
-			ID: "relay.ports", Title: "The relay's ports are free on its node", Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
+			ID: "turn.ports", Title: "The relay's ports are free on its node", Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
 			Applies: relayOnNode, Run: relayPorts,
 		},
 		{
-			ID: "relay.reach", Title: "The relay's port is reached from here", Needs: all, Severity: preflight.Warning,
+			ID: "turn.reach", Title: "The relay's port is reached from here", Needs: all, Severity: preflight.Warning,
 			Applies: hasRelay, Run: relayReach,
 		},
 	}
@@ -153,7 +153,7 @@ func relayReach(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 		return nil, err
 	}
 	if len(findings) > 0 {
-		return []preflight.Finding{{Severity: preflight.Note, Cause: "nothing can answer in the relay's place: see relay.ports"}}, nil
+		return []preflight.Finding{{Severity: preflight.Note, Cause: "nothing can answer in the relay's place: see turn.ports"}}, nil
 	}
 	namespace, err := s.Probes.Namespace(ctx, s.Requirements.Namespace, probe.Privileged)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // Checks are those of this topic.
 func Checks() []preflight.Check {
 	return append([]preflight.Check{
-		{ID: "relay.ports-free", Title: "No pod has the ports that are taken on a node", Needs: preflight.Cluster, Severity: preflight.Error, Applies: hostPorts, Run: hostPortsFree},
+		{ID: "turn.ports-free", Title: "No pod has the ports that are taken on a node", Needs: preflight.Cluster, Severity: preflight.Error, Applies: hostPorts, Run: hostPortsFree},
 	}, probes()...)
 }
 
