@@ -1,4 +1,3 @@
-// Package finding has the one type for what a person has to fix. Hooks refuse with it, and preflight reports it.
 package finding
 
 // Renamed is an ID or a topic that got another name. The old name never gets another meaning.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -76,19 +77,23 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 
 // silent judges an upgrade of a release whose own database does not answer. What migrates waits until it does; one with
 // the images that run has nothing to migrate, and may be what mends it; so may an install where nothing runs.
-func (p *Prepare) silent(ctx context.Context, db found) error {
+func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, error) {
 	if db.silence == nil {
-		return nil
+		return nil, nil
 	}
 	replaced, there, err := p.replacedSets(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if there && len(replaced) > 0 {
-		return problemf("%s. New images may bring migrations, which need it: mend it first, by an upgrade that leaves the images of the services as they are", db.silence)
+		return []finding.Finding{{
+			ID: finding.UpgradeDatabaseSilent, Severity: finding.Error, Object: fmt.Sprintf("Cluster %s/%s", p.Spec.Namespace, p.Spec.Migrate.Cluster),
+			Found: db.silence.Error(), Why: "new images may bring migrations, which need it",
+			Fix: "mend it first, by an upgrade that leaves the images of the services as they are",
+		}}, nil
 	}
 	p.Log.Warn("the database does not answer; this goes on, since it brings no migrations and may mend it", "cause", db.silence.Error())
-	return nil
+	return nil, nil
 }
 
 // olderThan are the migrations that a newer release has applied, as far as images that do not run yet lack them. What

@@ -14,16 +14,16 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/guard"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
@@ -34,14 +34,9 @@ type Prepare struct {
 	Client *kube.Client
 	Spec   hook.PrepareSpec
 	// Jobs runs the Jobs that pull, save and migrate.
-	Jobs JobRunner
+	Jobs jobrun.Jobs
 	// AnswerTime bounds the wait for the database to answer; 0 means a minute.
 	AnswerTime time.Duration
-}
-
-// JobRunner runs a Job to its end and returns what it said, as jobrun.Runner does.
-type JobRunner interface {
-	Run(ctx context.Context, job *batchv1.Job) (string, error)
 }
 
 // Run does all of it in order and returns one sentence on what it did.
@@ -62,7 +57,7 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 		if db, err = p.findDatabase(ctx); err != nil {
 			return "", err
 		}
-		if err := guard.Report(p.judge(ctx, db)); err != nil {
+		if err := kube.Refuse(p.judge(ctx, db)); err != nil {
 			return "", err
 		}
 	}
@@ -92,43 +87,38 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 // check finds out, without a write, what could not work. The questions hang on nothing of each other, so they are asked
 // at the same time: an upgrade that changes nothing is little more than them.
 func (p *Prepare) check(ctx context.Context) (db found, err error) {
-	questions := []func() []error{
-		func() []error { return guard.Check(ctx, p.Log, p.Client, p.Spec.Guard) },
-		func() []error { return p.gate(ctx) },
-		func() []error { return p.checkSecrets(ctx) },
-		func() []error {
+	questions := []func() ([]finding.Finding, error){
+		func() ([]finding.Finding, error) { return guard.Check(ctx, p.Log, p.Client, p.Spec.Guard) },
+		func() ([]finding.Finding, error) { return p.gate(ctx) },
+		func() ([]finding.Finding, error) {
+			return secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
+		},
+		func() ([]finding.Finding, error) {
 			var err error
 			if db, err = p.findDatabase(ctx); err != nil {
-				return []error{err}
+				return nil, err
 			}
 			return p.judge(ctx, db)
 		},
 	}
-	answers := make([][]error, len(questions))
+	answers, errs := make([][]finding.Finding, len(questions)), make([]error, len(questions))
 	var asked sync.WaitGroup
 	for i, ask := range questions {
-		asked.Go(func() { answers[i] = ask() })
+		asked.Go(func() { answers[i], errs[i] = ask() })
 	}
 	asked.Wait()
-	return db, guard.Report(slices.Concat(answers...))
+	return db, kube.Refuse(slices.Concat(answers...), errors.Join(errs...))
 }
 
-// judge says what of the database forbids to go on.
-func (p *Prepare) judge(ctx context.Context, db found) []error {
-	errs := []error{p.encryptionKey(ctx, db), p.silent(ctx, db)}
+// judge says what of the database forbids to continue.
+func (p *Prepare) judge(ctx context.Context, db found) ([]finding.Finding, error) {
+	key, keyErr := p.encryptionKey(ctx, db)
+	silent, silentErr := p.silent(ctx, db)
+	findings := append(key, silent...)
 	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
-		errs = append(errs, guard.Problem(migrate.Older(db.older)))
+		findings = append(findings, migrate.Older(db.older))
 	}
-	return errs
-}
-
-func (p *Prepare) checkSecrets(ctx context.Context) []error {
-	problems, err := secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
-	errs := []error{err}
-	for _, problem := range problems {
-		errs = append(errs, guard.Problem(problem))
-	}
-	return errs
+	return findings, errors.Join(keyErr, silentErr)
 }
 
 // pullAndAsk does both at the same time, since each is a Job that takes seconds. Nothing is migrated by either.
@@ -150,10 +140,15 @@ func besides(pull, ask error) error {
 		return ask
 	case ask == nil:
 		return pull
-	case errors.As(ask, &notStarted) && notStarted.Trouble.Kind == podstate.Image && strings.Contains(pull.Error(), notStarted.Trouble.Image):
+	case errors.As(ask, &notStarted) && notStarted.Trouble.Kind == poddiag.Image && refuses(pull, "image "+notStarted.Trouble.Image):
 		return pull
 	}
 	return fmt.Errorf("%w; besides, %w", pull, ask)
+}
+
+// refuses tells whether an error is a finding about an object.
+func refuses(err error, object string) bool {
+	return slices.ContainsFunc(finding.Of(err), func(f finding.Finding) bool { return f.Object == object })
 }
 
 // removeFailedJob deletes the bootstrap Job of the new revision if an earlier attempt left it failed: Helm
@@ -170,7 +165,7 @@ func (p *Prepare) removeFailedJob(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for Job %s in namespace %s: %w", name, p.Spec.Namespace, err)
 	}
-	if !failed(job) {
+	if !jobrun.Failed(job) {
 		return nil
 	}
 	p.Log.Info("an earlier attempt failed: its Job is deleted, so that it runs again", "job", name)
@@ -186,13 +181,4 @@ func (p *Prepare) removeFailedJob(ctx context.Context) error {
 		}
 		return false, "it is still there", nil
 	})
-}
-
-func failed(job *batchv1.Job) bool {
-	for _, condition := range job.Status.Conditions {
-		if condition.Type == batchv1.JobFailed && condition.Status == corev1.ConditionTrue {
-			return true
-		}
-	}
-	return false
 }

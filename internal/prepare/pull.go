@@ -16,10 +16,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
 
 // changed are the images that do not run yet, and the nodes where their predecessors do.
@@ -53,9 +54,13 @@ func (p *Prepare) pull(ctx context.Context) (string, error) {
 	switch {
 	case err == nil:
 		return fmt.Sprintf("%d new images are on %d nodes", len(c.images), max(1, len(nodes))), nil
-	case errors.As(err, &notStarted) && notStarted.Trouble.Kind == podstate.Image:
-		return "", hook.Errorf(hook.Refused, "the image %s can't be pulled (%s): nothing was changed, and the version of before serves on; mend its name or tag below global.images, or the registry, or global.imagePullSecrets",
-			notStarted.Trouble.Image, notStarted.Trouble.Message)
+	case errors.As(err, &notStarted) && notStarted.Trouble.Kind == poddiag.Image:
+		return "", hook.Refuse(finding.Finding{
+			ID: finding.ImagesPull, Severity: finding.Error, Object: "image " + notStarted.Trouble.Image, Value: "global.images",
+			Found: fmt.Sprintf("the image %s can't be pulled (%s)", notStarted.Trouble.Image, poddiag.OneLine(notStarted.Trouble.Message)),
+			Why:   "nothing was changed, and the version of before serves on",
+			Fix:   "mend its name or tag below global.images, or the registry, or global.imagePullSecrets",
+		})
 	case ctx.Err() != nil || kube.MissingPermission(err) != "":
 		return "", err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/pgtest"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
 
 const cp = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap}\nspec: {template: {spec: {containers: [{name: control-plane, image: \"registry.test/cp:v1\"}]}}}\n"
@@ -38,7 +38,7 @@ func TestPullsWhatChanges(t *testing.T) {
 	}
 	s.outcome["nap-pull"] = hook.Errorf(hook.Deadline, "too slow")
 	s.wantDone()
-	s.outcome["nap-pull"] = &hook.Error{Code: hook.Refused, Err: &jobrun.NotStarted{Job: "nap-pull", Trouble: podstate.Trouble{Kind: podstate.Image, Image: "registry.test/cp:v2", Message: "not found"}}}
+	s.outcome["nap-pull"] = &hook.Error{Code: hook.Refused, Err: &jobrun.NotStarted{Job: "nap-pull", Trouble: poddiag.Trouble{Kind: poddiag.Image, Image: "registry.test/cp:v2", Message: "not found"}}}
 	if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "registry.test/cp:v2 can't be pulled (not found)") {
 		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
@@ -92,7 +92,7 @@ func TestPullsWhileItAsksWhatToMigrate(t *testing.T) {
 
 func TestMigratesNothingUnlessBothEndWell(t *testing.T) {
 	notPulled := func(job, image string) error {
-		return &hook.Error{Code: hook.Refused, Err: &jobrun.NotStarted{Job: job, Trouble: podstate.Trouble{Kind: podstate.Image, Image: image, Message: "not found"}}}
+		return &hook.Error{Code: hook.Refused, Err: &jobrun.NotStarted{Job: job, Trouble: poddiag.Trouble{Kind: poddiag.Image, Image: image, Message: "not found"}}}
 	}
 	for name, c := range map[string]struct {
 		pull, ask error

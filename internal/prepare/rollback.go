@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -45,7 +46,7 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if allowed != across {
-			return "", hook.Errorf(hook.Refused, "%s", r.breaking(across))
+			return "", hook.Refuse(r.breaking(across))
 		}
 		r.Log.Warn("rolling back across breaking migrations, as the annotation allows", "migrations", across)
 	}
@@ -58,10 +59,17 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 }
 
 // breaking is the refusal, with every way out of it: Helm leaves the release pending.
-func (r *Rollback) breaking(across string) string {
+func (r *Rollback) breaking(across string) finding.Finding {
 	spec := r.Spec
-	return fmt.Sprintf("the services of this revision can't run on the database, which migrations have changed for good since (%s); nothing was changed. Ways on: mend the newer version and run helm upgrade; or restore a backup from before those migrations (helm neutree backup list --namespace %s); or roll back all the same with kubectl annotate --overwrite configmap %s --namespace %s %s=%s. Helm leaves the release pending-rollback: first run helm neutree recover %s --namespace %s",
-		across, spec.Namespace, spec.ConfigMap, spec.Namespace, AcrossAnnotation, across, spec.Release, spec.Namespace)
+	return finding.Finding{
+		ID: finding.UpgradeRollback, Severity: finding.Error, Object: fmt.Sprintf("release %s in namespace %s", spec.Release, spec.Namespace),
+		Found: fmt.Sprintf("the services of this revision can't run on the database, which migrations have changed for good since (%s)", across),
+		Why:   "nothing was changed",
+		Fix: fmt.Sprintf("mend the newer version and run helm upgrade; or restore a backup from before those migrations "+
+			"(helm neutree backup list --namespace %s); or roll back all the same with kubectl annotate --overwrite configmap %s "+
+			"--namespace %s %s=%s. Helm leaves the release pending-rollback: first run helm neutree recover %s --namespace %s",
+			spec.Namespace, spec.ConfigMap, spec.Namespace, AcrossAnnotation, across, spec.Release, spec.Namespace),
+	}
 }
 
 func (r *Rollback) allowed(ctx context.Context) (string, error) {

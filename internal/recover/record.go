@@ -76,7 +76,7 @@ func (r record) setInfo(key, value string) {
 }
 
 // stored is the packed record: the content of a Secret is in base64 once more.
-func (f *Finding) stored() (string, error) {
+func (f *Operation) stored() (string, error) {
 	text, _, _ := unstructured.NestedString(f.object.Object, "data", "release")
 	if f.kind != kube.Secrets {
 		return text, nil

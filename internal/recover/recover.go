@@ -13,11 +13,11 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
@@ -27,8 +27,8 @@ var hookComponents = []string{"guard", "prepare", "pull", "backup", "migrate", "
 // ErrBusy says that the release is being worked on, so that nothing may be mended.
 var ErrBusy = errors.New("the release is being worked on")
 
-// Finding is how a release stands.
-type Finding struct {
+// Operation is what Helm did last with a release.
+type Operation struct {
 	Release, Namespace string
 	Revision           int
 	// Status is Helm's word for it.
@@ -46,11 +46,11 @@ type Finding struct {
 }
 
 // Pending tells whether the release was left half-way.
-func (f *Finding) Pending() bool { return strings.HasPrefix(f.Status, "pending-") }
+func (f *Operation) Pending() bool { return strings.HasPrefix(f.Status, "pending-") }
 
 // Find looks a release up, in whichever of its two places Helm keeps it.
-func Find(ctx context.Context, client *kube.Client, namespace, release string) (*Finding, error) {
-	var newest *Finding
+func Find(ctx context.Context, client *kube.Client, namespace, release string) (*Operation, error) {
+	var newest *Operation
 	deployed := 0
 	for _, kind := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
 		list, err := client.Resource(kind, namespace).List(ctx, metav1.ListOptions{LabelSelector: "owner=helm,name=" + release})
@@ -58,7 +58,7 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 			return nil, fmt.Errorf("look for the records of release %s in namespace %s: %w", release, namespace, err)
 		}
 		for i := range list.Items {
-			found := finding(&list.Items[i], kind, namespace, release)
+			found := operation(&list.Items[i], kind, namespace, release)
 			if found.Status == "deployed" || found.Status == "superseded" {
 				deployed = max(deployed, found.Revision)
 			}
@@ -76,16 +76,16 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 		return nil, fmt.Errorf("list the Jobs in namespace %s: %w", namespace, err)
 	}
 	for _, job := range jobs {
-		if !ended(job) && slices.Contains(hookComponents, job.Labels["app.kubernetes.io/component"]) {
+		if !jobrun.Ended(&job) && slices.Contains(hookComponents, job.Labels["app.kubernetes.io/component"]) {
 			newest.Running = append(newest.Running, job.Name)
 		}
 	}
 	return newest, nil
 }
 
-func finding(u *unstructured.Unstructured, kind schema.GroupVersionResource, namespace, release string) *Finding {
+func operation(u *unstructured.Unstructured, kind schema.GroupVersionResource, namespace, release string) *Operation {
 	labels := u.GetLabels()
-	f := &Finding{Release: release, Namespace: namespace, Status: labels["status"], Since: u.GetCreationTimestamp().Time, kind: kind, object: u}
+	f := &Operation{Release: release, Namespace: namespace, Status: labels["status"], Since: u.GetCreationTimestamp().Time, kind: kind, object: u}
 	f.Revision, _ = strconv.Atoi(labels["version"])
 	for _, managed := range u.GetManagedFields() {
 		f.By = managed.Manager
@@ -96,14 +96,8 @@ func finding(u *unstructured.Unstructured, kind schema.GroupVersionResource, nam
 	return f
 }
 
-func ended(job batchv1.Job) bool {
-	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
-		return (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue
-	})
-}
-
 // Explain says how the release stands and what will be done.
-func (f *Finding) Explain(w io.Writer, now time.Time) error {
+func (f *Operation) Explain(w io.Writer, now time.Time) error {
 	by := f.By
 	if by == "" {
 		by = "an unknown program"
@@ -122,7 +116,7 @@ func (f *Finding) Explain(w io.Writer, now time.Time) error {
 }
 
 // Next says how to go on after Mend.
-func (f *Finding) Next() string {
+func (f *Operation) Next() string {
 	next := fmt.Sprintf("Now run the helm upgrade again (with --install): it goes on where the one before stopped. Nothing is applied twice.\n  helm upgrade --install %s CHART --namespace %s …", f.Release, f.Namespace)
 	if f.Deployed > 0 {
 		next += fmt.Sprintf("\nOr go back to the last revision that ran:\n  helm rollback %s %d --namespace %s --wait", f.Release, f.Deployed, f.Namespace)
@@ -132,7 +126,7 @@ func (f *Finding) Next() string {
 
 // Mend marks the revision failed, so that Helm begins anew. It refuses while a hook runs, and when somebody else has
 // written the record since.
-func (f *Finding) Mend(ctx context.Context, client *kube.Client) error {
+func (f *Operation) Mend(ctx context.Context, client *kube.Client) error {
 	if len(f.Running) > 0 {
 		return fmt.Errorf("%w: Job %s runs: wait until it has ended, or stop it with kubectl delete job %s --namespace %s, and try again",
 			ErrBusy, strings.Join(f.Running, ", "), strings.Join(f.Running, " "), f.Namespace)

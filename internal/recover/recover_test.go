@@ -40,7 +40,7 @@ func hookJob(component, status string) string {
 	return fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-%[1]s, namespace: nap, labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/instance: neutree, app.kubernetes.io/component: %[1]s}}\nstatus: %[2]s\n", component, status)
 }
 
-func find(t *testing.T, server *kubetest.Server) *Finding {
+func find(t *testing.T, server *kubetest.Server) *Operation {
 	t.Helper()
 	found, err := Find(t.Context(), server.Client(), "nap", "neutree")
 	if err != nil {

@@ -114,7 +114,7 @@ func (d *Delete) targets(ctx context.Context) ([]target, error) {
 		case apierrors.IsNotFound(err):
 		case err != nil:
 			return nil, fmt.Errorf("find out who made the namespace of the workspaces: %w", err)
-		case namespace.GetAnnotations()["meta.helm.sh/release-name"] == spec.Release && namespace.GetAnnotations()["meta.helm.sh/release-namespace"] == spec.Namespace:
+		case kube.OtherOwner(namespace, spec.Release, spec.Namespace) == "":
 			targets = append(targets, target{"Namespace", kube.Namespaces, "", spec.Workspaces.Namespace})
 		default:
 			d.Log.Warn("the namespace of the workspaces is not this release's: it stays", "namespace", spec.Workspaces.Namespace)

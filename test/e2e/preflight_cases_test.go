@@ -189,7 +189,7 @@ func wantFound(t *testing.T, got preflight.Result, words ...string) {
 	t.Helper()
 	text := ""
 	for _, f := range got.Findings {
-		text += strings.Join([]string{f.Object, f.Node, f.Value, f.Cause, f.Why, f.Fix}, " | ") + "\n"
+		text += strings.Join([]string{f.Object, f.Node, f.Value, f.Found, f.Why, f.Fix}, " | ") + "\n"
 	}
 	if len(got.Findings) == 0 {
 		t.Errorf("%s: %s, nothing was found %s", got.ID, got.Status, got.Reason)

@@ -169,7 +169,7 @@ func (r *results) Result(got preflight.Result) {
 	r.by[got.ID] = got
 	r.t.Logf("%-8s %-22s %5.1fs %s", got.Status, got.ID, got.Duration.Seconds(), got.Reason)
 	for _, f := range got.Findings {
-		r.t.Logf("         %s [%s %s] %s | %s | %s (%s)", f.Severity, f.Object, f.Node, f.Cause, f.Why, f.Fix, f.Value)
+		r.t.Logf("         %s [%s %s] %s | %s | %s (%s)", f.Severity, f.Object, f.Node, f.Found, f.Why, f.Fix, f.Value)
 	}
 }
 

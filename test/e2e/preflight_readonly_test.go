@@ -57,7 +57,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 		},
 		{
 			name: "a node port that somebody has", objects: "{apiVersion: v1, kind: Service, metadata: {name: theirs, namespace: default}, spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}}",
-			want: map[string]string{"exposure.node-port-free": "node port 30080 for nap-cp is taken by Service default/theirs"},
+			want: map[string]string{"exposure.node-port-free": "node port 30080 for nap-cp is already taken by Service default/theirs"},
 		},
 		{
 			name: "a quota", objects: namespaceYAML("nap", "") + "\n---\n{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: nap}, spec: {hard: {pods: \"2\"}}}",
@@ -73,11 +73,11 @@ func TestPreflightReadsOnly(t *testing.T) {
 		},
 		{
 			name: "names of somebody else", objects: "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: nap-nap-cp-node-reader}}",
-			want: map[string]string{"existing.names": "ClusterRole nap-nap-cp-node-reader exists already, made by something else than Helm"},
+			want: map[string]string{"existing.names": "ClusterRole nap-nap-cp-node-reader exists already, made by something other than Helm"},
 		},
 		{
 			name: "definitions of another operator", objects: foreignCRD,
-			want: map[string]string{"cnpg.conflict": "already, made by something else than Helm"},
+			want: map[string]string{"cnpg.conflict": "already, made by something other than Helm"},
 		},
 		{
 			name: "full nodes", prepare: fillNodes,
@@ -249,7 +249,7 @@ func (collected) End(preflight.Summary)       {}
 func told(result preflight.Result) string {
 	var causes []string
 	for _, finding := range result.Findings {
-		causes = append(causes, strings.TrimSpace(finding.Cause+" "+finding.Node))
+		causes = append(causes, strings.TrimSpace(finding.Found+" "+finding.Node))
 	}
 	return strings.Join(causes, "; ")
 }

@@ -94,7 +94,7 @@ func (o outcome) statuses(t testing.TB) (map[string]string, map[string]string) {
 		statuses[one.ID] = string(one.Status)
 		findings[one.ID] += one.Reason
 		for _, f := range one.Findings {
-			findings[one.ID] += strings.Join([]string{f.Object, f.Node, f.Value, f.Cause, f.Why, f.Fix, ""}, " | ")
+			findings[one.ID] += strings.Join([]string{f.Object, f.Node, f.Value, f.Found, f.Why, f.Fix, ""}, " | ")
 		}
 	}
 	return statuses, findings

@@ -91,7 +91,7 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 func mend(need requirement.PodSecurity, enforced, detail string) preflight.Finding {
 	return preflight.Finding{
 		Object: "Namespace " + need.Namespace, Value: need.Value,
-		Cause: fmt.Sprintf("namespace %s enforces the pod security level %q%s", need.Namespace, enforced, detail),
+		Found: fmt.Sprintf("namespace %s enforces the pod security level %q%s", need.Namespace, enforced, detail),
 		Why:   "Deployments are made but none of these pods",
 		Fix: fmt.Sprintf("kubectl label --overwrite namespace %s %s=%s, or choose another namespace with %s",
 			need.Namespace, api.EnforceLevelLabel, need.Level, need.Value),
@@ -127,7 +127,7 @@ func unlabelled(ctx context.Context, s *preflight.Subject, need requirement.PodS
 				m = []string{"", "a stricter level", err.Error()}
 			}
 			finding := mend(need, m[1], "")
-			finding.Cause = fmt.Sprintf("namespace %s does not exist yet, and without a label this cluster enforces %q, which keeps out the pods of %s: %s", need.Namespace, m[1], pod.Owner, m[2])
+			finding.Found = fmt.Sprintf("namespace %s does not exist yet, and without a label this cluster enforces %q, which keeps out the pods of %s: %s", need.Namespace, m[1], pod.Owner, m[2])
 			finding.Fix = fmt.Sprintf("kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=%[3]s", need.Namespace, api.EnforceLevelLabel, need.Level)
 			return []preflight.Finding{finding}, nil
 		}
@@ -168,29 +168,29 @@ func refusals(trials []trial) []preflight.Finding {
 			unasked[kube.Brief(t.err)] = true
 		case policy:
 			finding := preflight.Finding{
-				Object: t.object, Value: t.value, Cause: "the API server refuses it: " + kube.Brief(t.err),
+				Object: t.object, Value: t.value, Found: "the API server refuses it: " + kube.Brief(t.err),
 				Why: "Helm ends there, half-way", Fix: "change the value that it comes from",
 			}
 			if m := webhookName.FindStringSubmatch(kube.Brief(t.err)); m != nil {
-				finding.Cause = fmt.Sprintf("the policy %s refuses it: %s", m[1]+m[3], m[2]+m[4])
+				finding.Found = fmt.Sprintf("the policy %s refuses it: %s", m[1]+m[3], m[2]+m[4])
 				finding.Fix = "make an exception for the namespace there, or change the value that the object comes from"
 			}
 			findings = append(findings, finding)
 		}
 	}
 	for _, cause := range sorted(unasked) {
-		findings = append(findings, preflight.Finding{Severity: preflight.Warning, Cause: "an admission webhook can't be asked: " + cause,
+		findings = append(findings, preflight.Finding{Severity: preflight.Warning, Found: "an admission webhook can't be asked: " + cause,
 			Why: "objects that it looks at may be refused, or nothing is made until it answers", Fix: "look after that webhook"})
 	}
 	for namespace, count := range untried {
 		findings = append(findings, preflight.Finding{
 			Object: "Namespace " + namespace, Severity: preflight.Note,
-			Cause: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Make it first to have them tried", count, namespace),
+			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Make it first to have them tried", count, namespace),
 		})
 	}
 	if denied > 0 {
 		findings = append(findings, preflight.Finding{Severity: preflight.Note,
-			Cause: fmt.Sprintf("%d objects were not tried: you may not make them, see rbac.install", denied)})
+			Found: fmt.Sprintf("%d objects were not tried: you may not make them, see rbac.install", denied)})
 	}
 	return findings
 }
@@ -231,7 +231,7 @@ func priorities(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 		}
 		if live == nil {
 			findings = append(findings, preflight.Finding{
-				Object: pod.Owner, Cause: fmt.Sprintf("PriorityClass %s, which %s names, does not exist", name, pod.Owner),
+				Object: pod.Owner, Found: fmt.Sprintf("PriorityClass %s, which %s names, does not exist", name, pod.Owner),
 				Why: "its pods are refused", Fix: "make the class, or change priorityClassName",
 			})
 		}

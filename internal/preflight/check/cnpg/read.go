@@ -16,7 +16,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/preflight/check/existing"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
@@ -63,7 +62,7 @@ func conflict(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 	}
 	var crdOwner, webhookOwner string
 	if crd != nil {
-		crdOwner = existing.Owner(crd, set.Release, set.Namespace)
+		crdOwner = kube.OtherOwner(crd, set.Release, set.Namespace)
 	}
 	for i, name := range []string{"cnpg-mutating-webhook-configuration", "cnpg-validating-webhook-configuration"} {
 		hook, err := s.Cluster.Get(ctx, webhookConfigurations[i], "", name)
@@ -71,7 +70,7 @@ func conflict(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		if hook != nil && webhookOwner == "" {
-			webhookOwner = existing.Owner(hook, set.Release, set.Namespace)
+			webhookOwner = kube.OtherOwner(hook, set.Release, set.Namespace)
 		}
 	}
 	return conflicts(set.Operator, crd != nil, crdOwner, webhookOwner), nil
@@ -84,27 +83,27 @@ func conflicts(operator requirement.Operator, crd bool, crdOwner, webhookOwner s
 	case operator.Bundled && webhookOwner != "":
 		return []preflight.Finding{{
 			Object: "MutatingWebhookConfiguration cnpg-mutating-webhook-configuration", Value: "cloudnative-pg.enabled",
-			Cause: "a CloudNativePG operator is in the cluster already, made by " + webhookOwner,
+			Found: "a CloudNativePG operator is in the cluster already, made by " + webhookOwner,
 			Why:   "Helm refuses to install a second one over its webhooks, and two would fight over every database",
 			Fix:   "use the one that is there: --set cloudnative-pg.enabled=false",
 		}}
 	case operator.Bundled && operator.CRDs && crdOwner != "":
 		return []preflight.Finding{{
 			Object: definitions, Value: "cloudnative-pg.crds.create",
-			Cause: "the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by " + crdOwner,
+			Found: "the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by " + crdOwner,
 			Why:   "Helm refuses to take over what is somebody else's",
 			Fix:   "leave them as they are: --set cloudnative-pg.crds.create=false; or, if an operator still serves them, use that one: --set cloudnative-pg.enabled=false",
 		}}
 	case operator.Bundled && !operator.CRDs && !crd:
 		return []preflight.Finding{{
 			Object: definitions, Value: "cloudnative-pg.crds.create",
-			Cause: "cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG",
+			Found: "cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG",
 			Why:   "the operator does not start without them", Fix: "leave cloudnative-pg.crds.create true",
 		}}
 	case !operator.Bundled && !crd:
 		return []preflight.Finding{{
 			Object: definitions, Value: "cloudnative-pg.enabled",
-			Cause: "cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator",
+			Found: "cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator",
 			Why:   "there would be no database", Fix: "install one, or leave cloudnative-pg.enabled true",
 		}}
 	}
@@ -132,14 +131,14 @@ func operator(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 func backwards(list []appsv1.Deployment, set *requirement.Set) []preflight.Finding {
 	next := tagged(set.Operator.Image)
 	for i := range list {
-		if existing.Owner(&list[i], set.Release, set.Namespace) != "" || next == nil {
+		if kube.OtherOwner(&list[i], set.Release, set.Namespace) != "" || next == nil {
 			continue
 		}
 		for _, container := range list[i].Spec.Template.Spec.Containers {
 			if running := tagged(container.Image); running != nil && next.LessThan(running) {
 				return []preflight.Finding{{
 					Object: fmt.Sprintf("Deployment %s/%s", list[i].Namespace, list[i].Name), Value: "cloudnative-pg.image.tag",
-					Cause: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", running, next),
+					Found: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", running, next),
 					Why:   "an older operator does not know all that a newer one wrote, and fields that its definitions lack are lost",
 					Fix:   fmt.Sprintf("take a chart with operator %s or newer", running),
 				}}
@@ -153,7 +152,7 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 	if len(list) == 0 {
 		return []preflight.Finding{{
 			Value: "cloudnative-pg.enabled", Severity: preflight.Warning,
-			Cause: "no Deployment in the cluster is labelled " + operatorLabel + ", so no operator was found to look at",
+			Found: "no Deployment in the cluster is labelled " + operatorLabel + ", so no operator was found to look at",
 			Why:   "without an operator the database is never made", Fix: "make sure that one runs, or set cloudnative-pg.enabled=true",
 		}}
 	}
@@ -173,32 +172,32 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 			switch newest := version.MustParseGeneric(platform.OperatorImage.Tag); {
 			case running.LessThan(oldestOperator):
 				findings = append(findings, preflight.Finding{
-					Object: where, Cause: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", running, oldestOperator),
+					Object: where, Found: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", running, oldestOperator),
 					Why: "it does not know all fields of the database's Cluster", Fix: "upgrade the operator",
 				})
 			case running.Major() == newest.Major() && running.Minor() > newest.Minor():
 				findings = append(findings, preflight.Finding{
 					Object: where, Severity: preflight.Note,
-					Cause: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", running, newest),
+					Found: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", running, newest),
 				})
 			}
 		}
 		if deployment.Status.AvailableReplicas == 0 {
 			findings = append(findings, preflight.Finding{
-				Object: where, Cause: "the CloudNativePG operator is not available",
+				Object: where, Found: "the CloudNativePG operator is not available",
 				Why: "nobody makes the database", Fix: fmt.Sprintf("kubectl --namespace %s describe deployment %s", deployment.Namespace, deployment.Name),
 			})
 		}
 	}
 	if len(watching) == 0 {
 		findings = append(findings, preflight.Finding{
-			Cause: fmt.Sprintf("no CloudNativePG operator looks after namespace %s: WATCH_NAMESPACE names others", namespace),
+			Found: fmt.Sprintf("no CloudNativePG operator looks after namespace %s: WATCH_NAMESPACE names others", namespace),
 			Why:   "the database is never made", Fix: "add the namespace to the operator's WATCH_NAMESPACE",
 		})
 	}
 	if len(watching) > 1 {
 		findings = append(findings, preflight.Finding{
-			Object: watching[0], Cause: fmt.Sprintf("%d CloudNativePG operators look after namespace %s: %s", len(watching), namespace, strings.Join(watching, ", ")),
+			Object: watching[0], Found: fmt.Sprintf("%d CloudNativePG operators look after namespace %s: %s", len(watching), namespace, strings.Join(watching, ", ")),
 			Why: "they undo each other's work", Fix: "leave one",
 		})
 	}
@@ -240,7 +239,7 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 			return nil, fmt.Errorf("read namespace %s: %w", object.GetNamespace(), err)
 		}
 		if namespace == nil {
-			return []preflight.Finding{{Object: where, Severity: preflight.Note, Cause: fmt.Sprintf("not tried: namespace %s does not exist yet", object.GetNamespace())}}, nil
+			return []preflight.Finding{{Object: where, Severity: preflight.Note, Found: fmt.Sprintf("not tried: namespace %s does not exist yet", object.GetNamespace())}}, nil
 		}
 		live, err := s.Cluster.Get(ctx, kube.Clusters, object.GetNamespace(), object.GetName())
 		if err != nil {
@@ -256,14 +255,14 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 		case err == nil:
 		case kube.AdmissionWebhookDown(err):
 			return []preflight.Finding{{
-				Object: where, Cause: "the operator's webhook does not answer: " + kube.Brief(err), Why: "the API server takes no database until it does",
+				Object: where, Found: "the operator's webhook does not answer: " + kube.Brief(err), Why: "the API server takes no database until it does",
 				Fix: "see that the operator runs, and that the API server reaches its pods on port 9443",
 			}}, nil
 		case kube.MissingPermission(err) != "":
-			return []preflight.Finding{{Object: where, Severity: preflight.Note, Cause: "not tried: " + kube.MissingPermission(err)}}, nil
+			return []preflight.Finding{{Object: where, Severity: preflight.Note, Found: "not tried: " + kube.MissingPermission(err)}}, nil
 		default:
 			return []preflight.Finding{{
-				Object: where, Value: "global.database.cnpg", Cause: "the operator refuses the database: " + kube.Brief(err),
+				Object: where, Value: "global.database.cnpg", Found: "the operator refuses the database: " + kube.Brief(err),
 				Why: "there would be no database", Fix: "change what it names under global.database.cnpg, or upgrade the operator",
 			}}, nil
 		}

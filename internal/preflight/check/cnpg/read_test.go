@@ -28,7 +28,7 @@ func TestConflicts(t *testing.T) {
 		{name: "all of it comes with the release", operator: requirement.Operator{Bundled: true, CRDs: true}},
 		{name: "definitions of another release", operator: requirement.Operator{Bundled: true, CRDs: true}, objects: []string{crd}, words: []string{"already, made by release old in namespace nap -> leave them as they are: --set cloudnative-pg.crds.create=false"}},
 		{name: "definitions left as they are", operator: requirement.Operator{Bundled: true}, objects: []string{crd}},
-		{name: "an operator is there", operator: requirement.Operator{Bundled: true}, objects: []string{crd, hooks}, words: []string{"a CloudNativePG operator is in the cluster already, made by something else than Helm -> use the one that is there: --set cloudnative-pg.enabled=false"}},
+		{name: "an operator is there", operator: requirement.Operator{Bundled: true}, objects: []string{crd, hooks}, words: []string{"a CloudNativePG operator is in the cluster already, made by something other than Helm -> use the one that is there: --set cloudnative-pg.enabled=false"}},
 		{name: "no definitions at all", operator: requirement.Operator{Bundled: true}, words: []string{"cloudnative-pg.crds.create is false, but the cluster has no"}},
 		{name: "no operator to use", words: []string{"cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator"}},
 		{name: "an operator to use", objects: []string{crd, hooks}},

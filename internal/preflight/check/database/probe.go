@@ -36,7 +36,7 @@ func run(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error)
 	if secret == nil {
 		return []preflight.Finding{{
 			Object: fmt.Sprintf("Secret %s/%s", set.Namespace, set.Database.External.Secret), Value: "global.database.external.existingSecret",
-			Cause: "the Secret with the database's login does not exist", Why: "no service starts without it",
+			Found: "the Secret with the database's login does not exist", Why: "no service starts without it",
 			Fix: "make it before the install, in the release's namespace",
 		}}, nil
 	}
@@ -101,7 +101,7 @@ func Judge(db *requirement.Database, result agent.Result) []preflight.Finding {
 	const value = "global.database.external"
 	if !result.OK() {
 		return []preflight.Finding{{
-			Object: object, Value: value, Cause: "no session could be opened: " + result.Error, Why: "no service starts without its database",
+			Object: object, Value: value, Found: "no session could be opened: " + result.Error, Why: "no service starts without its database",
 			Fix: "correct address, sslmode and the login in its Secret; let the cluster's nodes in (pg_hba.conf, firewalls)",
 		}}
 	}
@@ -115,7 +115,7 @@ func Judge(db *requirement.Database, result agent.Result) []preflight.Finding {
 	}
 	var findings []preflight.Finding
 	add := func(severity preflight.Severity, cause, why, fix string) {
-		findings = append(findings, preflight.Finding{Object: object, Value: value, Severity: severity, Cause: cause, Why: why, Fix: fix})
+		findings = append(findings, preflight.Finding{Object: object, Value: value, Severity: severity, Found: cause, Why: why, Fix: fix})
 	}
 	if version := number(agent.DatabaseVersion); version < oldest {
 		add(preflight.Error, fmt.Sprintf("it is PostgreSQL %d", version/10000), "the job queue and trusted extensions take 13 or newer", "upgrade it to 13 or newer; 16 is what the platform is tested with")

@@ -26,7 +26,7 @@ func judge(t *testing.T, databaseURL string, connections int) []preflight.Findin
 	}
 	var findings []preflight.Finding
 	for _, f := range database.Judge(&requirement.Database{Name: "nap", Connections: connections}, result) {
-		if !strings.Contains(f.Cause, "not encrypted") {
+		if !strings.Contains(f.Found, "not encrypted") {
 			findings = append(findings, f)
 		}
 	}
@@ -101,7 +101,7 @@ func TestJudge(t *testing.T) {
 			got := judge(t, databaseURL, test.connections)
 			found := false
 			for _, f := range got {
-				found = found || test.cause != "" && strings.Contains(f.Cause, test.cause) && f.Severity == test.severity
+				found = found || test.cause != "" && strings.Contains(f.Found, test.cause) && f.Severity == test.severity
 			}
 			if test.cause == "" && len(got) != 0 || test.cause != "" && !found {
 				t.Errorf("got %+v", got)
@@ -112,7 +112,7 @@ func TestJudge(t *testing.T) {
 
 func TestNoSession(t *testing.T) {
 	got := judge(t, "postgresql://nap:s3cret@127.0.0.1:1/nap", 0)
-	if len(got) != 1 || !strings.Contains(got[0].Cause, "no session") || strings.Contains(got[0].Cause, "s3cret") {
+	if len(got) != 1 || !strings.Contains(got[0].Found, "no session") || strings.Contains(got[0].Found, "s3cret") {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -143,7 +143,7 @@ func TestJudgeFacts(t *testing.T) {
 			t.Fatalf("good: %+v", got)
 		}
 		facts[fact] = test.value
-		if got := database.Judge(db, agent.Result{Facts: facts}); len(got) != 1 || !strings.Contains(got[0].Cause, test.cause) {
+		if got := database.Judge(db, agent.Result{Facts: facts}); len(got) != 1 || !strings.Contains(got[0].Found, test.cause) {
 			t.Errorf("%s: got %+v", fact, got)
 		}
 	}

@@ -50,26 +50,26 @@ func state(records []metav1.PartialObjectMetadata, set *requirement.Set) []prefl
 	case strings.HasPrefix(newest, "pending-"):
 		return []preflight.Finding{{
 			Object: object,
-			Cause:  fmt.Sprintf("revision %d of release %s is %s: another helm runs, or one was killed", number, set.Release, newest),
+			Found:  fmt.Sprintf("revision %d of release %s is %s: another helm runs, or one was killed", number, set.Release, newest),
 			Why:    "Helm refuses every other operation",
 			Fix:    fmt.Sprintf("wait for it, or if nobody runs it: helm neutree recover %s --namespace %s", set.Release, set.Namespace),
 		}}
 	case newest == "uninstalling":
 		return []preflight.Finding{{
 			Object: object,
-			Cause:  fmt.Sprintf("release %s is being uninstalled", set.Release),
+			Found:  fmt.Sprintf("release %s is being uninstalled", set.Release),
 			Why:    "Helm refuses an upgrade of it",
 			Fix:    fmt.Sprintf("end it first: helm uninstall %s --namespace %s", set.Release, set.Namespace),
 		}}
 	case newest == "failed":
 		return []preflight.Finding{{
 			Object: object, Severity: preflight.Note,
-			Cause: fmt.Sprintf("revision %d of release %s failed; an upgrade with the same values goes on from there", number, set.Release),
+			Found: fmt.Sprintf("revision %d of release %s failed; an upgrade with the same values goes on from there", number, set.Release),
 		}}
 	case newest != "":
 		return []preflight.Finding{{
 			Object: object, Severity: preflight.Note,
-			Cause: fmt.Sprintf("release %s is installed, revision %d: what is checked is an upgrade of it", set.Release, number),
+			Found: fmt.Sprintf("release %s is installed, revision %d: what is checked is an upgrade of it", set.Release, number),
 		}}
 	}
 	return nil
@@ -113,7 +113,7 @@ func unmanaged(deployments, clusters []metav1.PartialObjectMetadata, set *requir
 	}
 	return []preflight.Finding{{
 		Object: found[0], Value: "global.namePrefix",
-		Cause: fmt.Sprintf("namespace %s holds an installation of the platform that Helm does not manage: %s", set.Namespace, strings.Join(found, ", ")),
+		Found: fmt.Sprintf("namespace %s holds an installation of the platform that Helm does not manage: %s", set.Namespace, strings.Join(found, ", ")),
 		Why:   "Helm refuses to touch objects that are not its own",
 		Fix:   fix,
 	}}
@@ -164,10 +164,10 @@ func foreign(wanted []requirement.Object, live []metav1.PartialObjectMetadata, s
 		if i < 0 {
 			continue
 		}
-		if owner := Owner(&live[i], set.Release, set.Namespace); owner != "" {
+		if owner := kube.OtherOwner(&live[i], set.Release, set.Namespace); owner != "" {
 			finding := preflight.Finding{
 				Object: chart.Describe(object.Unstructured),
-				Cause:  fmt.Sprintf("%s exists already, made by %s", chart.Describe(object.Unstructured), owner),
+				Found:  fmt.Sprintf("%s exists already, made by %s", chart.Describe(object.Unstructured), owner),
 				Why:    "Helm refuses to take over what is somebody else's",
 				Fix:    "choose another global.namePrefix or another namespace, or delete it if nobody needs it",
 				Value:  "global.namePrefix",
@@ -193,18 +193,6 @@ func Operators(u *unstructured.Unstructured) bool {
 	return false
 }
 
-// Owner says who owns an object when that is not the release, as Helm judges it.
-func Owner(object metav1.Object, release, namespace string) string {
-	name, where := object.GetAnnotations()["meta.helm.sh/release-name"], object.GetAnnotations()["meta.helm.sh/release-namespace"]
-	switch {
-	case !managed(object) || name == "":
-		return "something else than Helm"
-	case name != release || where != namespace:
-		return fmt.Sprintf("release %s in namespace %s", name, where)
-	}
-	return ""
-}
-
 func managed(object metav1.Object) bool {
-	return object.GetLabels()["app.kubernetes.io/managed-by"] == "Helm"
+	return object.GetLabels()[kube.ManagedByLabel] == kube.Helm
 }

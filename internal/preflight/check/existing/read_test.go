@@ -68,6 +68,6 @@ func TestForeign(t *testing.T) {
 	checktest.Want(t, foreign(wanted, nil, set))
 	checktest.Want(t, foreign(wanted, live(helm, of("neutree")), set))
 	checktest.Want(t, foreign(wanted, live(helm, of("other")), set), "ClusterRole x exists already, made by release other in namespace nap -> choose another global.namePrefix")
-	checktest.Want(t, foreign(wanted, live(nil, nil), set), "made by something else than Helm")
-	checktest.Want(t, foreign([]requirement.Object{object("Namespace", "x")}, live(nil, nil), set), "Namespace x exists already, made by something else than Helm -> to use it as it is, set global.workspaces.createNamespace=false")
+	checktest.Want(t, foreign(wanted, live(nil, nil), set), "made by something other than Helm")
+	checktest.Want(t, foreign([]requirement.Object{object("Namespace", "x")}, live(nil, nil), set), "Namespace x exists already, made by something other than Helm -> to use it as it is, set global.workspaces.createNamespace=false")
 }

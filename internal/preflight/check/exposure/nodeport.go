@@ -3,7 +3,6 @@ package exposure
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/cluster"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/nodeport"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
@@ -27,13 +27,15 @@ func nodePorts(s *preflight.Subject) (bool, string) {
 	return false, "no Service asks for a node port"
 }
 
-// The range that Kubernetes allows unless it was set up otherwise.
-const (
-	usualFirst = 30000
-	usualLast  = 32767
-)
+// portOf is what the rules of node ports go by.
+func portOf(p requirement.NodePort) nodeport.Port {
+	return nodeport.Port{Namespace: p.Namespace, Service: p.Service, Number: p.Port, Protocol: p.Protocol, Value: p.Value}
+}
 
-var taken = regexp.MustCompile(`port is already allocated`)
+const refusal = "the API server refuses the Service, and the install fails half-way"
+
+// prefix begins the names of Services that are made in a dry run.
+const prefix = "neutree-preflight-"
 
 // inRange goes by what the API server is started with, where that can be seen. Elsewhere it believes a refusal of a dry
 // run, but not its consent: Kubernetes 1.34 does not look at the range then. exposure.node-port gets the exact answer.
@@ -50,7 +52,8 @@ func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 		case last != 0 && (port.Port < first || port.Port > last):
 			findings = append(findings, outside(port, fmt.Sprintf("%d-%d", first, last)))
 		case last == 0:
-			if valid := kube.NodePortRange(try(ctx, s.Cluster.Untyped, port)); valid != "" {
+			_, err := portOf(port).Ask(ctx, s.Cluster.Untyped, metav1.NamespaceDefault, prefix)
+			if valid := kube.NodePortRange(err); valid != "" {
 				findings = append(findings, outside(port, valid))
 			} else {
 				findings = append(findings, unusual(port, services, s.Probes != nil)...)
@@ -67,7 +70,7 @@ func startedWith(ctx context.Context, view *cluster.View) (first, last int32) {
 	if err != nil || len(pods) == 0 {
 		return 0, 0
 	}
-	first, last = usualFirst, usualLast
+	first, last = nodeport.UsualFirst, nodeport.UsualLast
 	containers, _, _ := unstructured.NestedSlice(pods[0].Object, "spec", "containers")
 	for _, c := range containers {
 		container, _ := c.(map[string]any)
@@ -85,47 +88,32 @@ func startedWith(ctx context.Context, view *cluster.View) (first, last int32) {
 	return first, last
 }
 
-// try lets the API server judge a Service with the port, in a dry run. It is made in a namespace that exists.
-func try(ctx context.Context, client *kube.Client, port requirement.NodePort) error {
-	return client.Create(ctx, kube.Services, metav1.NamespaceDefault, &corev1.Service{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "neutree-preflight-"},
-		Spec: corev1.ServiceSpec{
-			Type:  corev1.ServiceTypeNodePort,
-			Ports: []corev1.ServicePort{{Name: "probe", Port: 80, NodePort: port.Port, Protocol: protocol(port)}},
-		},
-	}, true)
-}
-
 // outside is the finding for a port outside the range that the cluster allows.
 func outside(port requirement.NodePort, valid string) preflight.Finding {
-	return preflight.Finding{
-		Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value, Severity: preflight.Error,
-		Cause: fmt.Sprintf("node port %d for %s is outside %s, which this cluster allows", port.Port, port.Service, valid),
-		Why:   "the API server refuses the Service, and the install fails half-way",
-		Fix:   fmt.Sprintf("set %s to a port inside", port.Value),
-	}
+	finding := portOf(port).Outside(valid)
+	finding.Why = refusal
+	return finding
 }
 
 // unusual warns of a port outside the usual range, unless Services show that this cluster's is another, or a Service
 // with the port is made for a moment anyway.
 func unusual(port requirement.NodePort, services []corev1.Service, made bool) []preflight.Finding {
-	if port.Port >= usualFirst && port.Port <= usualLast {
+	if portOf(port).Usual() {
 		return nil
 	}
 	for _, service := range services {
 		for _, other := range service.Spec.Ports {
-			if other.NodePort != 0 && (other.NodePort < usualFirst || other.NodePort > usualLast) {
+			if other.NodePort != 0 && (other.NodePort < nodeport.UsualFirst || other.NodePort > nodeport.UsualLast) {
 				return nil
 			}
 		}
 	}
 	finding := outside(port, "")
 	finding.Severity = preflight.Warning
-	finding.Cause = fmt.Sprintf("node port %d for %s is outside %d-%d, which Kubernetes allows unless the API server is told otherwise", port.Port, port.Service, usualFirst, usualLast)
+	finding.Found = fmt.Sprintf("node port %d for %s is outside %d-%d, which Kubernetes allows unless the API server is told otherwise", port.Port, port.Service, nodeport.UsualFirst, nodeport.UsualLast)
 	if made {
 		finding.Severity = preflight.Note
-		finding.Cause += "; exposure.node-port tells whether it was"
+		finding.Found += "; exposure.node-port tells whether it was"
 	}
 	return []preflight.Finding{finding}
 }
@@ -144,17 +132,15 @@ func free(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 		owner := owners(port, services, pods)
 		if owner == "" && !held(port, services) {
 			// Somebody may have it whom this user may not see.
-			if err := try(ctx, s.Cluster.Untyped, port); err != nil && taken.MatchString(err.Error()) && !tried(ctx, s.Cluster.Untyped, port) {
+			answer, _ := portOf(port).Ask(ctx, s.Cluster.Untyped, metav1.NamespaceDefault, prefix)
+			if answer == nodeport.Allocated && !tried(ctx, s.Cluster.Untyped, port) {
 				owner = "a Service that you may not see"
 			}
 		}
 		if owner != "" {
-			findings = append(findings, preflight.Finding{
-				Object: "Service " + port.Namespace + "/" + port.Service, Value: port.Value,
-				Cause: fmt.Sprintf("node port %d for %s is taken by %s", port.Port, port.Service, owner),
-				Why:   "the API server refuses the Service, and the install fails half-way",
-				Fix:   fmt.Sprintf("set %s to a port that is free", port.Value),
-			})
+			finding := portOf(port).Taken(owner)
+			finding.Why = refusal
+			findings = append(findings, finding)
 		}
 	}
 	if len(findings) == 0 && listErr != nil {
@@ -171,18 +157,13 @@ func tried(ctx context.Context, client *kube.Client, port requirement.NodePort) 
 
 // owners names who else has the port.
 func owners(port requirement.NodePort, services []corev1.Service, pods []cluster.Pod) string {
-	for i := range services {
-		service := &services[i]
-		if service.Labels[probe.RunLabel] != "" {
-			continue // one of ours, which goes again
-		}
-		if has(service, port) && (service.Namespace != port.Namespace || service.Name != port.Service) {
-			return "Service " + service.Namespace + "/" + service.Name
-		}
+	probes := func(s *corev1.Service) bool { return s.Labels[probe.RunLabel] != "" }
+	if owner := portOf(port).Owner(services, probes); owner != "" {
+		return owner
 	}
 	for _, pod := range pods {
 		for _, host := range pod.HostPorts {
-			if host.Port == port.Port && host.Protocol == protocol(port) {
+			if host.Port == port.Port && host.Protocol == portOf(port).Transport() {
 				return fmt.Sprintf("pod %s/%s on node %s, as host port", pod.Namespace, pod.Name, pod.Node)
 			}
 		}
@@ -192,21 +173,5 @@ func owners(port requirement.NodePort, services []corev1.Service, pods []cluster
 
 // held says whether the release has the port already.
 func held(port requirement.NodePort, services []corev1.Service) bool {
-	return slices.ContainsFunc(services, func(s corev1.Service) bool { return has(&s, port) })
-}
-
-func has(service *corev1.Service, port requirement.NodePort) bool {
-	if service.Spec.HealthCheckNodePort == port.Port {
-		return true
-	}
-	return slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool {
-		return p.NodePort == port.Port && (p.Protocol == protocol(port) || p.Protocol == "")
-	})
-}
-
-func protocol(port requirement.NodePort) corev1.Protocol {
-	if port.Protocol == "" {
-		return corev1.ProtocolTCP
-	}
-	return port.Protocol
+	return slices.ContainsFunc(services, func(s corev1.Service) bool { return portOf(port).HeldBy(&s) })
 }

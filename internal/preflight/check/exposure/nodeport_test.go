@@ -43,9 +43,9 @@ func TestNodePortFree(t *testing.T) {
 		{name: "free", objects: []string{namespaces, service("other", "30081")}},
 		{name: "one of preflight's own", objects: []string{namespaces, strings.Replace(service("other", "30080"), "{name", "{labels: {neutree.ai/preflight: x}, name", 1)}},
 		{name: "our own", objects: []string{namespaces, service("nap-cp", "30080")}},
-		{name: "taken by a Service", objects: []string{namespaces, service("other", "30080")}, words: []string{"node port 30080 for nap-cp is taken by Service nap/other -> set global.exposure.nodePorts.web to a port that is free"}},
-		{name: "taken by a pod", objects: []string{namespaces, hostPod}, words: []string{"is taken by pod kube-system/proxy on node a, as host port"}},
-		{name: "taken by one that can't be seen", objects: []string{namespaces}, refuse: `Service "x" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated`, words: []string{"is taken by a Service that you may not see"}},
+		{name: "taken by a Service", objects: []string{namespaces, service("other", "30080")}, words: []string{"node port 30080 for nap-cp is already taken by Service nap/other -> set global.exposure.nodePorts.web to a port that is free"}},
+		{name: "taken by a pod", objects: []string{namespaces, hostPod}, words: []string{"is already taken by pod kube-system/proxy on node a, as host port"}},
+		{name: "taken by one that can't be seen", objects: []string{namespaces}, refuse: `Service "x" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated`, words: []string{"is already taken by a Service that you may not see"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			api := kubetest.New(t, tc.objects...)

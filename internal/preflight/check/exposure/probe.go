@@ -153,19 +153,19 @@ func judge(ctx context.Context, host string, addresses []address, port int32, gr
 		}
 		finding := preflight.Finding{
 			Object: host, Value: "global.host",
-			Cause: fmt.Sprintf("node port %d does not answer under the host that users are told: %v", port, err),
+			Found: fmt.Sprintf("node port %d does not answer under the host that users are told: %v", port, err),
 			Why:   "users do not reach the platform under its address",
 			Fix:   "set global.host to an address of a node that users reach, or open the port in firewalls and security groups",
 		}
 		if any {
-			finding.Cause += "; nodes themselves answer"
+			finding.Found += "; nodes themselves answer"
 		}
 		return []preflight.Finding{finding}
 	}
 	if !any {
 		return []preflight.Finding{{
 			Object: strings.Join(silent, ", "), Value: "global.exposure.type",
-			Cause: fmt.Sprintf("node port %d answers under no address of a node: %v", port, first),
+			Found: fmt.Sprintf("node port %d answers under no address of a node: %v", port, first),
 			Why:   "users who come from where you are do not reach the platform",
 			Fix:   "open the port in firewalls and security groups, or choose another global.exposure.type",
 		}}
@@ -173,7 +173,7 @@ func judge(ctx context.Context, host string, addresses []address, port int32, gr
 	if len(silent) > 0 {
 		return []preflight.Finding{{
 			Object: strings.Join(silent, ", "), Severity: preflight.Note,
-			Cause: fmt.Sprintf("node port %d answers under some addresses only", port),
+			Found: fmt.Sprintf("node port %d answers under some addresses only", port),
 		}}
 	}
 	return nil

@@ -61,14 +61,14 @@ func classes(all []networkingv1.IngressClass, wanted string) []preflight.Finding
 	finding := preflight.Finding{Value: classValue, Why: "no controller looks at the Ingress, and nobody reaches the platform"}
 	switch {
 	case len(all) == 0:
-		finding.Cause, finding.Fix = "the cluster has no IngressClass", "install an ingress controller, or choose another global.exposure.type"
+		finding.Found, finding.Fix = "the cluster has no IngressClass", "install an ingress controller, or choose another global.exposure.type"
 	case wanted != "" && !slices.ContainsFunc(all, func(c networkingv1.IngressClass) bool { return c.Name == wanted }):
 		finding.Object = "IngressClass " + wanted
-		finding.Cause, finding.Fix = fmt.Sprintf("IngressClass %q does not exist", wanted), fmt.Sprintf("set %s to one of %s", classValue, strings.Join(names, ", "))
+		finding.Found, finding.Fix = fmt.Sprintf("IngressClass %q does not exist", wanted), fmt.Sprintf("set %s to one of %s", classValue, strings.Join(names, ", "))
 	case wanted == "" && len(defaults) == 0:
-		finding.Cause, finding.Fix = "no IngressClass is named, and none is the default", fmt.Sprintf("set %s to one of %s", classValue, strings.Join(names, ", "))
+		finding.Found, finding.Fix = "no IngressClass is named, and none is the default", fmt.Sprintf("set %s to one of %s", classValue, strings.Join(names, ", "))
 	case wanted == "" && len(defaults) > 1:
-		finding.Cause = fmt.Sprintf("%d IngressClasses are marked as the default: %s", len(defaults), strings.Join(defaults, ", "))
+		finding.Found = fmt.Sprintf("%d IngressClasses are marked as the default: %s", len(defaults), strings.Join(defaults, ", "))
 		finding.Why, finding.Fix = "the API server refuses an Ingress that names none", fmt.Sprintf("set %s, or take the mark off all but one", classValue)
 	default:
 		return nil
@@ -102,7 +102,7 @@ func gateway(live *unstructured.Unstructured, wanted requirement.Gateway, namesp
 		Why: "no route leads to the platform",
 	}
 	if live == nil {
-		finding.Cause = fmt.Sprintf("Gateway %s does not exist in namespace %s", wanted.Name, namespace)
+		finding.Found = fmt.Sprintf("Gateway %s does not exist in namespace %s", wanted.Name, namespace)
 		finding.Fix = "make it, or name another in global.exposure.gateway.parentRefs"
 		return []preflight.Finding{finding}
 	}
@@ -110,7 +110,7 @@ func gateway(live *unstructured.Unstructured, wanted requirement.Gateway, namesp
 	for _, c := range conditions {
 		condition, _ := c.(map[string]any)
 		if kind := condition["type"]; (kind == "Accepted" || kind == "Programmed") && condition["status"] != "True" {
-			finding.Cause = fmt.Sprintf("Gateway %s is not %s: %v", wanted.Name, kind, condition["message"])
+			finding.Found = fmt.Sprintf("Gateway %s is not %s: %v", wanted.Name, kind, condition["message"])
 			finding.Fix = fmt.Sprintf("kubectl --namespace %s describe gateway %s", namespace, wanted.Name)
 			return []preflight.Finding{finding}
 		}
@@ -140,12 +140,12 @@ func gateway(live *unstructured.Unstructured, wanted requirement.Gateway, namesp
 	}
 	var findings []preflight.Finding
 	if len(unheard) > 0 {
-		finding.Cause = fmt.Sprintf("no listener of Gateway %s is for %s", wanted.Name, strings.Join(unheard, ", "))
+		finding.Found = fmt.Sprintf("no listener of Gateway %s is for %s", wanted.Name, strings.Join(unheard, ", "))
 		finding.Fix = "add a listener with that hostname, or change global.host"
 		findings = append(findings, finding)
 	}
 	if !admits {
-		finding.Cause = fmt.Sprintf("no listener of Gateway %s takes routes from namespace %s", wanted.Name, from)
+		finding.Found = fmt.Sprintf("no listener of Gateway %s takes routes from namespace %s", wanted.Name, from)
 		finding.Fix = "set allowedRoutes.namespaces.from of a listener to All or Selector"
 		findings = append(findings, finding)
 	}
@@ -164,7 +164,7 @@ func hosts(e requirement.Exposure) []preflight.Finding {
 	var findings []preflight.Finding
 	if e.Host == "" && e.Type != "clusterIP" {
 		findings = append(findings, preflight.Finding{
-			Value: "global.host", Cause: "global.host is empty, so links that the platform sends lead to localhost",
+			Value: "global.host", Found: "global.host is empty, so links that the platform sends lead to localhost",
 			Why: "they work on the node itself only", Fix: "set global.host to the name or address by which users reach the platform",
 		})
 	}
@@ -179,13 +179,13 @@ func hosts(e requirement.Exposure) []preflight.Finding {
 		}
 		if origin.Scheme != web.Scheme {
 			findings = append(findings, preflight.Finding{
-				Value: "global.publicUrls." + name, Cause: fmt.Sprintf("users come to the web interface by %s and to %s by %s", web.Scheme, name, origin.Scheme),
+				Value: "global.publicUrls." + name, Found: fmt.Sprintf("users come to the web interface by %s and to %s by %s", web.Scheme, name, origin.Scheme),
 				Why: "browsers block or drop what a page of one scheme does with the other", Fix: "use https for all of them",
 			})
 		}
 		if name != "web" && e.Type != "nodePort" && net.ParseIP(origin.Hostname()) != nil {
 			findings = append(findings, preflight.Finding{
-				Value: "global.publicUrls." + name, Cause: fmt.Sprintf("%s is reached at %s, an address, and routes go by name", name, origin.Hostname()),
+				Value: "global.publicUrls." + name, Found: fmt.Sprintf("%s is reached at %s, an address, and routes go by name", name, origin.Hostname()),
 				Why: "requests to it end at the web interface", Fix: "give it a name",
 			})
 		}
@@ -193,7 +193,7 @@ func hosts(e requirement.Exposure) []preflight.Finding {
 	if e.Type == "nodePort" && net.ParseIP(web.Hostname()) != nil && e.URLs["files"] == "" {
 		findings = append(findings, preflight.Finding{
 			Value: "global.publicUrls.files", Severity: preflight.Note,
-			Cause: fmt.Sprintf("the platform is reached at the address %s, before which no \"files.\" can stand: links to exported files do not work", web.Hostname()),
+			Found: fmt.Sprintf("the platform is reached at the address %s, before which no \"files.\" can stand: links to exported files do not work", web.Hostname()),
 		})
 	}
 	return findings

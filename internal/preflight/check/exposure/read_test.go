@@ -114,7 +114,7 @@ func TestCertificates(t *testing.T) {
 			findings := certificate(tc.secret, "nap", "tls", hosts, "global.exposure.tls.secretName", now)
 			checktest.Want(t, findings, tc.words...)
 			for _, f := range findings {
-				if tc.secret != nil && strings.Contains(f.Cause+f.Fix, string(bytes.TrimSpace(tc.secret.Data[corev1.TLSPrivateKeyKey]))) {
+				if tc.secret != nil && strings.Contains(f.Found+f.Fix, string(bytes.TrimSpace(tc.secret.Data[corev1.TLSPrivateKeyKey]))) {
 					t.Error("a finding holds the key")
 				}
 			}

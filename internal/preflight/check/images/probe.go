@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/onnodes"
 	"github.com/neutree-ai/packaging/internal/probe"
@@ -99,17 +100,17 @@ func (b *batch) findings(results []probe.PullResult) []preflight.Finding {
 	for i, result := range results {
 		image := b.images[i]
 		switch result.State {
-		case probe.PullFailed:
+		case poddiag.PullFailed:
 			findings = append(findings, preflight.Finding{
 				Object: "image " + image.Ref, Node: b.node, Value: image.Value,
-				Cause: "the node can't pull it: " + short(result.Message),
+				Found: "the node can't pull it: " + short(result.Message),
 				Why:   image.Why + " does not start on that node",
 				Fix:   remedy(result.Message, image),
 			})
-		case probe.PullUnknown:
+		case poddiag.PullUnknown:
 			findings = append(findings, preflight.Finding{
 				Object: "image " + image.Ref, Node: b.node, Value: image.Value, Severity: preflight.Warning,
-				Cause: "the node has not pulled it yet",
+				Found: "the node has not pulled it yet",
 				Why:   "an install that waits for it runs out of time",
 				Fix:   "repeat the check, which goes on with what is there already, or give it longer by --check-timeout",
 			})

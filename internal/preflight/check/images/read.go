@@ -41,7 +41,7 @@ func tags(images []requirement.Image) []preflight.Finding {
 		if err != nil {
 			findings = append(findings, preflight.Finding{
 				Object: image.Ref, Value: image.Value, Severity: preflight.Error,
-				Cause: fmt.Sprintf("%q, for %s, is no image reference: %v", image.Ref, image.Why, err),
+				Found: fmt.Sprintf("%q, for %s, is no image reference: %v", image.Ref, image.Why, err),
 				Why:   "no node can pull it", Fix: "set " + image.Value + " to registry/repository:tag",
 			})
 			continue
@@ -52,7 +52,7 @@ func tags(images []requirement.Image) []preflight.Finding {
 		}
 		finding := preflight.Finding{
 			Object: image.Ref, Value: image.Value,
-			Cause: fmt.Sprintf("image %s, for %s, is named by the tag %q", image.Ref, image.Why, tag.TagStr()),
+			Found: fmt.Sprintf("image %s, for %s, is named by the tag %q", image.Ref, image.Why, tag.TagStr()),
 			Why:   "two nodes, or two days, may run different versions of it, and a rollback does not bring the old one back",
 			Fix:   "set a tag of a release, or a digest, in " + image.Value,
 		}
@@ -103,7 +103,7 @@ func architectures(nodes []corev1.Node, images []requirement.Image) []preflight.
 		named = append(named, image.Ref)
 		finding := preflight.Finding{
 			Object: image.Ref, Node: wrong[0], Value: image.Value,
-			Cause: fmt.Sprintf("image %s, for %s, is published for %s, and %d of %d nodes that may run it are of another architecture (%s, first %s)",
+			Found: fmt.Sprintf("image %s, for %s, is published for %s, and %d of %d nodes that may run it are of another architecture (%s, first %s)",
 				image.Ref, image.Why, strings.Join(built, " and "), len(wrong), fit+len(wrong), strings.Join(keys(others), ", "), wrong[0]),
 			Why: "a pod that comes to such a node never starts",
 			Fix: fmt.Sprintf("keep these pods on nodes with kubernetes.io/arch=%s by their nodeSelector, or set %s to an image for the others", built[0], image.Value),
@@ -170,11 +170,11 @@ func pullSecret(namespace, secret string, hosts []string, live *corev1.Secret) [
 		Fix: fmt.Sprintf("kubectl create secret docker-registry %s --namespace %s --docker-server=%s --docker-username=NAME --docker-password=PASSWORD", secret, namespace, hosts[0]),
 	}
 	if live == nil {
-		finding.Cause = fmt.Sprintf("pull secret %s does not exist in namespace %s", secret, namespace)
+		finding.Found = fmt.Sprintf("pull secret %s does not exist in namespace %s", secret, namespace)
 		return []preflight.Finding{finding}
 	}
 	if live.Type != corev1.SecretTypeDockerConfigJson {
-		finding.Cause = fmt.Sprintf("pull secret %s is of type %s, not %s", secret, live.Type, corev1.SecretTypeDockerConfigJson)
+		finding.Found = fmt.Sprintf("pull secret %s is of type %s, not %s", secret, live.Type, corev1.SecretTypeDockerConfigJson)
 		finding.Fix = fmt.Sprintf("kubectl delete secret %s --namespace %s, then %s", secret, namespace, finding.Fix)
 		return []preflight.Finding{finding}
 	}
@@ -182,7 +182,7 @@ func pullSecret(namespace, secret string, hosts []string, live *corev1.Secret) [
 		Auths map[string]json.RawMessage `json:"auths"`
 	}
 	if err := json.Unmarshal(live.Data[corev1.DockerConfigJsonKey], &config); err != nil {
-		finding.Cause = fmt.Sprintf("pull secret %s holds no JSON that a login can be read from", secret)
+		finding.Found = fmt.Sprintf("pull secret %s holds no JSON that a login can be read from", secret)
 		return []preflight.Finding{finding}
 	}
 	for _, host := range hosts {
@@ -193,7 +193,7 @@ func pullSecret(namespace, secret string, hosts []string, live *corev1.Secret) [
 		}
 	}
 	finding.Severity = preflight.Warning
-	finding.Cause = fmt.Sprintf("pull secret %s has a login for none of the registries that images come from: %s", secret, strings.Join(hosts, ", "))
+	finding.Found = fmt.Sprintf("pull secret %s has a login for none of the registries that images come from: %s", secret, strings.Join(hosts, ", "))
 	return []preflight.Finding{finding}
 }
 

@@ -39,7 +39,7 @@ func versions(running string, set *requirement.Set) ([]preflight.Finding, error)
 	plain := fmt.Sprintf("v%d.%d.%d", parsed.Major(), parsed.Minor(), parsed.Patch())
 	if want := set.Chart.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, plain) {
 		return []preflight.Finding{{
-			Cause: fmt.Sprintf("the cluster runs Kubernetes %s, chart %s %s needs %s", running, set.Chart.Name, set.Chart.Version, want),
+			Found: fmt.Sprintf("the cluster runs Kubernetes %s, chart %s %s needs %s", running, set.Chart.Name, set.Chart.Version, want),
 			Why:   "Helm refuses the install", Fix: "upgrade Kubernetes",
 		}}, nil
 	}
@@ -50,7 +50,7 @@ func versions(running string, set *requirement.Set) ([]preflight.Finding, error)
 	if parsed.LessThan(tested) {
 		return []preflight.Finding{{
 			Severity: preflight.Warning, Value: "cloudnative-pg.enabled",
-			Cause: fmt.Sprintf("the cluster runs Kubernetes %s, and %s is the oldest that the bundled CloudNativePG operator is tested with", running, platform.OperatorKubernetes),
+			Found: fmt.Sprintf("the cluster runs Kubernetes %s, and %s is the oldest that the bundled CloudNativePG operator is tested with", running, platform.OperatorKubernetes),
 			Why:   "the operator may work there, but nobody promises it",
 			Fix:   "upgrade Kubernetes soon, or run an operator of an older version and set cloudnative-pg.enabled=false",
 		}}, nil
@@ -78,7 +78,7 @@ func checkAPIs(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, 
 func missing(api requirement.API) preflight.Finding {
 	finding := preflight.Finding{
 		Object: api.Kind, Value: api.Value,
-		Cause: fmt.Sprintf("the API server does not know %s of %s, which %s makes", api.Kind, api.GroupVersion(), api.Source),
+		Found: fmt.Sprintf("the API server does not know %s of %s, which %s makes", api.Kind, api.GroupVersion(), api.Source),
 		Why:   "Helm refuses the whole release before it makes anything",
 		Fix:   "install what brings its CustomResourceDefinition",
 	}

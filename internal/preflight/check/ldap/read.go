@@ -33,7 +33,7 @@ func run(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error)
 		if secret == nil || len(secret.Data[key]) == 0 {
 			return "", []preflight.Finding{{
 				Object: fmt.Sprintf("Secret %s/%s", s.Requirements.Namespace, name), Value: value,
-				Cause: fmt.Sprintf("there is no such Secret with the key %s", key), Why: "the control plane does not start without it",
+				Found: fmt.Sprintf("there is no such Secret with the key %s", key), Why: "the control plane does not start without it",
 				Fix: "make it before the install, in the release's namespace",
 			}}, nil
 		}

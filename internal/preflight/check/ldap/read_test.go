@@ -163,7 +163,7 @@ func TestDirectory(t *testing.T) {
 				}
 				return
 			}
-			if len(got) != 1 || !strings.Contains(got[0].Cause, test.cause) || got[0].Value != test.value || got[0].Severity != test.severity {
+			if len(got) != 1 || !strings.Contains(got[0].Found, test.cause) || got[0].Value != test.value || got[0].Severity != test.severity {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -182,7 +182,7 @@ func TestSilentServer(t *testing.T) {
 	if took := time.Since(started); took > 15*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	if len(got) != 2 || !strings.Contains(got[1].Cause, "refuses the bind") || got[1].Value != "global.ldap.url" {
+	if len(got) != 2 || !strings.Contains(got[1].Found, "refuses the bind") || got[1].Value != "global.ldap.url" {
 		t.Errorf("got %+v", got)
 	}
 }

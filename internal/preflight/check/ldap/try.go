@@ -53,7 +53,7 @@ type trial struct {
 }
 
 func (t *trial) add(severity preflight.Severity, value, cause, why, fix string) {
-	t.findings = append(t.findings, preflight.Finding{Object: t.URL, Value: value, Severity: severity, Cause: cause, Why: why, Fix: fix})
+	t.findings = append(t.findings, preflight.Finding{Object: t.URL, Value: value, Severity: severity, Found: cause, Why: why, Fix: fix})
 }
 
 func (t *trial) dial(ctx context.Context, ca string) (*ldap.Conn, error) {

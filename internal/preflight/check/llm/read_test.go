@@ -116,7 +116,7 @@ func TestOtherProtocols(t *testing.T) {
 				continue
 			}
 			got := try(t, endpoint{agent: spoken}, agent, "")
-			if len(got) != 1 || !strings.Contains(got[0].Cause, "404") || got[0].Severity == preflight.Warning {
+			if len(got) != 1 || !strings.Contains(got[0].Found, "404") || got[0].Severity == preflight.Warning {
 				t.Errorf("%s at an endpoint for %s: %+v", agent, spoken, got)
 			}
 		}
@@ -144,7 +144,7 @@ func TestEndpointsThatFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := try(t, test.handler, "goose", "")
-			if len(got) != 1 || !strings.Contains(got[0].Cause, test.cause) || got[0].Severity != test.severity {
+			if len(got) != 1 || !strings.Contains(got[0].Found, test.cause) || got[0].Severity != test.severity {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -165,7 +165,7 @@ func TestStreamsThatBreak(t *testing.T) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			fmt.Fprintf(w, "data: %s\n\n", test.data)
 		})
-		if got := try(t, handler, test.agent, ""); len(got) != 1 || !strings.Contains(got[0].Cause, test.want) {
+		if got := try(t, handler, test.agent, ""); len(got) != 1 || !strings.Contains(got[0].Found, test.want) {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
@@ -175,7 +175,7 @@ func TestStreamsThatBreak(t *testing.T) {
 func TestRedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
 	defer elsewhere.Close()
-	if got := try(t, http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect), "codex", ""); len(got) != 1 || !strings.Contains(got[0].Cause, "307") {
+	if got := try(t, http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect), "codex", ""); len(got) != 1 || !strings.Contains(got[0].Found, "307") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -194,7 +194,7 @@ func TestKeys(t *testing.T) {
 	}
 	for _, bad := range []string{"api.example.com", "ftp://api.example.com"} {
 		findings, err := llm.Try(t.Context(), preflight.Model{Agent: "codex", URL: bad, Name: "small"}, key)
-		if err != nil || len(findings) != 1 || !strings.Contains(findings[0].Cause, "no URL") {
+		if err != nil || len(findings) != 1 || !strings.Contains(findings[0].Found, "no URL") {
 			t.Errorf("%s: %v, %v", bad, findings, err)
 		}
 	}

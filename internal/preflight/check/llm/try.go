@@ -118,7 +118,7 @@ func (t *trial) finding(cause, fix string) preflight.Finding {
 		object = t.model.Agent
 	}
 	return preflight.Finding{
-		Object: object, Value: "--model agent=" + t.model.Agent, Cause: strings.ReplaceAll(cause, t.key, "(the key)"),
+		Object: object, Value: "--model agent=" + t.model.Agent, Found: strings.ReplaceAll(cause, t.key, "(the key)"),
 		Why: fmt.Sprintf("agents of the type %s speak %s and nothing else", t.model.Agent, t.name), Fix: fix,
 	}
 }

@@ -90,7 +90,7 @@ func (p place) reach(ctx context.Context, s *preflight.Subject, targets []target
 func (t target) finding(p place, node string, result agent.Result) preflight.Finding {
 	finding := preflight.Finding{
 		Object: t.url, Node: node, Value: t.value, Severity: t.severity,
-		Cause: fmt.Sprintf("it is not reached from where %s would run: %s", p.name, result.Error),
+		Found: fmt.Sprintf("it is not reached from where %s would run: %s", p.name, result.Error),
 		Why:   t.why,
 	}
 	via := ""

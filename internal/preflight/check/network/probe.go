@@ -32,7 +32,7 @@ func dns(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error)
 		names, domain := one.Names, one.Domain
 		if !names.OK() {
 			return []preflight.Finding{{
-				Node: one.Node, Cause: "a pod there can't look up kubernetes.default.svc: " + names.Error,
+				Node: one.Node, Found: "a pod there can't look up kubernetes.default.svc: " + names.Error,
 				Why: "services find each other by such names",
 				Fix: "look at the cluster's DNS (kubectl -n kube-system get pods -l k8s-app=kube-dns) and at what keeps pods on the node from it",
 			}}
@@ -40,7 +40,7 @@ func dns(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error)
 		if !domain.OK() {
 			return []preflight.Finding{{
 				Node: one.Node, Severity: preflight.Warning,
-				Cause: fmt.Sprintf("the cluster's domain is not cluster.local (pods search %s)", names.Facts["search"]),
+				Found: fmt.Sprintf("the cluster's domain is not cluster.local (pods search %s)", names.Facts["search"]),
 				Why:   "the chart's own names do without it, but what others write about the platform does not",
 				Fix:   "in settings of your own, such as extraEnv and noProxy, write the cluster's domain",
 			}}
@@ -53,7 +53,7 @@ func apiServer(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, 
 	return onnodes.Told(ctx, s, func(one onnodes.Report) []preflight.Finding {
 		if clock := one.Clock; !clock.OK() {
 			return []preflight.Finding{{
-				Node: one.Node, Cause: "a pod there does not reach the API server: " + clock.Error,
+				Node: one.Node, Found: "a pod there does not reach the API server: " + clock.Error,
 				Why: "the control plane and the runner make workspaces through it, and PostgreSQL is run through it",
 				Fix: "look at the node's network plugin and kube-proxy, and at policies that forbid it",
 			}}
@@ -115,14 +115,14 @@ func policies(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 	case result.Facts[agent.Reachable] == agent.ReachableNone:
 		return []preflight.Finding{{
 			Node: from, Severity: preflight.Error,
-			Cause: fmt.Sprintf("a pod on it does not reach a pod on node %s, although a NetworkPolicy lets it", nodes[0]),
+			Found: fmt.Sprintf("a pod on it does not reach a pod on node %s, although a NetworkPolicy lets it", nodes[0]),
 			Why:   "services do not reach each other across nodes",
 			Fix:   "look at the network plugin and at firewalls between the nodes: " + strings.TrimSpace(result.Error),
 		}}, nil
 	}
 	return []preflight.Finding{{
 		Value: "global.networkPolicies.enabled",
-		Cause: "the cluster's network plugin does not enforce NetworkPolicies: a port that one closes is reached",
+		Found: "the cluster's network plugin does not enforce NetworkPolicies: a port that one closes is reached",
 		Why:   "every pod reaches the workspaces' port 3001, which asks for no password",
 		Fix:   "use a network plugin that enforces them, such as Calico or Cilium",
 	}}, nil

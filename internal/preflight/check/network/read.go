@@ -45,7 +45,7 @@ func domain(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 		}
 		return domains(config), nil
 	}
-	return []preflight.Finding{{Severity: preflight.Note, Cause: "no configuration of CoreDNS can be read, so the cluster's domain is not known"}}, nil
+	return []preflight.Finding{{Severity: preflight.Note, Found: "no configuration of CoreDNS can be read, so the cluster's domain is not known"}}, nil
 }
 
 func domains(config *corev1.ConfigMap) []preflight.Finding {
@@ -55,7 +55,7 @@ func domains(config *corev1.ConfigMap) []preflight.Finding {
 	}
 	return []preflight.Finding{{
 		Object: fmt.Sprintf("ConfigMap %s/%s", config.Namespace, config.Name),
-		Cause:  fmt.Sprintf("the names of this cluster end in %s", m[1]),
+		Found:  fmt.Sprintf("the names of this cluster end in %s", m[1]),
 		Why:    "the platform's services look each other up under cluster.local",
 		Fix:    "let CoreDNS answer for cluster.local too (kubernetes " + m[1] + " cluster.local …)",
 	}}
@@ -89,13 +89,13 @@ func settings(p proxy) []preflight.Finding {
 		case one.text == "":
 			continue
 		case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-			finding.Cause = fmt.Sprintf("%s is no address of a proxy", one.value)
+			finding.Found = fmt.Sprintf("%s is no address of a proxy", one.value)
 		case u.Port() == "":
 			finding.Severity = preflight.Warning
-			finding.Cause = fmt.Sprintf("%s, for host %s, names no port", one.value, u.Hostname())
+			finding.Found = fmt.Sprintf("%s, for host %s, names no port", one.value, u.Hostname())
 		case u.User != nil:
 			finding.Severity = preflight.Warning
-			finding.Cause = fmt.Sprintf("%s holds a password, which then stands in the release's values and in the pod", one.value)
+			finding.Found = fmt.Sprintf("%s holds a password, which then stands in the release's values and in the pod", one.value)
 			finding.Why, finding.Fix = "whoever may read either reads it", "put it into a Secret, and take the variable from there by controlPlane.cp.extraEnv"
 		default:
 			continue
@@ -105,14 +105,14 @@ func settings(p proxy) []preflight.Finding {
 	if p.https == "" {
 		findings = append(findings, preflight.Finding{
 			Value: "controlPlane.cp.proxy.https", Severity: preflight.Warning,
-			Cause: "a proxy is set for http and none for https", Why: "models and log-in services are called by https, past the proxy",
+			Found: "a proxy is set for http and none for https", Why: "models and log-in services are called by https, past the proxy",
 			Fix: "set controlPlane.cp.proxy.https too",
 		})
 	}
 	if !slices.ContainsFunc(p.bypass, func(entry string) bool { return strings.Contains(entry, "/") }) {
 		findings = append(findings, preflight.Finding{
 			Value: "controlPlane.cp.proxy.noProxy", Severity: preflight.Warning,
-			Cause: "noProxy names no network", Why: "calls to pods and Services by their address go to the proxy, which can't reach them",
+			Found: "noProxy names no network", Why: "calls to pods and Services by their address go to the proxy, which can't reach them",
 			Fix: "add the networks of pods and Services, such as 10.0.0.0/8",
 		})
 	}

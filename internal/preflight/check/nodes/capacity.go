@@ -115,7 +115,7 @@ func demand(r *room, set *requirement.Set) []preflight.Finding {
 		first, _, _ := strings.Cut(homeless[0], " (")
 		findings = append(findings, preflight.Finding{
 			Object: first,
-			Cause: fmt.Sprintf("no node has room for %s: the platform asks for %s, its nodes have %s left", strings.Join(homeless, ", "),
+			Found: fmt.Sprintf("no node has room for %s: the platform asks for %s, its nodes have %s left", strings.Join(homeless, ", "),
 				describe(sum), describe(before)),
 			Why: "these pods stay Pending, and an install with --wait times out",
 			Fix: "add a node, free one of other pods (kubectl describe node), or lower the requests of what is named",
@@ -134,7 +134,7 @@ func demand(r *room, set *requirement.Set) []preflight.Finding {
 	if len(crowded) > 0 {
 		findings = append(findings, preflight.Finding{
 			Object: crowded[0], Value: "global.rollout.surge", Severity: preflight.Warning,
-			Cause: fmt.Sprintf("no node has room for a second pod of %s, which an upgrade starts before the first one goes", strings.Join(crowded, ", ")),
+			Found: fmt.Sprintf("no node has room for a second pod of %s, which an upgrade starts before the first one goes", strings.Join(crowded, ", ")),
 			Why:   "an upgrade waits for room and times out",
 			Fix:   "add room, or set global.rollout.surge=false, which costs some seconds of outage at each upgrade",
 		})
@@ -158,14 +158,14 @@ func workspaces(r *room, pod *requirement.Pod) []preflight.Finding {
 	case count == 0:
 		return []preflight.Finding{{
 			Object: pod.Owner, Value: pod.Value, Severity: preflight.Warning,
-			Cause: fmt.Sprintf("beside the platform no node has room for a workspace (%s)", describe(asks)),
+			Found: fmt.Sprintf("beside the platform no node has room for a workspace (%s)", describe(asks)),
 			Why:   "the platform runs, but nobody can start a workspace",
 			Fix:   "add a node, or free one of other pods",
 		}}
 	case count < enough:
 		return []preflight.Finding{{
 			Severity: preflight.Note,
-			Cause:    fmt.Sprintf("beside the platform there is room for %d workspaces of the smallest size (%s each)", count, describe(asks)),
+			Found:    fmt.Sprintf("beside the platform there is room for %d workspaces of the smallest size (%s each)", count, describe(asks)),
 		}}
 	}
 	return nil

@@ -32,7 +32,7 @@ func clock(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, erro
 		result := one.Clock
 		if !result.OK() {
 			return []preflight.Finding{{
-				Node: one.Node, Severity: preflight.Note, Cause: "its clock can't be compared, since the API server is not reached: see network.api-server",
+				Node: one.Node, Severity: preflight.Note, Found: "its clock can't be compared, since the API server is not reached: see network.api-server",
 			}}
 		}
 		ms, err := strconv.ParseInt(result.Facts[agent.Offset], 10, 64)
@@ -45,7 +45,7 @@ func clock(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, erro
 			direction = "behind"
 		}
 		return []preflight.Finding{{
-			Node: one.Node, Cause: fmt.Sprintf("its clock is %s %s the API server's", offset.Abs().Round(time.Second), direction),
+			Node: one.Node, Found: fmt.Sprintf("its clock is %s %s the API server's", offset.Abs().Round(time.Second), direction),
 			Why: "tokens and certificates are not valid yet, or no longer",
 			Fix: "let a time service such as chrony set the node's clock",
 		}}
@@ -76,7 +76,7 @@ func fuse(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 			return onnodes.NotProved(err)
 		}
 		mount, seen := outcome.Results["mount"], outcome.Results["seen"]
-		finding := preflight.Finding{Node: node, Cause: mount.Error, Why: "workspaces on it have no shared files and no memory"}
+		finding := preflight.Finding{Node: node, Found: mount.Error, Why: "workspaces on it have no shared files and no memory"}
 		switch {
 		case mount.OK() && seen.OK():
 			return nil, nil
@@ -86,7 +86,7 @@ func fuse(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 		case mount.Facts[agent.Cause] == agent.CauseMount:
 			finding.Fix = "let privileged containers mount: look at SELinux, AppArmor and sandboxed runtimes on the node"
 		default:
-			finding.Cause = "a file system that a sidecar mounts is not seen by its neighbour"
+			finding.Found = "a file system that a sidecar mounts is not seen by its neighbour"
 			finding.Fix = "make the node's mounts shared (mount --make-rshared /) before its container runtime starts"
 		}
 		return []preflight.Finding{finding}, nil

@@ -48,7 +48,7 @@ func readiness(nodes []corev1.Node) []preflight.Finding {
 			if condition.Type != corev1.NodeReady && condition.Status == corev1.ConditionTrue && strings.HasSuffix(string(condition.Type), "Pressure") {
 				findings = append(findings, preflight.Finding{
 					Node: node.Name, Severity: preflight.Warning,
-					Cause: fmt.Sprintf("node %s reports %s: %s", node.Name, condition.Type, condition.Message),
+					Found: fmt.Sprintf("node %s reports %s: %s", node.Name, condition.Type, condition.Message),
 					Why:   "it takes no more pods, and may throw out those it has",
 					Fix:   "free what it lacks: kubectl describe node " + node.Name,
 				})
@@ -57,14 +57,14 @@ func readiness(nodes []corev1.Node) []preflight.Finding {
 	}
 	if usable == 0 {
 		return []preflight.Finding{{
-			Cause: fmt.Sprintf("none of %d nodes is ready", len(nodes)), Why: "no pod can start",
+			Found: fmt.Sprintf("none of %d nodes is ready", len(nodes)), Why: "no pod can start",
 			Fix: "look at what the nodes say: kubectl describe nodes",
 		}}
 	}
 	if len(away) > 0 {
 		findings = append(findings, preflight.Finding{
 			Node: away[0], Severity: preflight.Warning,
-			Cause: fmt.Sprintf("%d of %d nodes are not ready: %s", len(away), len(nodes), some(away)),
+			Found: fmt.Sprintf("%d of %d nodes are not ready: %s", len(away), len(nodes), some(away)),
 			Why:   "they are left out of all that follows",
 			Fix:   "look at what they say: kubectl describe node " + away[0],
 		})
@@ -108,7 +108,7 @@ func matches(nodes []corev1.Node, pods []requirement.Pod) []preflight.Finding {
 		}
 		findings = append(findings, preflight.Finding{
 			Object: pod.Owner, Value: pod.Value,
-			Cause: fmt.Sprintf("none of %d nodes takes %s, for %s, which asks for %s: %s", len(nodes), pod.Owner, pod.Why, describe(asks), counted(reasons)),
+			Found: fmt.Sprintf("none of %d nodes takes %s, for %s, which asks for %s: %s", len(nodes), pod.Owner, pod.Why, describe(asks), counted(reasons)),
 			Why:   "the pod stays Pending for ever",
 			Fix:   fix(pod, reasons),
 		})
@@ -163,7 +163,7 @@ func sizes(nodes []corev1.Node) []preflight.Finding {
 	name, _, _ := strings.Cut(small[0], " ")
 	return []preflight.Finding{{
 		Node:  name,
-		Cause: fmt.Sprintf("%d nodes have less than 4 CPUs and 8 GB of memory: %s", len(small), some(small)),
+		Found: fmt.Sprintf("%d nodes have less than 4 CPUs and 8 GB of memory: %s", len(small), some(small)),
 		Why:   "few workspaces run there side by side, each of which takes up to 500m CPU and 1Gi, and more in larger sizes",
 		Fix:   "use larger nodes, or keep workspaces off these with global.workspaces.nodeSelector",
 	}}

@@ -232,7 +232,7 @@ func findings(missing []rbac.Need, user string, s *preflight.Subject) []prefligh
 		}
 		all = append(all, preflight.Finding{
 			Object: object(scope),
-			Cause:  fmt.Sprintf("%s may not %s", who(user), text), Why: why,
+			Found:  fmt.Sprintf("%s may not %s", who(user), text), Why: why,
 			Fix: fmt.Sprintf("let an administrator run: helm neutree rbac %s %s --namespace %s%s | kubectl apply -f -", s.Requirements.Release, chartOf(s), s.Requirements.Namespace, subject(user)),
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -33,12 +32,8 @@ func given(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, erro
 			return nil, fmt.Errorf("read Secret %s/%s: %w", wanted.Namespace, wanted.Name, err)
 		}
 		for _, problem := range secret.Problems(wanted.Secret, wanted.Namespace, live) {
-			// It reads "what is wrong: what to do".
-			cause, fix, _ := strings.Cut(problem, ": ")
-			findings = append(findings, preflight.Finding{
-				Object: fmt.Sprintf("Secret %s/%s", wanted.Namespace, wanted.Name), Value: wanted.Value, Cause: cause,
-				Why: "the install is refused before anything is made", Fix: fix,
-			})
+			problem.Value, problem.Why = wanted.Value, "the install is refused before anything is made"
+			findings = append(findings, problem)
 		}
 	}
 	return findings, nil
@@ -87,7 +82,7 @@ func (r reference) String() string { return fmt.Sprintf("key %s of Secret %s", r
 func changed(env string, from, to reference, set *requirement.Set) preflight.Finding {
 	finding := preflight.Finding{
 		Object: fmt.Sprintf("Secret %s/%s", set.Namespace, to.secret), Value: "global.secrets.existingSecret", Severity: preflight.Warning,
-		Cause: fmt.Sprintf("%s comes from %s now and would come from %s, which holds another value or none", env, from, to),
+		Found: fmt.Sprintf("%s comes from %s now and would come from %s, which holds another value or none", env, from, to),
 		Why:   "everybody is logged out, and machines that hold the old one are refused",
 		Fix:   fmt.Sprintf("copy the value of %s there", from),
 	}

@@ -11,11 +11,12 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/onnodes"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 // probes are the checks that start pods.
@@ -99,11 +100,11 @@ func kinds(ctx context.Context, s *preflight.Subject, wanted func(requirement.Cl
 	}
 	var found []*kind
 	for _, claim := range s.Requirements.Claims {
-		class, err := kube.ResolveStorageClass(classes, kube.ClassRequest{Purpose: claim.Why, Value: claim.Value, Name: claim.Class, AccessMode: claim.AccessMode})
-		if err != nil || !wanted(claim) {
+		class, _ := resolve(classes, claim)
+		if class == nil || !wanted(claim) {
 			continue
 		}
-		k := &kind{class: class, mode: claim.AccessMode, user: probe.User, spec: mountedBy(s.Requirements, claim)}
+		k := &kind{class: class.Name, mode: claim.AccessMode, user: probe.User, spec: mountedBy(s.Requirements, claim)}
 		if claim.User != nil {
 			k.user = *claim.User
 		}
@@ -172,7 +173,7 @@ func growth(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 func expands(classes []storagev1.StorageClass, name string) bool {
 	for _, class := range classes {
 		if class.Name == name {
-			return class.AllowVolumeExpansion != nil && *class.AllowVolumeExpansion
+			return storage.Expands(&class)
 		}
 	}
 	return false
@@ -180,7 +181,7 @@ func expands(classes []storagev1.StorageClass, name string) bool {
 
 // notMounted turns a pod that could not start into a finding where the class is to blame.
 func (k *kind) notMounted(err error, node string) ([]preflight.Finding, error) {
-	var trouble *probe.Trouble
+	var trouble *poddiag.Trouble
 	if !errors.As(err, &trouble) {
 		return nil, err
 	}
@@ -189,18 +190,18 @@ func (k *kind) notMounted(err error, node string) ([]preflight.Finding, error) {
 		Why: "pods that need " + k.whys() + " do not start there",
 	}
 	switch {
-	case trouble.Reason == probe.Mount:
-		finding.Cause = "a volume of the class can't be mounted: " + trouble.Message
+	case trouble.Kind == poddiag.Mount:
+		finding.Found = "a volume of the class can't be mounted: " + trouble.Message
 		finding.Fix = "install what the class needs on the node, an NFS client for one, or choose another class"
-	case trouble.Reason == probe.Unschedulable && strings.Contains(trouble.Message, "volume node affinity conflict"),
-		trouble.Reason == probe.Unschedulable && strings.Contains(trouble.Message, "didn't match PersistentVolume's node affinity"):
-		finding.Cause = fmt.Sprintf("the volume belongs to another node, although it was asked for as %s", k.mode)
+	case trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "volume node affinity conflict"),
+		trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "didn't match PersistentVolume's node affinity"):
+		finding.Found = fmt.Sprintf("the volume belongs to another node, although it was asked for as %s", k.mode)
 		finding.Fix = "choose a class whose volumes all nodes can mount"
-	case trouble.Reason == probe.Unschedulable && strings.Contains(trouble.Message, "PersistentVolumeClaim"),
-		trouble.Reason == probe.Unschedulable && strings.Contains(trouble.Message, "persistentvolume"),
-		trouble.Reason == probe.Unschedulable && strings.Contains(trouble.Message, "PersistentVolume"),
-		trouble.Reason == probe.TooLong:
-		finding.Cause = "no volume of the class comes: " + trouble.Message
+	case trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "PersistentVolumeClaim"),
+		trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "persistentvolume"),
+		trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "PersistentVolume"),
+		trouble.Kind == poddiag.TooLong:
+		finding.Found = "no volume of the class comes: " + trouble.Message
 		finding.Fix = "look at the claim's events and at the class's provisioner"
 	default:
 		return onnodes.NotProved(err)

@@ -84,7 +84,7 @@ func (k *kind) proveShared(ctx context.Context, s *preflight.Subject, namespace 
 		// One node is no proof of sharing, but two pods on it are better than nothing.
 		p.sharing = []preflight.Finding{{
 			Object: k.object(), Node: nodes[0], Severity: preflight.Note,
-			Cause: "there is one node only: that nodes share the volume is not proved",
+			Found: "there is one node only: that nodes share the volume is not proved",
 		}}
 		nodes = []string{nodes[0], nodes[0]}
 	}
@@ -122,7 +122,7 @@ func (k *kind) proveShared(ctx context.Context, s *preflight.Subject, namespace 
 		if len(p.mounts) > 0 {
 			p.sharing = append(p.sharing, preflight.Finding{
 				Object: k.object(), Value: k.claims[0].Value, Severity: p.mounts[0].Severity,
-				Cause: "two nodes could not both mount one volume, so nothing is shared: see storage.mount",
+				Found: "two nodes could not both mount one volume, so nothing is shared: see storage.mount",
 				Why:   k.whys() + " must be mounted by several nodes at once",
 				Fix:   "choose a class that serves ReadWriteMany",
 			})
@@ -164,7 +164,7 @@ func (k *kind) files(outcome *probe.Outcome) []preflight.Finding {
 	}
 	return []preflight.Finding{{
 		Object: k.object(), Node: outcome.Node, Value: k.claims[0].Value,
-		Cause: fmt.Sprintf("uid %d can't work in a volume of the class: %s", k.user, result.Error),
+		Found: fmt.Sprintf("uid %d can't work in a volume of the class: %s", k.user, result.Error),
 		Why:   "the pods that need " + k.whys() + " run as this user",
 		Fix:   "let the class make volumes that any user or the pod's fsGroup may write to; for csi-driver-nfs set mountPermissions: \"0777\"",
 	}}
@@ -173,7 +173,7 @@ func (k *kind) files(outcome *probe.Outcome) []preflight.Finding {
 func (k *kind) notShared(result agent.Result, node, other string) preflight.Finding {
 	finding := preflight.Finding{
 		Object: k.object(), Node: node, Value: k.claims[0].Value,
-		Cause: result.Error,
+		Found: result.Error,
 		Why:   "workspaces on different nodes would not see the same files",
 		Fix:   "choose a class whose volumes all nodes share, such as NFS or CephFS",
 	}
@@ -182,7 +182,7 @@ func (k *kind) notShared(result agent.Result, node, other string) preflight.Find
 		finding.Why = "two nodes would write the same file at once and destroy what the other wrote"
 		finding.Fix = "choose a class with working file locks; for NFS remove nolock from its mountOptions"
 	case agent.StepSee:
-		finding.Cause = fmt.Sprintf("what is written on node %s is not seen on node %s: %s", other, node, result.Error)
+		finding.Found = fmt.Sprintf("what is written on node %s is not seen on node %s: %s", other, node, result.Error)
 	}
 	return finding
 }
@@ -195,7 +195,7 @@ func (k *kind) remove(ctx context.Context, volume *probe.Volume) ([]preflight.Fi
 	if errors.As(err, &kept) {
 		return []preflight.Finding{{
 			Object: k.object(), Value: k.claims[0].Value,
-			Cause: kept.Error(),
+			Found: kept.Error(),
 			Why:   "space of deleted workspaces is never given back",
 			Fix:   "look at the provisioner, or set reclaimPolicy: Delete; then remove the volume by hand: kubectl delete pv " + kept.Volume,
 		}}, nil
@@ -230,7 +230,7 @@ func (k *kind) grow(ctx context.Context, s *preflight.Subject) ([]preflight.Find
 	if err != nil {
 		findings = []preflight.Finding{{
 			Object: k.object(), Value: k.claims[0].Value,
-			Cause: "the class allows volumes to grow, but a mounted one did not: " + err.Error(),
+			Found: "the class allows volumes to grow, but a mounted one did not: " + err.Error(),
 			Why:   "raising the size of " + k.whys() + " later has no effect",
 			Fix:   "look at the provisioner's resizer, or set allowVolumeExpansion: false so that nobody counts on it",
 		}}

@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
-	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 // Checks are those of this topic.
@@ -41,36 +41,22 @@ func over(check func([]storagev1.StorageClass, []requirement.Claim) []preflight.
 }
 
 // resolve finds the class of a claim, nil where there is none.
-func resolve(classes []storagev1.StorageClass, claim requirement.Claim) (*storagev1.StorageClass, error) {
-	name, err := kube.ResolveStorageClass(classes, kube.ClassRequest{Purpose: claim.Why, Value: claim.Value, Name: claim.Class, AccessMode: claim.AccessMode})
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == name })
-	return &classes[i], nil
+func resolve(classes []storagev1.StorageClass, claim requirement.Claim) (*storagev1.StorageClass, *preflight.Finding) {
+	return storage.Resolve(classes, storage.ClassRequest{Purpose: claim.Why, Value: claim.Value, Name: claim.Class, AccessMode: claim.AccessMode})
 }
 
 func classes(all []storagev1.StorageClass, claims []requirement.Claim) []preflight.Finding {
 	var findings []preflight.Finding
 	for _, claim := range claims {
-		class, err := resolve(all, claim)
-		if err != nil {
-			// It reads "what is wrong: what to do".
-			cause, fix, _ := strings.Cut(err.Error(), ": ")
-			findings = append(findings, preflight.Finding{
-				Object: name(claim), Value: claim.Value, Cause: cause,
-				Why: "the claim stays Pending for ever, and with it the pod that mounts it", Fix: fix,
-			})
+		class, problem := resolve(all, claim)
+		if problem == nil {
 			continue
 		}
-		if claim.AccessMode == corev1.ReadWriteMany && kube.ServesOneNode(class.Provisioner) {
-			findings = append(findings, preflight.Finding{
-				Object: name(claim), Value: claim.Value,
-				Cause: fmt.Sprintf("StorageClass %s for %s is served by %s, whose volumes only one node can mount", class.Name, claim.Why, class.Provisioner),
-				Why:   "workspaces on every other node never start",
-				Fix:   fmt.Sprintf("set %s to a class that all nodes can mount (NFS, CephFS and the like), or on a cluster of one node ask for ReadWriteOnce", claim.Value),
-			})
+		problem.Object, problem.Why = name(claim), "the claim stays Pending for ever, and with it the pod that mounts it"
+		if class != nil {
+			problem.Why = "workspaces on every other node never start"
 		}
+		findings = append(findings, *problem)
 	}
 	return findings
 }
@@ -88,7 +74,7 @@ func leftToDefault(s *preflight.Subject) (bool, string) {
 func defaults(classes []storagev1.StorageClass, claims []requirement.Claim) []preflight.Finding {
 	var marked []string
 	for i := range classes {
-		if kube.IsDefaultClass(&classes[i]) {
+		if storage.IsDefaultClass(&classes[i]) {
 			marked = append(marked, classes[i].Name)
 		}
 	}
@@ -99,7 +85,7 @@ func defaults(classes []storagev1.StorageClass, claims []requirement.Claim) []pr
 	slices.Sort(marked)
 	return []preflight.Finding{{
 		Object: "StorageClass " + marked[0],
-		Cause:  fmt.Sprintf("%d StorageClasses are marked as the default: %s", len(marked), strings.Join(marked, ", ")),
+		Found:  fmt.Sprintf("%d StorageClasses are marked as the default: %s", len(marked), strings.Join(marked, ", ")),
 		Why:    "Kubernetes takes the newest, so a class that somebody adds later changes where new volumes go",
 		Fix:    fmt.Sprintf("kubectl annotate storageclass %s storageclass.kubernetes.io/is-default-class-, or name the classes in %s", marked[0], values(claims)),
 	}}
@@ -119,13 +105,13 @@ func values(claims []requirement.Claim) string {
 func expansion(classes []storagev1.StorageClass, claims []requirement.Claim) []preflight.Finding {
 	var findings []preflight.Finding
 	for _, claim := range claims {
-		class, err := resolve(classes, claim)
-		if err != nil || !claim.Grows || (class.AllowVolumeExpansion != nil && *class.AllowVolumeExpansion) {
+		class, _ := resolve(classes, claim)
+		if class == nil || !claim.Grows || storage.Expands(class) {
 			continue
 		}
 		findings = append(findings, preflight.Finding{
 			Object: "StorageClass " + class.Name, Value: claim.Value,
-			Cause: fmt.Sprintf("StorageClass %s for %s does not let volumes grow", class.Name, claim.Why),
+			Found: fmt.Sprintf("StorageClass %s for %s does not let volumes grow", class.Name, claim.Why),
 			Why:   fmt.Sprintf("once its %s are full, it takes a new volume and a copy", claim.Size.String()),
 			Fix:   fmt.Sprintf("kubectl patch storageclass %s -p '{\"allowVolumeExpansion\":true}' if %s can, or choose a larger size now", class.Name, class.Provisioner),
 		})
@@ -137,14 +123,14 @@ func reclaim(classes []storagev1.StorageClass, claims []requirement.Claim) []pre
 	var findings []preflight.Finding
 	var named []string
 	for _, claim := range claims {
-		class, err := resolve(classes, claim)
-		if err != nil || slices.Contains(named, class.Name) || (class.ReclaimPolicy != nil && *class.ReclaimPolicy == corev1.PersistentVolumeReclaimRetain) {
+		class, _ := resolve(classes, claim)
+		if class == nil || slices.Contains(named, class.Name) || (class.ReclaimPolicy != nil && *class.ReclaimPolicy == corev1.PersistentVolumeReclaimRetain) {
 			continue
 		}
 		named = append(named, class.Name)
 		findings = append(findings, preflight.Finding{
 			Object: "StorageClass " + class.Name, Value: claim.Value, Severity: preflight.Note,
-			Cause: fmt.Sprintf("StorageClass %s deletes a volume with its claim", class.Name),
+			Found: fmt.Sprintf("StorageClass %s deletes a volume with its claim", class.Name),
 			Why:   "who deletes a claim or its namespace deletes the data; an uninstall keeps both",
 			Fix:   "for data that must outlive that, choose a class with reclaimPolicy Retain, and keep backups",
 		})
@@ -174,8 +160,8 @@ func immediate(classes []storagev1.StorageClass, claims []requirement.Claim, zon
 	var findings []preflight.Finding
 	var named []string
 	for _, claim := range claims {
-		class, err := resolve(classes, claim)
-		if err != nil || zones < 2 || claim.AccessMode != corev1.ReadWriteOnce || slices.Contains(named, class.Name) {
+		class, _ := resolve(classes, claim)
+		if class == nil || zones < 2 || claim.AccessMode != corev1.ReadWriteOnce || slices.Contains(named, class.Name) {
 			continue
 		}
 		if class.VolumeBindingMode != nil && *class.VolumeBindingMode == storagev1.VolumeBindingWaitForFirstConsumer {
@@ -184,7 +170,7 @@ func immediate(classes []storagev1.StorageClass, claims []requirement.Claim, zon
 		named = append(named, class.Name)
 		findings = append(findings, preflight.Finding{
 			Object: "StorageClass " + class.Name, Value: claim.Value,
-			Cause: fmt.Sprintf("StorageClass %s for %s makes volumes at once, in any of %d zones", class.Name, claim.Why, zones),
+			Found: fmt.Sprintf("StorageClass %s for %s makes volumes at once, in any of %d zones", class.Name, claim.Why, zones),
 			Why:   "a volume may be made in a zone where its pod finds no room, and the pod stays Pending",
 			Fix:   "choose a class with volumeBindingMode WaitForFirstConsumer",
 		})

@@ -106,8 +106,8 @@ status: {phase: %s}`, name, class, mode, size, phase)
 			set: []string{"global.storage.afsController.storageClass=nfs"},
 			words: []string{
 				"claim afs-controller-db in namespace nap has 2Gi and can't shrink to 1Gi -> set global.storage.afsController.size to 2Gi or more",
-				`claim afs-controller-db, for the AFS controller's database, has the StorageClass "local" and can't get "nfs" -> set global.storage.afsController.storageClass=local`,
-				"has the access modes [ReadWriteMany] and can't get ReadWriteOnce",
+				`claim afs-controller-db in namespace nap has StorageClass "local", and a claim can't change it to "nfs" -> set global.storage.afsController.storageClass back to "local"`,
+				"has the access modes [ReadWriteMany], and a claim can't change them to ReadWriteOnce",
 				"has lost its volume pv1",
 			}},
 		{name: "can't grow", objects: []string{local, live("afs-controller-db", "local", "ReadWriteOnce", "1Gi", "Bound")},
@@ -117,7 +117,7 @@ status: {phase: %s}`, name, class, mode, size, phase)
 			words: []string{"claim mine in namespace nap, named by global.storage.afsController.existingClaim, does not exist -> make it, or name another"}},
 		{name: "backups of another class", objects: []string{live("nap-backups", "local", "ReadWriteOnce", "10Gi", "Bound")},
 			set:   []string{"global.backup.storageClass=nfs"},
-			words: []string{`claim nap-backups, for the backups, has the StorageClass "local" and can't get "nfs" -> set global.backup.storageClass=local`}},
+			words: []string{`claim nap-backups in namespace nap has StorageClass "local", and a claim can't change it to "nfs" -> set global.backup.storageClass back to "local"`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			subject := checktest.Subject(t, kubetest.New(t, tc.objects...), requirementtest.Load(t, tc.set...))

@@ -111,7 +111,7 @@ func relayPorts(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 				return nil, nil
 			}
 			finding := preflight.Finding{
-				Object: "Deployment coturn", Node: node, Cause: result.Error,
+				Object: "Deployment coturn", Node: node, Found: result.Error,
 				Value: "browser.coturn.nodeSelector", Why: "the relay does not start there, and nobody sees a browser",
 				Fix: "stop what has the port (on the node: ss -lntup), or choose another node by browser.coturn.nodeSelector",
 			}
@@ -153,7 +153,7 @@ func relayReach(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 		return nil, err
 	}
 	if len(findings) > 0 {
-		return []preflight.Finding{{Severity: preflight.Note, Cause: "nothing can answer in the relay's place: see turn.ports"}}, nil
+		return []preflight.Finding{{Severity: preflight.Note, Found: "nothing can answer in the relay's place: see turn.ports"}}, nil
 	}
 	namespace, err := s.Probes.Namespace(ctx, s.Requirements.Namespace, probe.Privileged)
 	if err != nil {
@@ -206,7 +206,7 @@ func answering(ctx context.Context, s *preflight.Subject, names []string) ([]str
 func unreached(r *requirement.Relay, protocol string, port int32, err error) preflight.Finding {
 	return preflight.Finding{
 		Object: net.JoinHostPort(r.Host, strconv.Itoa(int(port))) + "/" + protocol, Value: "browser.turn.host",
-		Cause: fmt.Sprintf("the relay's port is not reached from here: %v", err),
+		Found: fmt.Sprintf("the relay's port is not reached from here: %v", err),
 		Why:   "the picture of a browser does not reach users; that they are where you are is not certain",
 		Fix:   "set browser.turn.host to the address of the relay's node, and open the port in firewalls and security groups",
 	}

@@ -72,7 +72,7 @@ func conflicts(nodes []corev1.Node, pods []cluster.Pod, set *requirement.Set) []
 		for node, holder := range blocked {
 			findings = append(findings, preflight.Finding{
 				Object: owner, Node: node, Value: wanted[owner][0].Value,
-				Cause: fmt.Sprintf("on every node that %s can run on its ports are taken: on %s, %s", owner, node, holder),
+				Found: fmt.Sprintf("on every node that %s can run on its ports are taken: on %s, %s", owner, node, holder),
 				Why:   "the pod stays Pending",
 				Fix:   "move the other pod, or let this one run on another node",
 			})

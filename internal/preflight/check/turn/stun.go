@@ -32,7 +32,7 @@ func speaks(ctx context.Context, r *requirement.Relay) ([]preflight.Finding, err
 	var seen stun.XORMappedAddress
 	if _, err := answer.ReadFrom(connection); err != nil || answer.TransactionID != request.TransactionID || seen.GetFrom(answer) != nil {
 		finding := unreached(r, "tcp", r.Port, err)
-		finding.Cause = "what answers there is no relay: it does not speak STUN"
+		finding.Found = "what answers there is no relay: it does not speak STUN"
 		return []preflight.Finding{finding}, nil
 	}
 	return nil, nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/preflight/fromhook"
 	"github.com/neutree-ai/packaging/internal/prepare"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
@@ -32,11 +31,11 @@ func installed(s *preflight.Subject) (bool, string) {
 func path(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	set := s.Requirements
 	gate := set.Prepare.Gate
-	errs := prepare.Gate(ctx, s.Cluster.Untyped, set.Namespace, gate, database(set))
-	findings, err := fromhook.Findings(errs, fmt.Sprintf("release %s in namespace %s", set.Release, set.Namespace))
+	findings, err := prepare.Gate(ctx, s.Cluster.Untyped, set.Namespace, gate, database(set))
 	if err != nil {
 		return nil, err
 	}
+	findings = preflight.Refused(findings)
 	live, err := s.Cluster.Get(ctx, kube.ConfigMaps, set.Namespace, gate.ConfigMap)
 	if err != nil {
 		return nil, fmt.Errorf("read ConfigMap %s/%s: %w", set.Namespace, gate.ConfigMap, err)
@@ -70,7 +69,7 @@ func backwards(label string, set *requirement.Set) []preflight.Finding {
 	}
 	return []preflight.Finding{{
 		Object: fmt.Sprintf("release %s in namespace %s", set.Release, set.Namespace), Severity: preflight.Warning,
-		Cause: fmt.Sprintf("chart %s %s is older than %s, which is installed", set.Chart.Name, now, was),
+		Found: fmt.Sprintf("chart %s %s is older than %s, which is installed", set.Chart.Name, now, was),
 		Why:   "its services may not know the database as it is by now; the hook before the upgrade refuses that",
 		Fix:   fmt.Sprintf("take chart %s or newer, or go back to a revision that ran: helm rollback %s REVISION --namespace %s", was, set.Release, set.Namespace),
 	}}

@@ -43,5 +43,5 @@ func finding(reason string) preflight.Finding {
 	if !found {
 		cause, fix = reason, ""
 	}
-	return preflight.Finding{Cause: cause, Fix: fix, Why: "Helm refuses the install before anything is made"}
+	return preflight.Finding{Found: cause, Fix: fix, Why: "Helm refuses the install before anything is made"}
 }

@@ -1,4 +1,4 @@
-package kube
+package storage
 
 import (
 	"testing"
@@ -17,22 +17,23 @@ func class(name, provisioner string, annotations ...string) storagev1.StorageCla
 	return c
 }
 
-func TestResolveStorageClass(t *testing.T) {
+func TestResolve(t *testing.T) {
 	local := class("local-path", "rancher.io/local-path", defaultClassAnnotation)
 	nfs := class("nfs", "nfs.csi.k8s.io")
 	newer := class("newer", "ebs.csi.aws.com", defaultClassAnnotation)
 	newer.CreationTimestamp = metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 
 	for _, tc := range []struct {
-		name    string
-		classes []storagev1.StorageClass
-		named   string
-		mode    corev1.PersistentVolumeAccessMode
-		want    string
-		wantErr string
+		name        string
+		classes     []storagev1.StorageClass
+		named       string
+		mode        corev1.PersistentVolumeAccessMode
+		want        string
+		wantFinding string
 	}{
 		{name: "named", classes: []storagev1.StorageClass{local, nfs}, named: "nfs", mode: corev1.ReadWriteOnce, want: "nfs"},
-		{name: "named, for ReadWriteMany, is taken at its word", classes: []storagev1.StorageClass{local}, named: "local-path", mode: corev1.ReadWriteMany, want: "local-path"},
+		{name: "named, for ReadWriteMany, is taken at its word", classes: []storagev1.StorageClass{local}, named: "local-path", mode: corev1.ReadWriteMany, want: "local-path",
+			wantFinding: `StorageClass local-path for PostgreSQL is served by rancher.io/local-path, whose volumes only one node can mount: set global.class to a class that all nodes can mount (NFS, CephFS and the like), or on a cluster of one node ask for ReadWriteOnce`},
 		{name: "default", classes: []storagev1.StorageClass{nfs, local}, mode: corev1.ReadWriteOnce, want: "local-path"},
 		{name: "default by the old annotation", classes: []storagev1.StorageClass{class("old", "x", betaDefaultClassAnnotation)}, mode: corev1.ReadWriteOnce, want: "old"},
 		{name: "newest of two defaults", classes: []storagev1.StorageClass{local, newer}, mode: corev1.ReadWriteOnce, want: "newer"},
@@ -42,40 +43,43 @@ func TestResolveStorageClass(t *testing.T) {
 		{name: "default that serves all nodes", classes: []storagev1.StorageClass{class("nfs", "nfs.csi.k8s.io", defaultClassAnnotation)}, mode: corev1.ReadWriteMany, want: "nfs"},
 		{
 			name: "no class at all", mode: corev1.ReadWriteOnce,
-			wantErr: `PostgreSQL needs a StorageClass and the cluster has none: install a storage provisioner, then set global.class or mark its class as the default`,
+			wantFinding: `PostgreSQL needs a StorageClass and the cluster has none: install a storage provisioner, then set global.class or mark its class as the default`,
 		},
 		{
 			name: "named class is missing", classes: []storagev1.StorageClass{nfs, local}, named: "nfs-nap", mode: corev1.ReadWriteMany,
-			wantErr: `StorageClass "nfs-nap" for PostgreSQL does not exist: set global.class to one of local-path (rancher.io/local-path), nfs (nfs.csi.k8s.io)`,
+			wantFinding: `StorageClass "nfs-nap" for PostgreSQL does not exist: set global.class to one of local-path (rancher.io/local-path), nfs (nfs.csi.k8s.io)`,
 		},
 		{
 			name: "no default", classes: []storagev1.StorageClass{nfs}, mode: corev1.ReadWriteOnce,
-			wantErr: "PostgreSQL needs a StorageClass, and the cluster has no default class: set global.class to one of nfs (nfs.csi.k8s.io), or mark one with `kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true`",
+			wantFinding: "PostgreSQL needs a StorageClass, and the cluster has no default class: set global.class to one of nfs (nfs.csi.k8s.io), or mark one with `kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true`",
 		},
 		{
 			name: "no default for ReadWriteMany", classes: []storagev1.StorageClass{nfs}, mode: corev1.ReadWriteMany,
-			wantErr: `PostgreSQL needs a StorageClass that serves ReadWriteMany, and the cluster has no default class: set global.class to one of nfs (nfs.csi.k8s.io)`,
+			wantFinding: `PostgreSQL needs a StorageClass that serves ReadWriteMany, and the cluster has no default class: set global.class to one of nfs (nfs.csi.k8s.io)`,
 		},
 		{
 			name: "default serves one node", classes: []storagev1.StorageClass{local}, mode: corev1.ReadWriteMany,
-			wantErr: `PostgreSQL needs a StorageClass that serves ReadWriteMany, and the default class "local-path" (rancher.io/local-path) serves one node only: set global.class to a class that all nodes can mount (there is: local-path (rancher.io/local-path)), or on a cluster of one node ask for ReadWriteOnce`,
+			wantFinding: `PostgreSQL needs a StorageClass that serves ReadWriteMany, and the default class "local-path" (rancher.io/local-path) serves one node only: set global.class to a class that all nodes can mount (there is: local-path (rancher.io/local-path)), or on a cluster of one node ask for ReadWriteOnce`,
 		},
 		{
 			name: "Rook's block driver serves one node", classes: []storagev1.StorageClass{class("rbd", "rook-ceph.rbd.csi.ceph.com", defaultClassAnnotation)}, mode: corev1.ReadWriteMany,
-			wantErr: `PostgreSQL needs a StorageClass that serves ReadWriteMany, and the default class "rbd" (rook-ceph.rbd.csi.ceph.com) serves one node only: set global.class to a class that all nodes can mount (there is: rbd (rook-ceph.rbd.csi.ceph.com)), or on a cluster of one node ask for ReadWriteOnce`,
+			wantFinding: `PostgreSQL needs a StorageClass that serves ReadWriteMany, and the default class "rbd" (rook-ceph.rbd.csi.ceph.com) serves one node only: set global.class to a class that all nodes can mount (there is: rbd (rook-ceph.rbd.csi.ceph.com)), or on a cluster of one node ask for ReadWriteOnce`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := ResolveStorageClass(tc.classes, ClassRequest{Purpose: "PostgreSQL", Value: "global.class", Name: tc.named, AccessMode: tc.mode})
+			class, problem := Resolve(tc.classes, ClassRequest{Purpose: "PostgreSQL", Value: "global.class", Name: tc.named, AccessMode: tc.mode})
+			got, message := "", ""
+			if class != nil {
+				got = class.Name
+			}
 			if got != tc.want {
 				t.Errorf("class %q, want %q", got, tc.want)
 			}
-			message := ""
-			if err != nil {
-				message = err.Error()
+			if problem != nil {
+				message = problem.Sentence()
 			}
-			if message != tc.wantErr {
-				t.Errorf("error\n%s\nwant\n%s", message, tc.wantErr)
+			if message != tc.wantFinding {
+				t.Errorf("finding\n%s\nwant\n%s", message, tc.wantFinding)
 			}
 		})
 	}

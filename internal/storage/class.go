@@ -1,4 +1,6 @@
-package kube
+// Package storage has the rules for the volumes of a release: which StorageClass serves one, and what a PVC that exists
+// can become.
+package storage
 
 import (
 	"context"
@@ -9,6 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 const (
@@ -62,46 +67,62 @@ type ClassRequest struct {
 	AccessMode corev1.PersistentVolumeAccessMode
 }
 
-// ListStorageClasses reads all classes of the cluster.
-func ListStorageClasses(ctx context.Context, c *Client) ([]storagev1.StorageClass, error) {
-	classes, err := List[storagev1.StorageClass](ctx, c, StorageClasses, "", metav1.ListOptions{})
+// ListClasses reads all StorageClasses of the cluster.
+func ListClasses(ctx context.Context, c *kube.Client) ([]storagev1.StorageClass, error) {
+	classes, err := kube.List[storagev1.StorageClass](ctx, c, kube.StorageClasses, "", metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list the StorageClasses: %w", err)
 	}
 	return classes, nil
 }
 
-// ResolveStorageClass picks the class for a request: the one it names, else the cluster's default.
-// ReadWriteMany prefers the class that carries DefaultRWXClassAnnotation and never takes a default
-// class that is known to serve one node only.
-func ResolveStorageClass(classes []storagev1.StorageClass, r ClassRequest) (string, error) {
-	if len(classes) == 0 {
-		return "", fmt.Errorf("%s needs a StorageClass and the cluster has none: install a storage provisioner, then set %s or mark its class as the default", r.Purpose, r.Value)
-	}
-	if r.Name != "" {
-		if slices.ContainsFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == r.Name }) {
-			return r.Name, nil
-		}
-		return "", fmt.Errorf("StorageClass %q for %s does not exist: set %s to one of %s", r.Name, r.Purpose, r.Value, describeClasses(classes))
+// Resolve picks the class for a request: the one it names, else the cluster's default. ReadWriteMany prefers the class
+// that carries DefaultRWXClassAnnotation and never takes a default class that is known to serve one node only. There is
+// a finding where no class will do. With a class, it says that the one which was named is known not to be shared: hooks
+// believe the person and warn, preflight reports it.
+func Resolve(classes []storagev1.StorageClass, r ClassRequest) (*storagev1.StorageClass, *finding.Finding) {
+	none := func(fix, format string, args ...any) (*storagev1.StorageClass, *finding.Finding) {
+		return nil, &finding.Finding{ID: finding.StorageClass, Severity: finding.Error, Value: r.Value, Found: fmt.Sprintf(format, args...), Fix: fix}
 	}
 	shared := r.AccessMode == corev1.ReadWriteMany
+	choose := fmt.Sprintf("set %s to one of %s", r.Value, describeClasses(classes))
+	if len(classes) == 0 {
+		return none(fmt.Sprintf("install a storage provisioner, then set %s or mark its class as the default", r.Value),
+			"%s needs a StorageClass and the cluster has none", r.Purpose)
+	}
+	if r.Name != "" {
+		i := slices.IndexFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == r.Name })
+		switch {
+		case i < 0:
+			return none(choose, "StorageClass %q for %s does not exist", r.Name, r.Purpose)
+		case shared && ServesOneNode(classes[i].Provisioner):
+			return &classes[i], &finding.Finding{
+				ID: finding.StorageClass, Severity: finding.Error, Value: r.Value,
+				Found: fmt.Sprintf("StorageClass %s for %s is served by %s, whose volumes only one node can mount", r.Name, r.Purpose, classes[i].Provisioner),
+				Fix: fmt.Sprintf("set %s to a class that all nodes can mount (NFS, CephFS and the like), or on a cluster of one node ask for "+
+					"ReadWriteOnce", r.Value),
+			}
+		}
+		return &classes[i], nil
+	}
 	if shared {
 		if c := newest(classes, DefaultRWXClassAnnotation); c != nil {
-			return c.Name, nil
+			return c, nil
 		}
 	}
 	def := newest(classes, defaultClassAnnotation, betaDefaultClassAnnotation)
 	switch {
 	case def == nil && shared:
-		return "", fmt.Errorf("%s needs a StorageClass that serves ReadWriteMany, and the cluster has no default class: set %s to one of %s", r.Purpose, r.Value, describeClasses(classes))
+		return none(choose, "%s needs a StorageClass that serves ReadWriteMany, and the cluster has no default class", r.Purpose)
 	case def == nil:
-		return "", fmt.Errorf("%s needs a StorageClass, and the cluster has no default class: set %s to one of %s, or mark one with `kubectl annotate storageclass NAME %s=true`",
-			r.Purpose, r.Value, describeClasses(classes), defaultClassAnnotation)
+		return none(fmt.Sprintf("%s, or mark one with `kubectl annotate storageclass NAME %s=true`", choose, defaultClassAnnotation),
+			"%s needs a StorageClass, and the cluster has no default class", r.Purpose)
 	case shared && ServesOneNode(def.Provisioner):
-		return "", fmt.Errorf("%s needs a StorageClass that serves ReadWriteMany, and the default class %q (%s) serves one node only: set %s to a class that all nodes can mount (there is: %s), or on a cluster of one node ask for ReadWriteOnce",
-			r.Purpose, def.Name, def.Provisioner, r.Value, describeClasses(classes))
+		return none(fmt.Sprintf("set %s to a class that all nodes can mount (there is: %s), or on a cluster of one node ask for ReadWriteOnce",
+			r.Value, describeClasses(classes)),
+			"%s needs a StorageClass that serves ReadWriteMany, and the default class %q (%s) serves one node only", r.Purpose, def.Name, def.Provisioner)
 	}
-	return def.Name, nil
+	return def, nil
 }
 
 // ServesOneNode says whether only one node at a time can mount a provisioner's volumes.
