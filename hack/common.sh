@@ -15,8 +15,15 @@ use_ct() {
   export CT KUBECTL
 }
 
-# use_cluster sets KUBECONFIG, CHART and IMAGES: the user's own cluster when KUBECONFIG is set, else the testbed.
-use_cluster() {
+# use_released sets CHART_010, the chart of version 0.1.0, which tests of upgrades start with.
+use_released() {
+  CHART_010="$root/bin/chart-0.1.0"
+  "$testbed" chart --revision 0.1.0 --out "$CHART_010"
+  export CHART_010
+}
+
+# use_chart sets CHART and IMAGES: for the user's own cluster when KUBECONFIG is set, else for testbeds.
+use_chart() {
   if [[ -n "${KUBECONFIG:-}" ]]; then
     IMAGES=${IMAGES:-upstream}
     step "using the cluster of KUBECONFIG=$KUBECONFIG with the published images"
@@ -27,15 +34,25 @@ use_cluster() {
     "$HELM" dependency build "$CHART" >&2
   else
     IMAGES=stand-ins
-    # Some faults are for a testbed only.
-    export TESTBED="$testbed"
-    "$testbed" up --audit --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
-    KUBECONFIG=$("$testbed" kubeconfig)
-    # Where the API server writes who asked it for what.
-    AUDIT_LOG="$(dirname "$KUBECONFIG")/members/hub/log/audit.log"
-    export AUDIT_LOG
     CHART="$root/bin/chart"
     "$testbed" chart --out "$CHART"
   fi
-  export KUBECONFIG CHART IMAGES
+  export CHART IMAGES
+}
+
+# use_cluster [demo|tests] sets KUBECONFIG too: without one, the testbed is brought up, whose registry serves what the
+# demo needs or, unless that is said, what tests need.
+use_cluster() {
+  if [[ -z "${KUBECONFIG:-}" ]]; then
+    # Some faults are for a testbed only.
+    export TESTBED="$testbed"
+    "$testbed" up --for "${1:-tests}" --audit --nodes "${NODES:-3}" --kubernetes "${KUBERNETES:-1.34}"
+    use_chart
+    KUBECONFIG=$("$testbed" kubeconfig)
+    # Where the API server writes who asked it for what.
+    AUDIT_LOG="$(dirname "$KUBECONFIG")/members/hub/log/audit.log"
+    export KUBECONFIG AUDIT_LOG
+  else
+    use_chart
+  fi
 }

@@ -7,17 +7,19 @@ release=neutree
 namespace=nap
 
 up() {
-  step "building what the demo needs (the first time takes about half an hour on two cores)"
-  HELM=$("$testbed" tool helm-4)
-  kubectl=$("$testbed" tool kubernetes-1.34/kubectl)
-  use_cluster
+  if [[ -z "${KUBECONFIG:-}" ]]; then
+    step "building what the demo needs (the first time takes about 12 minutes on two cores)"
+    "$testbed" build --for demo
+  fi
+  HELM=$("$testbed" tool --path helm-4)
+  use_cluster demo
+  kubectl=$("$testbed" tool --path kubectl)
   local settings=()
   if [[ "$IMAGES" == upstream ]]; then
     step "images: the published ones, since KUBECONFIG names a cluster of your own"
   else
     step "images: stand-ins of the platform's services, since the embedded cluster has no way to the public registries"
-    # They are built anew under the same tags, and a node that has one would keep it.
-    "$testbed" push
+    # They may be built again under the same tags, and a node that has one would keep it.
     settings+=(--set global.imagePullPolicy=Always)
   fi
 
@@ -54,7 +56,7 @@ down() {
     "$testbed" down
     return
   fi
-  HELM=$("$testbed" tool helm-4)
+  HELM=$("$testbed" tool --path helm-4)
   step "uninstalling the release; data and Secrets stay in namespace $namespace"
   "$HELM" uninstall "$release" --namespace "$namespace" --ignore-not-found --wait --timeout 10m >&2
 }

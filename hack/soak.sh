@@ -10,7 +10,7 @@ HELM3=$("$testbed" tool helm-3)
 HELM4=$("$testbed" tool helm-4)
 HELM_NEUTREE="$root/bin/helm-neutree"
 export HELM3 HELM4 HELM_NEUTREE
-use_cluster
+use_chart
 step "faults, each as often as it takes to trust what it shows"
-SOAK=1 go test -tags e2e -count=1 -timeout 120m -v -run "${RUN:-^TestFaults$}" ./test/e2e
-"$testbed" down
+go build -o bin/clustertest ./test/clustertest
+SOAK=1 RUN=${RUN:-^TestFaults$} exec bin/clustertest -limit 120m -v

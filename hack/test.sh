@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [unit|cluster]: set up what the tests need and run them; without an argument, all of them.
-# RUN, a pattern of go test, narrows the cluster tests.
+# RUN, a pattern of go test, narrows the cluster tests; TESTBEDS says on how many testbeds they run; with VERBOSE=1 the
+# output of those that pass is printed too.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -11,8 +12,20 @@ prepare() {
   HELM3=$("$testbed" tool helm-3)
   HELM4=$("$testbed" tool helm-4)
   HELM=$HELM4
+  KUBECTL=$("$testbed" tool kubectl)
   HELM_NEUTREE="$root/bin/helm-neutree"
-  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE
+  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE KUBECTL
+  published_chart
+}
+
+# published_chart sets CLOUDNATIVE_PG_CHART, to nothing where the published chart can't be had, and NOT_COMPARED, the file to
+# which tests add a line for each comparison that they can't make. The summary of the cluster tests counts them.
+published_chart() {
+  CLOUDNATIVE_PG_CHART=$(CLOUDNATIVE_PG_CHART=${CLOUDNATIVE_PG_CHART:-download} "$testbed" published-chart)
+  mkdir -p bin
+  NOT_COMPARED="$root/bin/not-compared"
+  : >"$NOT_COMPARED"
+  export CLOUDNATIVE_PG_CHART NOT_COMPARED
 }
 
 unit() {
@@ -27,32 +40,19 @@ unit() {
   CHART="$root/bin/chart" go test -tags helm ./test/helm
 }
 
-lifetime() {
-  step "the testbed comes up, survives faults and leaves nothing behind (one that is up is removed first)"
-  "$testbed" down
-  # An old Kubernetes is for the matrix: it would be compiled for this one test.
-  (cd test/testbed && go test -tags e2e -count=1 -timeout 20m -skip "^TestOldKubernetes$" ./lifetime)
-}
-
 cluster() {
-  local own=${KUBECONFIG:-}
-  if [[ -z "$own" ]]; then
+  if [[ -z "${KUBECONFIG:-}" ]]; then
     step "building the embedded cluster and its images (about half an hour on two cores the first time)"
     "$testbed" build
-    [[ -n "${RUN:-}" ]] || lifetime
   fi
-  use_cluster
+  use_chart
+  # The images of version 0.1.0 are in testbeds alone.
+  [[ -n "${KUBECONFIG:-}" ]] || use_released
   use_ct
-  if [[ -z "$own" && -z "${RUN:-}" ]]; then
-    step "the testbed itself: DNS, volumes, NetworkPolicies"
-    (cd test/testbed && go test -tags e2e -count=1 -timeout 15m ./e2e/...)
-  fi
-  step "the platform on a real cluster"
-  go test -tags e2e -count=1 -timeout 90m -v -run "${RUN:-.}" ./test/e2e/...
-  if [[ -z "$own" ]]; then
-    step "removing the testbed"
-    "$testbed" down
-  fi
+  step "the platform on real clusters; what a test leaves that fails is in bin/test/failed"
+  go build -o bin/clustertest ./test/clustertest
+  # In place of this shell it gets the signals that are to end it, and takes its testbeds down.
+  exec bin/clustertest
 }
 
 case "${1:-all}" in
@@ -60,4 +60,4 @@ case "${1:-all}" in
   unit | cluster) prepare; "$1" ;;
   *) echo "usage: test.sh [unit|cluster]" >&2; exit 2 ;;
 esac
-step "done"
+step "done; not compared: $(cat "$NOT_COMPARED")"

@@ -2,11 +2,8 @@ package main_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,10 +63,5 @@ func emptyCluster(t *testing.T) string {
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
 	t.Cleanup(server.Close)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	config := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: one\nclusters: [{name: one, cluster: {server: %q}}]\nusers: [{name: one}]\ncontexts: [{name: one, context: {cluster: one, user: one}}]\n", server.URL)
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return kubeconfigOf(t, server.URL)
 }

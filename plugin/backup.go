@@ -10,6 +10,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/helmenv"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/progress"
 )
@@ -58,7 +59,7 @@ func (o *backupOptions) run(ctx context.Context, talk io.Writer, do func(context
 	log := progress.New(talk)
 	plan, err := backupjob.Find(ctx, client, o.settings.Namespace(), o.release)
 	if err != nil {
-		return err
+		return hook.Stopped(ctx, err)
 	}
-	return do(ctx, log, backupjob.New(log, client, o.settings.Namespace(), plan))
+	return hook.Stopped(ctx, do(ctx, log, backupjob.New(log, client, o.settings.Namespace(), plan)))
 }

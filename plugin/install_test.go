@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // archive packs the plugin as a release does.
@@ -36,7 +38,9 @@ func unpack(t *testing.T, file string) string {
 // helm runs a Helm that knows no other plugins and has no way to the network but to this machine.
 func helm(t *testing.T, binary, home string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(binary, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + home, "HTTPS_PROXY=http://127.0.0.1:9", "HTTP_PROXY=http://127.0.0.1:9"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err

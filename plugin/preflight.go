@@ -13,6 +13,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/helmenv"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
@@ -147,12 +148,12 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	var remove func()
 	options.Release, options.Chart, remove, err = locate(ctx, args, flags.chartVersion)
 	if err != nil {
-		return err
+		return hook.Stopped(ctx, err)
 	}
 	defer remove()
 	subject, err := load.Subject(ctx, options)
 	if err != nil {
-		return err
+		return hook.Stopped(ctx, err)
 	}
 	screen := report.NewScreen(cmd.OutOrStdout(), cmd.ErrOrStderr())
 	result, err := report.New(flags.output, screen.Results, report.About(ctx, subject, version.Get().Version), screen.Look)

@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/neutree-ai/packaging/internal/pgtest"
 )
@@ -20,7 +20,13 @@ func call(t *testing.T, args ...string) (code int, stdout, termination string) {
 		t.Fatal(err)
 	}
 	var out, log bytes.Buffer
-	code = run(context.Background(), append([]string{"--termination-log", path}, args...), &out, &log)
+	ended := make(chan int, 1)
+	go func() { ended <- run(t.Context(), append([]string{"--termination-log", path}, args...), &out, &log) }()
+	select {
+	case code = <-ended:
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("nap-hooks %s does not end", strings.Join(args, " "))
+	}
 	for line := range strings.Lines(log.String()) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("a line of the log is no JSON: %s", line)
@@ -59,7 +65,7 @@ func TestCommandLines(t *testing.T) {
 		"no spec":         {[]string{"migrate"}, 2, "--spec is missing"},
 		"no spec file":    {[]string{"prepare", "--spec", "/nowhere/spec.yaml"}, 2, "no such file"},
 		"nothing to copy": {[]string{"copy", "--from", "/nowhere", "--to", t.TempDir()}, 10, "the image has no folder /nowhere"},
-		"deadline":        {[]string{"wait", "--set", "x", "--timeout", "100ms"}, 20, "connection refused"},
+		"deadline":        {[]string{"wait", "--set", "x", "--timeout", "5s"}, 20, "connection refused"},
 		"log format":      {[]string{"wait", "--set", "x", "--log-format", "xml"}, 2, "--log-format must be json or text"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -215,7 +215,7 @@ metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnp
 	if got := server.Object(clustersPath).GetAnnotations()["cnpg.io/hibernation"]; got != "on" {
 		t.Errorf("hibernation is %q", got)
 	}
-	expect(t, c.WaitStopped(contextFor(t, 100*time.Millisecond)), hook.Deadline, "gave up waiting for PostgreSQL to stop", "there is still nap-pg-1")
+	expect(t, c.WaitStopped(contextFor(t, 3*time.Second)), hook.Deadline, "gave up waiting for PostgreSQL to stop", "there is still nap-pg-1")
 	server.Delete("/api/v1/namespaces/nap/pods/nap-pg-1")
 	if err := c.WaitStopped(contextFor(t, 10*time.Second)); err != nil {
 		t.Error(err)

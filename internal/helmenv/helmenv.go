@@ -7,6 +7,8 @@ package helmenv
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 
@@ -17,10 +19,13 @@ import (
 )
 
 // Settings are what Helm handed on, and the flags that override it.
-type Settings struct{ helm *cli.EnvSettings }
+type Settings struct {
+	helm *cli.EnvSettings
+	log  io.Writer
+}
 
-// New reads the environment.
-func New() *Settings { return &Settings{helm: cli.New()} }
+// New reads the environment. With --debug, requests to the API server are printed to log.
+func New(log io.Writer) *Settings { return &Settings{helm: cli.New(), log: log} }
 
 // AddFlags lets the plugin be called without Helm. They are spelt as Helm's own, which takes them out otherwise.
 func (s *Settings) AddFlags(flags *pflag.FlagSet) {
@@ -40,14 +45,11 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&h.KubeInsecureSkipTLSVerify, "kube-insecure-skip-tls-verify", h.KubeInsecureSkipTLSVerify, "do not check the API server's certificate")
 	// Its default would show a token from the environment in the help.
 	flags.Var(&tokenFlag{settings: h}, "kube-token", "token to authenticate with; better in HELM_KUBETOKEN, where other users can't read it")
-	flags.BoolVar(&h.Debug, "debug", h.Debug, "tell more")
+	flags.BoolVar(&h.Debug, "debug", h.Debug, "print each request to the API server on standard error")
 }
 
 // Namespace is the one that was asked for, else the context's, else "default".
 func (s *Settings) Namespace() string { return s.helm.Namespace() }
-
-// Debug says that the person wants to be told more.
-func (s *Settings) Debug() bool { return s.helm.Debug }
 
 // Connect finds out how to reach the cluster. It asks nothing of it yet.
 func (s *Settings) Connect() (*rest.Config, error) {
@@ -68,6 +70,9 @@ func (s *Settings) Connect() (*rest.Config, error) {
 	if config.QPS == 0 {
 		// The API server bounds what it is asked by itself; a limit here would end in errors of its own near a deadline.
 		config.QPS = -1
+	}
+	if s.helm.Debug {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &traced{next: next, log: s.log} })
 	}
 	return config, nil
 }

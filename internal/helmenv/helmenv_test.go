@@ -1,12 +1,16 @@
 package helmenv_test
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
 )
@@ -58,7 +62,7 @@ func TestConnect(t *testing.T) {
 			for key, value := range test.env {
 				t.Setenv(key, value)
 			}
-			settings := helmenv.New()
+			settings := helmenv.New(io.Discard)
 			flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 			settings.AddFlags(flags)
 			if err := flags.Parse(test.args); err != nil {
@@ -83,7 +87,7 @@ func TestConnect(t *testing.T) {
 func TestConnectSaysWhatToDo(t *testing.T) {
 	alone(t)
 	t.Setenv("HELM_KUBECONTEXT", "three")
-	_, err := helmenv.New().Connect()
+	_, err := helmenv.New(io.Discard).Connect()
 	if err == nil || !strings.Contains(err.Error(), `"three"`) || !strings.Contains(err.Error(), "--kube-context") {
 		t.Errorf("error = %v, want one that names the context and the flag", err)
 	}
@@ -93,7 +97,7 @@ func TestConnectWithoutAnyCluster(t *testing.T) {
 	alone(t)
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	_, err := helmenv.New().Connect()
+	_, err := helmenv.New(io.Discard).Connect()
 	if err == nil || !strings.Contains(err.Error(), "set KUBECONFIG") {
 		t.Errorf("error = %v, want one that says to set KUBECONFIG", err)
 	}
@@ -103,8 +107,57 @@ func TestHelpHoldsNoToken(t *testing.T) {
 	alone(t)
 	t.Setenv("HELM_KUBETOKEN", "planted-token")
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	helmenv.New().AddFlags(flags)
+	helmenv.New(io.Discard).AddFlags(flags)
 	if strings.Contains(flags.FlagUsages(), "planted-token") {
 		t.Error("the help shows the token")
+	}
+}
+
+// With --debug or HELM_DEBUG each request is printed, without the credentials that go along; otherwise none is.
+func TestDebug(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	t.Cleanup(server.Close)
+	for name, test := range map[string]struct {
+		args []string
+		env  string
+		said bool
+	}{
+		"not asked for": {},
+		"flag":          {args: []string{"--debug"}, said: true},
+		"Helm's flag":   {env: "true", said: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			alone(t)
+			t.Setenv("HELM_DEBUG", test.env)
+			var log strings.Builder
+			settings := helmenv.New(&log)
+			flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+			settings.AddFlags(flags)
+			if err := flags.Parse(append(test.args, "--kube-apiserver", server.URL, "--kube-token", "sesame")); err != nil {
+				t.Fatal(err)
+			}
+			config, err := settings.Connect()
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := rest.HTTPClientFor(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := client.Get(server.URL + "/version?timeout=5s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			wanted := "debug: GET " + server.URL + "/version?timeout=5s: 418 I'm a teapot after "
+			if strings.HasPrefix(log.String(), wanted) != test.said || strings.Contains(log.String(), "sesame") {
+				t.Errorf("it printed %q, want %q: %t", log.String(), wanted, test.said)
+			}
+			if !test.said && log.Len() > 0 {
+				t.Errorf("it printed %q unasked", log.String())
+			}
+		})
 	}
 }

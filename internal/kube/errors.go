@@ -44,6 +44,18 @@ func AdmissionWebhookDown(err error) bool {
 	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
 }
 
+// Unanswered tells whether err says nothing about the request itself: the API server could not judge it.
+func Unanswered(err error) bool {
+	if err == nil || AdmissionWebhookDown(err) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return true
+	}
+	return status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) || apierrors.IsUnauthorized(err)
+}
+
 // Permanent tells whether the API server understood the request and will refuse it again.
 func Permanent(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||

@@ -14,7 +14,7 @@ import (
 const shortest = 4
 
 // Mask knows what must not be shown.
-type Mask struct{ texts []string }
+type Mask struct{ replacer *strings.Replacer }
 
 // Of hides the values, each line of one that has several.
 func Of(values ...string) Mask {
@@ -33,13 +33,17 @@ func Of(values ...string) Mask {
 	}
 	// A value that holds another one must go first, or its rest would be shown.
 	slices.SortFunc(texts, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	return Mask{slices.Compact(texts)}
+	var pairs []string
+	for _, secret := range slices.Compact(texts) {
+		pairs = append(pairs, secret, "***")
+	}
+	return Mask{strings.NewReplacer(pairs...)}
 }
 
-// Hide writes three stars for each secret in text.
+// Hide writes three stars for each secret in text, in one pass: there may be thousands.
 func (m Mask) Hide(text string) string {
-	for _, secret := range m.texts {
-		text = strings.ReplaceAll(text, secret, "***")
+	if m.replacer == nil {
+		return text
 	}
-	return text
+	return m.replacer.Replace(text)
 }

@@ -44,7 +44,7 @@ func TestTwoRunsAtOnce(t *testing.T) {
 	}
 	applied := 0
 	for range 2 {
-		o := <-outcomes
+		o := receive(t, outcomes)
 		if o.err != nil {
 			t.Error(o.err)
 		}
@@ -69,7 +69,7 @@ func TestRunsThatOnlyRecordMeet(t *testing.T) {
 		}()
 	}
 	for range 8 {
-		if err := <-failures; err != nil {
+		if err := receive(t, failures); err != nil {
 			t.Error(err)
 		}
 	}
@@ -166,7 +166,7 @@ func TestStatementOfAStoppedRunEnds(t *testing.T) {
 			conn := open(t, url, "test")
 			eventually(t, "the long statement runs", func() bool { return query[int64](t, conn, asleep)[0] == 1 })
 			end()
-			wantFailure(t, <-failure, c.code, c.says, "control-plane/117_long.sql", "rolled back")
+			wantFailure(t, receive(t, failure), c.code, c.says, "control-plane/117_long.sql", "rolled back")
 			eventually(t, "the statement is cancelled", func() bool { return query[int64](t, conn, asleep)[0] == 0 })
 			if diff := cmp.Diff(before, state(t, url)); diff != "" {
 				t.Error(diff)
@@ -206,7 +206,7 @@ func TestLockOfAnotherRun(t *testing.T) {
 		t.Errorf("nothing was pending: %v", err)
 	}
 	exec(t, gate, "SELECT pg_advisory_unlock(42)")
-	if err := <-first; err != nil {
+	if err := receive(t, first); err != nil {
 		t.Error(err)
 	}
 }
@@ -240,7 +240,7 @@ func TestTableInUse(t *testing.T) {
 	}()
 	eventually(t, "the first attempt is over", func() bool { return strings.Contains(said.String(), "will be tried again") })
 	exec(t, report, "COMMIT")
-	if err := <-done; err != nil {
+	if err := receive(t, done); err != nil {
 		t.Error(err)
 	}
 }

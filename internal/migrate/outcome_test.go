@@ -35,14 +35,16 @@ func TestWaitEndsWithTheCauseOfTheFailure(t *testing.T) {
 	}
 
 	t.Run("services wait on", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		wantFailure(t, migrate.WaitForSet(ctx, slog.New(slog.DiscardHandler), url, testSet), hook.Deadline, "not recorded yet")
+		err := waitUntilSaid(t, "not recorded yet", func(ctx context.Context, log *slog.Logger) error {
+			return migrate.WaitForSet(ctx, log, url, testSet)
+		})
+		wantFailure(t, err, hook.Deadline, "not recorded yet")
 	})
 	t.Run("another set has not failed", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		wantFailure(t, outcome(ctx, url, "another", slog.New(slog.DiscardHandler), time.Millisecond), hook.Deadline, "not recorded yet")
+		err := waitUntilSaid(t, "not recorded yet", func(ctx context.Context, log *slog.Logger) error {
+			return outcome(ctx, url, "another", log, time.Millisecond)
+		})
+		wantFailure(t, err, hook.Deadline, "not recorded yet")
 	})
 	t.Run("a mended set is there", func(t *testing.T) {
 		write(t, broken.Dir, files{"117_broken.sql": "SELECT 1;"})
@@ -68,7 +70,7 @@ func TestWaitOutlastsTheFailureOfAnEarlierAttempt(t *testing.T) {
 	})
 	write(t, broken.Dir, files{"117_broken.sql": "SELECT 1;"})
 	apply(t, url, broken)
-	if err := <-done; err != nil {
+	if err := receive(t, done); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/pgtest"
 )
@@ -33,7 +32,7 @@ func TestWaitEndsWhenTheSetIsRecorded(t *testing.T) {
 		return strings.Contains(said.String(), "the database answers, but the set is not recorded yet")
 	})
 	apply(t, url, folder(t, "gateway", nil))
-	if err := <-done; err != nil {
+	if err := receive(t, done); err != nil {
 		t.Error(err)
 	}
 }
@@ -107,23 +106,6 @@ func proxy(t *testing.T, databaseURL string) (at string, silence func()) {
 		}
 	}()
 	return fmt.Sprintf("postgresql://nap@%s/%s?sslmode=disable", listener.Addr(), config.Database), func() { generation.Add(1) }
-}
-
-func TestWaitSaysWhatWasMissing(t *testing.T) {
-	for name, c := range map[string]struct{ url, says string }{
-		"nobody listens": {"postgresql://nap:hunter2@127.0.0.1:1/nap", "the database does not answer: connection refused"},
-		"not recorded":   {pgtest.Start(t), "the set is not recorded yet"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			err := migrate.WaitForSet(ctx, slog.New(slog.DiscardHandler), c.url, "0123456789abcdef")
-			wantFailure(t, err, hook.Deadline, "gave up waiting for migration set 0123456789ab…", c.says)
-			if strings.Contains(err.Error(), "hunter2") {
-				t.Error(err)
-			}
-		})
-	}
 }
 
 func TestSeedsAreRecordedOnce(t *testing.T) {

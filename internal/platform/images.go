@@ -34,7 +34,7 @@ const (
 var AgentTypes = []string{"claude-code", "codex", "goose"}
 
 // HooksImage is the image of nap-hooks, which the chart's Jobs and init containers run.
-var HooksImage = Image{Key: "hooks", Registry: "ghcr.io", Repository: "neutree-ai/packaging/nap-hooks", Tag: "0.1.0"}
+var HooksImage = Image{Key: "hooks", Registry: "ghcr.io", Repository: "neutree-ai/packaging/nap-hooks", Tag: "0.2.0-dev.0"}
 
 // OperatorImage is the CloudNativePG operator that the chart's dependency installs.
 var OperatorImage = Image{Key: "cloudnative-pg", Registry: "ghcr.io", Repository: "cloudnative-pg/cloudnative-pg", Tag: "1.30.0"}

@@ -123,7 +123,10 @@ func empty(ctx context.Context, client *kube.Client, namespace, run string) erro
 	}
 	var stay []error
 	for _, name := range left {
-		stay = append(stay, goneVolume(ctx, client, name))
+		var unseen *Unseen
+		if err := goneVolume(ctx, client, name); !errors.As(err, &unseen) {
+			stay = append(stay, err)
+		}
 	}
 	return errors.Join(stay...)
 }

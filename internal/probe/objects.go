@@ -84,6 +84,20 @@ type Kept struct {
 // Error says what stays.
 func (k *Kept) Error() string { return fmt.Sprintf("volume %s stays: %s", k.Volume, k.Cause) }
 
+// Unseen says that whether a volume went with its claim could not be checked.
+type Unseen struct {
+	Volume string
+	Err    error
+}
+
+// Error says why.
+func (u *Unseen) Error() string {
+	return fmt.Sprintf("whether volume %s is deleted could not be checked: %v", u.Volume, u.Err)
+}
+
+// Unwrap is the API server's answer.
+func (u *Unseen) Unwrap() error { return u.Err }
+
 // Remove deletes the claim and waits until its volume is gone too. A class that keeps volumes is told to let go of
 // this one, which holds nothing.
 func (v *Volume) Remove(ctx context.Context) error {
@@ -115,8 +129,10 @@ func goneVolume(ctx context.Context, client *kube.Client, name string) error {
 	for {
 		volume, err := kube.Get[corev1.PersistentVolume](ctx, client, kube.Volumes, "", name)
 		switch {
-		case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
+		case apierrors.IsNotFound(err):
 			return nil
+		case apierrors.IsForbidden(err):
+			return &Unseen{name, err}
 		case err == nil && volume.Status.Phase == corev1.VolumeFailed:
 			return &Kept{name, volume.Status.Message}
 		case err != nil && ctx.Err() == nil:

@@ -195,7 +195,7 @@ func TestSignalReachesTheSeed(t *testing.T) {
 	r, out := runner(database(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		_, err := r.Run(ctx, spec([]string{"sleep"}))
 		done <- hook.Stopped(ctx, err)
@@ -206,8 +206,13 @@ func TestSignalReachesTheSeed(t *testing.T) {
 		}
 	}
 	cancel()
-	if err := <-done; hook.CodeOf(err) != hook.Unexpected || !strings.Contains(err.Error(), "stopped by a signal") {
-		t.Errorf("%v", err)
+	select {
+	case err := <-done:
+		if hook.CodeOf(err) != hook.Unexpected || !strings.Contains(err.Error(), "stopped by a signal") {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the seed does not end")
 	}
 	if !strings.Contains(out.String(), "told to stop") {
 		t.Errorf("the seed did not hear SIGTERM:\n%s", out)

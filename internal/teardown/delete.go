@@ -25,8 +25,10 @@ type Delete struct {
 	Client *kube.Client
 	Spec   hook.DeleteSpec
 
-	deleted []target
-	errs    []error
+	// ownsWorkspaces says that no one else has made the namespace of the workspaces.
+	ownsWorkspaces bool
+	deleted        []target
+	errs           []error
 }
 
 // target is an object to delete.
@@ -54,6 +56,9 @@ func (d *Delete) Run(ctx context.Context) (string, error) {
 	if !uninstalling {
 		d.Log.Info("the release is not being uninstalled: nothing to do", "release", d.Spec.Release)
 		return "nothing to do: the release is not being uninstalled", nil
+	}
+	if d.ownsWorkspaces, err = d.madeWorkspaces(ctx); err != nil {
+		return "", err
 	}
 	volumes, err := d.volumes(ctx)
 	if err != nil {
@@ -108,19 +113,32 @@ func (d *Delete) targets(ctx context.Context) ([]target, error) {
 	}
 	add("ConfigMap", kube.ConfigMaps, spec.ConfigMaps...)
 	add("Lease", kube.Leases, spec.Leases...)
-	if spec.Workspaces.Created {
-		namespace, err := d.Client.Resource(kube.Namespaces, "").Get(ctx, spec.Workspaces.Namespace, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return nil, fmt.Errorf("find out who made the namespace of the workspaces: %w", err)
-		case kube.OtherOwner(namespace, spec.Release, spec.Namespace) == "":
-			targets = append(targets, target{"Namespace", kube.Namespaces, "", spec.Workspaces.Namespace})
-		default:
-			d.Log.Warn("the namespace of the workspaces is not this release's: it stays", "namespace", spec.Workspaces.Namespace)
-		}
+	if d.ownsWorkspaces {
+		targets = append(targets, target{"Namespace", kube.Namespaces, "", spec.Workspaces.Namespace})
 	}
 	return targets, nil
+}
+
+// madeWorkspaces tells whether the namespace of the workspaces is this release's. Release names are unique in a namespace
+// only, so the owner's namespace counts too.
+func (d *Delete) madeWorkspaces(ctx context.Context) (bool, error) {
+	spec := d.Spec
+	if !spec.Workspaces.Created {
+		return false, nil
+	}
+	namespace, err := d.Client.Resource(kube.Namespaces, "").Get(ctx, spec.Workspaces.Namespace, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		// An earlier run has deleted it; volumes of it may be left.
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("find out who made the namespace of the workspaces: %w", err)
+	}
+	if kube.OtherOwner(namespace, spec.Release, spec.Namespace) != "" {
+		d.Log.Warn("the namespace of the workspaces is not this release's: it stays", "namespace", spec.Workspaces.Namespace)
+		return false, nil
+	}
+	return true, nil
 }
 
 // made are the names of the Secrets that nap-hooks has made.
@@ -150,7 +168,7 @@ func (d *Delete) ofRelease(namespace, name string, labels map[string]string) boo
 	spec := d.Spec
 	return slices.Contains(spec.Claims, hook.NamespacedName{Namespace: namespace, Name: name}) ||
 		spec.Cluster != "" && namespace == spec.Namespace && labels["cnpg.io/cluster"] == spec.Cluster ||
-		spec.Workspaces.Created && namespace == spec.Workspaces.Namespace
+		d.ownsWorkspaces && namespace == spec.Workspaces.Namespace
 }
 
 // claims are what there still is of the release's claims in its own namespace.

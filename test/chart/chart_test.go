@@ -3,6 +3,7 @@
 package chart_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/publishedchart"
 )
 
 const (
@@ -42,8 +44,12 @@ const (
 	kubernetes = "1.34"
 )
 
-// umbrella is a copy of the chart whose operator is a small one of the test's own.
+// umbrella is a copy of the chart with the published chart of the operator, or, where that is not available, a small one
+// of the test's own.
 var umbrella string
+
+// published is set when the operator's chart in it is the published one.
+var published bool
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -67,7 +73,7 @@ func TestMain(m *testing.M) {
 // read while tests run: read before, a change of the chart would leave an old result standing.
 var assembled = sync.OnceValue(func() error { return assemble(umbrella) })
 
-// assemble copies the chart to dir and gives it the operator in testdata.
+// assemble copies the chart to dir and adds that of the operator.
 func assemble(dir string) error {
 	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
 		return err
@@ -81,8 +87,24 @@ func assemble(dir string) error {
 			return err
 		}
 	}
-	return os.CopyFS(filepath.Join(dir, "charts", operator), os.DirFS(filepath.Join("testdata", operator)))
+	downloads, err := os.MkdirTemp("", "published")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(downloads)
+	path, err := publishedchart.Find(context.Background(), source, downloads)
+	if published = err == nil; errors.Is(err, publishedchart.ErrNotAvailable) {
+		path, err = filepath.Join("testdata", operator), nil
+	}
+	if err != nil {
+		return err
+	}
+	return publishedchart.CopyTo(path, filepath.Join(dir, "charts"))
 }
+
+// noCRDs leaves the operator's CustomResourceDefinitions out: those of the published chart are 1.2 MB of YAML, which
+// would take most of the time of every render. A test that looks at them sets the value back.
+const noCRDs = "cloudnative-pg.crds.create=false"
 
 // target is what a test renders for.
 type target struct {
@@ -139,7 +161,8 @@ func tryRender(to target) (*chart.Rendered, error) {
 	if err := assembled(); err != nil {
 		return nil, err
 	}
-	merged, err := chart.Values(values.Options{Values: to.set, JSONValues: to.json, ValueFiles: to.files})
+	set := append([]string{noCRDs}, to.set...)
+	merged, err := chart.Values(values.Options{Values: set, JSONValues: to.json, ValueFiles: to.files})
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,9 @@ func renderValues(values map[string]any) (*chart.Rendered, error) {
 	if err := json.Unmarshal(raw, &plain); err != nil {
 		return nil, err
 	}
+	if _, set := plain[operator]; !set {
+		valuegen.Set(plain, []string{operator, "crds", "create"}, false)
+	}
 	loaded, err := chart.Load(umbrella)
 	if err != nil {
 		return nil, err

@@ -269,7 +269,7 @@ func TestMainPhaseHoldsNothingThatCannotBeCreated(t *testing.T) {
 
 func TestDataOutlivesTheRelease(t *testing.T) {
 	kept := map[string]bool{}
-	for _, object := range render(t).Main() {
+	for _, object := range render(t, "cloudnative-pg.crds.create=true").Main() {
 		switch object.GetKind() {
 		case "PersistentVolumeClaim", "Namespace", "CustomResourceDefinition":
 			kept[object.GetKind()] = true

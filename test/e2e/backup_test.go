@@ -34,13 +34,11 @@ INSERT INTO public.session_messages (session_id, body) SELECT 's' || (n % 2000 +
 INSERT INTO public.ws_concurrency_slots VALUES ('w1', 1, now());
 INSERT INTO public.skill_sources VALUES ('k1', 'https://skills', repeat('content', 5000));
 INSERT INTO public.skill_versions VALUES ('k1', 1, NULL);
-INSERT INTO public.plugin_settings VALUES ('p1', '{"a": {"b": [1, 2, 3]}}');
-INSERT INTO public.session_activity VALUES ('s1', now());
 REFRESH MATERIALIZED VIEW public.admin_workspace_totals; REFRESH MATERIALIZED VIEW public.admin_daily_sessions;`
 
 const lateDamage = `DELETE FROM public.session_messages WHERE id % 2 = 0; UPDATE public.sessions SET title = 'changed', state = 'busy';
 DELETE FROM public.user_credentials; UPDATE public.users SET role = 'admin' WHERE id = 'u1'; TRUNCATE public.skill_versions, public.skill_sources;
-INSERT INTO public.plugin_settings VALUES ('p2'); REFRESH MATERIALIZED VIEW public.admin_workspace_totals;`
+REFRESH MATERIALIZED VIEW public.admin_workspace_totals;`
 
 // Backups of a live release: refused when there is no room, found out when they are damaged, and restored byte for byte
 // also when the client is killed in the middle.
@@ -66,7 +64,7 @@ func TestBackup(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
 			t.Fatal(err)
 		}
-		if len(list) != 1 || list[0].Name != name || list[0].Schema != "131_plugin_settings" || !list[0].AFS || list[0].Reason != "end to end" {
+		if len(list) != 1 || list[0].Name != name || list[0].Schema != "127_skill_content_storage" || !list[0].AFS || list[0].Reason != "end to end" {
 			t.Errorf("%+v", list)
 		}
 	})
@@ -128,7 +126,7 @@ func TestBackup(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
 			t.Fatal(err)
 		}
-		if len(list) != 3 || !strings.HasPrefix(list[0].Name, "before-r2-") || list[0].Schema != "131_plugin_settings" {
+		if len(list) != 3 || !strings.HasPrefix(list[0].Name, "before-r2-") || list[0].Schema != "127_skill_content_storage" {
 			t.Errorf("%+v", list)
 		}
 	})

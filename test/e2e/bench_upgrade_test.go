@@ -54,7 +54,7 @@ func BenchmarkUpgrade(b *testing.B) {
 		{name: "values only", args: []string{"--set", "controlPlane.cp.podAnnotations.bench=changed"}},
 		{name: "new cp image, one migration", args: append(image("controlPlane", "v0.2.1"), "--set", "controlPlane.cp.podAnnotations.bench=changed")},
 		{name: "failing migration", args: append(image("controlPlane", "v0.2.2-broken"), "--set", "controlPlane.cp.podAnnotations.bench=changed"), failed: true},
-		{name: "new images of all, nine migrations", args: all},
+		{name: "new images of all, twelve migrations", args: all},
 	} {
 		before := r.podIdentities(b)
 		stop := probe(b, addresses)

@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/neutree-ai/packaging/internal/mask"
+	"github.com/neutree-ai/packaging/test/dump"
 )
 
 var (
@@ -63,12 +69,11 @@ func (r *release) purge(t testing.TB) {
 	for _, namespace := range []string{r.namespace, r.workspaces()} {
 		r.deleteNamespace(ctx, t, namespace)
 	}
-	r.deleteMatching(ctx, t, clusterRoles, func(o *unstructured.Unstructured) bool {
-		return strings.HasPrefix(o.GetName(), r.namespace+"-nap-")
-	})
-	r.deleteMatching(ctx, t, clusterRoleBindings, func(o *unstructured.Unstructured) bool {
-		return strings.HasPrefix(o.GetName(), r.namespace+"-nap-")
-	})
+	named := func(o *unstructured.Unstructured) bool {
+		return strings.HasPrefix(o.GetName(), r.namespace+"-"+cmp.Or(r.prefix, "nap")+"-")
+	}
+	r.deleteMatching(ctx, t, clusterRoles, named)
+	r.deleteMatching(ctx, t, clusterRoleBindings, named)
 	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
 		return strings.HasSuffix(o.GetName(), operatorGroup)
 	})
@@ -115,11 +120,18 @@ func (e *environment) deleteMatching(ctx context.Context, t testing.TB, resource
 }
 
 // dump shows what a reader of a failed test wants to see first: pods that are not well, the latest
-// warnings, and the last lines of the logs of both.
+// warnings, and the last lines of the logs of both. Where the tests were given a folder, everything else is written there.
 func (r *release) dump(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	r.writeDown(ctx, t)
+	var secrets dump.Secrets
+	if err := secrets.Read(ctx, r.client); err != nil {
+		t.Logf("read the Secrets that must not be shown: %v", err)
+		return
+	}
+	hidden := secrets.Mask()
 	for _, namespace := range []string{r.namespace, r.workspaces()} {
 		pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -129,7 +141,7 @@ func (r *release) dump(t testing.TB) {
 		for _, pod := range pods.Items {
 			t.Logf("pod %s/%s: %s, ready %v", namespace, pod.Name, pod.Status.Phase, podReady(&pod))
 			if !podReady(&pod) && pod.Status.Phase != corev1.PodSucceeded {
-				r.dumpPod(ctx, t, &pod)
+				r.dumpPod(ctx, t, &pod, hidden)
 			}
 		}
 		events, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
@@ -137,22 +149,38 @@ func (r *release) dump(t testing.TB) {
 			continue
 		}
 		for _, event := range events.Items[max(0, len(events.Items)-15):] {
-			t.Logf("event %s/%s %s: %s", namespace, event.InvolvedObject.Name, event.Reason, event.Message)
+			t.Logf("event %s/%s %s: %s", namespace, event.InvolvedObject.Name, event.Reason, hidden.Hide(event.Message))
 		}
 	}
 }
 
-func (r *release) dumpPod(ctx context.Context, t testing.TB, pod *corev1.Pod) {
+// writeDown fills the folder that FAILED_DIR names, once for each test and subtest.
+func (e *environment) writeDown(ctx context.Context, t testing.TB) {
+	t.Helper()
+	folder := os.Getenv(dump.FolderVariable)
+	if folder == "" {
+		return
+	}
+	folder = filepath.Join(folder, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name()))
+	if _, err := os.Stat(folder); err == nil {
+		return
+	}
+	if err := dump.Write(ctx, e.config, folder, &dump.Secrets{}); err != nil {
+		t.Logf("not everything could be written to %s: %v", folder, err)
+	}
+}
+
+func (r *release) dumpPod(ctx context.Context, t testing.TB, pod *corev1.Pod, hidden mask.Mask) {
 	t.Helper()
 	for _, status := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
 		if status.State.Waiting != nil {
 			t.Logf("  %s waits: %s %s", status.Name, status.State.Waiting.Reason, status.State.Waiting.Message)
 		}
 		if status.State.Terminated != nil && status.State.Terminated.ExitCode != 0 {
-			t.Logf("  %s ended %d: %s", status.Name, status.State.Terminated.ExitCode, status.State.Terminated.Message)
+			t.Logf("  %s ended %d: %s", status.Name, status.State.Terminated.ExitCode, hidden.Hide(status.State.Terminated.Message))
 		}
 		if text := r.logs(ctx, pod.Namespace, pod.Name, status.Name); text != "" {
-			t.Logf("  last lines of %s:\n%s", status.Name, text)
+			t.Logf("  last lines of %s:\n%s", status.Name, hidden.Hide(text))
 		}
 	}
 }

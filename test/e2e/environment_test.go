@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,9 @@ type release struct {
 	helm      string
 	name      string
 	namespace string
+	// prefix begins the names of its objects, and agents is the namespace of its workspaces, where they are not the
+	// default ones.
+	prefix, agents string
 }
 
 func (e *environment) release(helm, name, namespace string) *release {
@@ -115,7 +119,19 @@ func (e *environment) release(helm, name, namespace string) *release {
 }
 
 // workspaces is the namespace that the release's workspaces live in.
-func (r *release) workspaces() string { return r.namespace + "-workspaces" }
+func (r *release) workspaces() string { return cmp.Or(r.agents, r.namespace+"-workspaces") }
+
+// rollback goes back to a revision and stops the test if that fails.
+func (r *release) rollback(t testing.TB, revision string) result {
+	t.Helper()
+	got := r.run(t.Context(), 5*time.Minute, "rollback", r.name, revision, "--namespace", r.namespace, "--wait", "--timeout", "4m")
+	if got.err != nil {
+		r.dump(t)
+		t.Fatalf("helm rollback %s: %v after %s\n%s", revision, got.err, got.took, got.output)
+	}
+	t.Logf("helm rollback %s: %s", revision, got.took)
+	return got
+}
 
 // run runs helm with a bound on its time and returns all it printed.
 func (r *release) run(ctx context.Context, timeout time.Duration, args ...string) result {

@@ -21,7 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// toTen upgrades to an image that brings ten migrations.
+// toTen upgrades to an image that brings ten migrations, besides those that come before them the first time.
 var toTen = []string{"--wait", "--set", "global.images.controlPlane.tag=v0.3.0"}
 
 // fault is something that happens while a release is upgraded with ten migrations.

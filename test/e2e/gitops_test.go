@@ -35,23 +35,12 @@ type gitOps struct {
 func TestGitOps(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap")
-	loaded, err := chart.Load(env.chart)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rendered, err := chart.Render(loaded, chart.Options{Release: r.name, Namespace: r.namespace, Kubernetes: env.kubernetes(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &gitOps{r, rendered}
+	s := r.gitOps(t, nil)
 	t.Cleanup(func() {
 		r.purge(t)
 		s.deleteClusterScoped(t)
 	})
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
-	if _, err := env.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	r.makeNamespace(t)
 
 	t.Logf("first sync: %s", s.run(t))
 	session := r.login(t)
@@ -69,6 +58,30 @@ func TestGitOps(t *testing.T) {
 		t.Errorf("the second sync changed Secrets:\n%s", redact(diff))
 	}
 	r.login(t)
+}
+
+// gitOps renders the release's chart as ArgoCD does, which asks no cluster.
+func (r *release) gitOps(t *testing.T, values map[string]any) *gitOps {
+	t.Helper()
+	loaded, err := chart.Load(r.chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := chart.Options{Release: r.name, Namespace: r.namespace, Kubernetes: r.kubernetes(t), Values: values}
+	rendered, err := chart.Render(loaded, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gitOps{r, rendered}
+}
+
+// makeNamespace makes the release's namespace.
+func (r *release) makeNamespace(t *testing.T) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
+	if _, err := r.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *gitOps) run(t *testing.T) time.Duration {

@@ -92,11 +92,7 @@ func TestLifecycle(t *testing.T) {
 
 	t.Run("a rollback goes back to the old image and leaves the newer schema", func(t *testing.T) {
 		before := r.podIdentities(t)
-		got := r.run(t.Context(), 5*time.Minute, "rollback", r.name, "1", "--namespace", r.namespace, "--wait", "--timeout", "4m")
-		if got.err != nil {
-			t.Fatalf("helm rollback: %v after %s\n%s", got.err, got.took, got.output)
-		}
-		t.Logf("helm rollback: %s", got.took)
+		r.rollback(t, "1")
 		wantOnlyChanged(t, before, r.podIdentities(t), "nap/nap-cp-")
 		r.login(t)
 	})

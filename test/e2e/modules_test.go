@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/neutree-ai/packaging/internal/relay"
+	"github.com/neutree-ai/packaging/test/relay"
 )
 
 // modulesOn turns every module on. The relay runs on the node whose address users know.

@@ -272,6 +272,12 @@ func (e *environment) kubernetes(t testing.TB) chart.Kubernetes {
 // applyFile applies the objects of a file until the test ends. A file that does not exist holds none.
 func (e *environment) applyFile(t *testing.T, path string) {
 	t.Helper()
+	e.applyFileIn(t, path, "")
+}
+
+// applyFileIn is applyFile for objects that belong in a namespace and do not say so.
+func (e *environment) applyFileIn(t *testing.T, path, namespace string) {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -288,6 +294,9 @@ func (e *environment) applyFile(t *testing.T, path string) {
 			t.Fatalf("%s: %v", path, err)
 		}
 		if len(object.Object) > 0 {
+			if namespace != "" && object.GetNamespace() == "" {
+				object.SetNamespace(namespace)
+			}
 			e.applyPeer(t, object)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -75,11 +76,22 @@ func TestProbesOnGoodCluster(t *testing.T) {
 		t.Errorf("it took %s, more than a minute", took)
 	}
 	// The relay under an address where nobody answers.
-	s.Requirements.Relay.Host = nowhere
-	wantFound(t, runProbes(t, t.Context(), s, "turn.reach")["turn.reach"], "the relay's port is not reached from here", nowhere+":3478/tcp", "browser.turn.host")
+	nobody := nowhere(t, s)
+	s.Requirements.Relay.Host = nobody
+	wantFound(t, runProbes(t, t.Context(), s, "turn.reach")["turn.reach"], "the relay's port is not reached from here", nobody+":3478/tcp", "browser.turn.host")
 }
 
-const nowhere = "198.18.250.1"
+// nowhere is an address of the testbed that no node, pod or service has: of its networks the eighth is empty.
+func nowhere(t *testing.T, s *preflight.Subject) string {
+	t.Helper()
+	node, err := netip.ParseAddr(nodeAddress(t, s.Cluster))
+	if err != nil || !node.Is4() {
+		t.Fatalf("the first node has the address %s: %v", node, err)
+	}
+	address := node.As4()
+	address[2] += 8
+	return netip.AddrFrom4(address).String()
+}
 
 // Each thing that is wrong is found, and told with where it is and what to do.
 func TestProbesOnBrokenCluster(t *testing.T) {
@@ -95,11 +107,12 @@ func TestProbesOnBrokenCluster(t *testing.T) {
 			By: requirement.Runner, Why: "files that stay", Value: "extra",
 		})
 		set.NodePorts = append(set.NodePorts, requirement.NodePort{Service: "nap-sandbox", Port: 20080, Value: "global.exposure.nodePorts.sandbox"})
-		set.Exposure.Host = nowhere
 		set.Images = append(set.Images, requirement.Image{Ref: "ghcr.io/neutree-ai/no-such-image:v1", Namespace: probeNamespace, Why: "nothing", Value: "extra.image"})
 	})
+	nobody := nowhere(t, s)
+	s.Requirements.Exposure.Host = nobody
 	s.Options.Models = []preflight.Model{
-		{Agent: "codex", URL: "https://kubernetes.default.svc/v1"}, {Agent: "goose", URL: "http://" + nowhere}, {Agent: "claude-code", URL: "https://no-such-host.invalid"},
+		{Agent: "codex", URL: "https://kubernetes.default.svc/v1"}, {Agent: "goose", URL: "http://" + nobody}, {Agent: "claude-code", URL: "https://no-such-host.invalid"},
 	}
 	class(t, s, "never-grows", "testbed.neutree.ai/shared", true)
 	liar(t, s)
@@ -115,11 +128,11 @@ func TestProbesOnBrokenCluster(t *testing.T) {
 		"storage.deletion":   {"host_path deleter only supports", "StorageClass keeper", "kubectl delete pv"},
 		"storage.expansion":  {"the claim is still of 1Gi, not 2Gi", "StorageClass never-grows"},
 		"images.pull":        {"ghcr.io/neutree-ai/no-such-image:v1 | " + nodes[0], nodes[1], "let the node reach the registry"},
-		"network.egress":     {"certificate", "global.trustedCAs", nowhere, "open the way in firewalls", "no-such-host.invalid", "make the cluster's DNS know the name"},
+		"network.egress":     {"certificate", "global.trustedCAs", nobody, "open the way in firewalls", "no-such-host.invalid", "make the cluster's DNS know the name"},
 		"nodes.clock":        {"the node takes no probe pod", nodes[2], "Insufficient cpu"},
 		"turn.ports":         {"port 3478/tcp is taken", nodes[0]},
 		"turn.reach":         {"see turn.ports"},
-		"exposure.node-port": {"node port 20080 for nap-sandbox is outside 30000-32767, which this cluster allows", nowhere, "does not answer under the host that users are told", "nodes themselves answer", "global.host"},
+		"exposure.node-port": {"node port 20080 for nap-sandbox is outside 30000-32767, which this cluster allows", nobody, "does not answer under the host that users are told", "nodes themselves answer", "global.host"},
 	} {
 		wantFound(t, got[id], words...)
 	}
@@ -401,7 +414,7 @@ func withoutNames(t *testing.T, s *preflight.Subject) {
 		return err
 	}
 	before := list.Items[0].Endpoints[0].Addresses[0]
-	if err := set(nowhere); err != nil {
+	if err := set(nowhere(t, s)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -25,8 +25,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight/load"
 )
 
-// What only reads finds nothing on a good cluster, in two seconds, and finds each thing that is really wrong.
-func TestPreflightReadsOnly(t *testing.T) {
+// What only reads finds nothing on a good cluster, in two seconds.
+func TestPreflightReadsQuickly(t *testing.T) {
 	env := newEnvironment(t)
 	good, took := env.read(t, "")
 	for range 2 {
@@ -42,6 +42,11 @@ func TestPreflightReadsOnly(t *testing.T) {
 			t.Errorf("a false alarm: %s: %s %s", id, result.Reason, told(result))
 		}
 	}
+}
+
+// What only reads finds each thing that is really wrong.
+func TestPreflightReadsOnly(t *testing.T) {
+	env := newEnvironment(t)
 	for _, tc := range []struct {
 		name    string
 		objects string
@@ -138,7 +143,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 		},
 		{
 			name: "the relay's ports on every node", prepare: takeHostPorts,
-			values: []string{"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox.example.com", "global.modules.browser.enabled=true", "browser.turn.host=198.18.250.1"},
+			values: []string{"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox.example.com", "global.modules.browser.enabled=true", "browser.turn.host=203.0.113.10"},
 			want:   map[string]string{"turn.ports-free": "on every node that Deployment coturn can run on its ports are taken"},
 		},
 	} {

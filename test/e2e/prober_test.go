@@ -60,30 +60,7 @@ func (r *release) expose(t testing.TB) map[string]string {
 	t.Helper()
 	addresses := map[string]string{}
 	for _, p := range openServices {
-		name := "probed-" + p.service
-		service, err := r.client.CoreV1().Services(r.namespace).Create(t.Context(), &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec: corev1.ServiceSpec{
-				Type:     corev1.ServiceTypeNodePort,
-				Selector: map[string]string{"app": p.service},
-				Ports:    []corev1.ServicePort{{Port: p.port, TargetPort: intstr.FromString("http")}},
-			},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = r.client.NetworkingV1().NetworkPolicies(r.namespace).Create(t.Context(), &networkingv1.NetworkPolicy{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec: networkingv1.NetworkPolicySpec{
-				PodSelector: metav1.LabelSelector{MatchLabels: service.Spec.Selector},
-				PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
-				Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
-			},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		addresses[p.service] = fmt.Sprintf("http://%s%s", net.JoinHostPort(r.nodeIP, fmt.Sprint(service.Spec.Ports[0].NodePort)), p.path)
+		addresses[p.service] = r.openPort(t, p.service, p.port) + p.path
 	}
 	for service, address := range addresses {
 		eventually(t, time.Minute, service+" answers at "+address, func(ctx context.Context) (bool, string) {
@@ -92,6 +69,36 @@ func (r *release) expose(t testing.TB) map[string]string {
 		})
 	}
 	return addresses
+}
+
+// openPort opens a port on every node that leads to the pods of an app, and lets everybody through to them. It returns
+// the origin under which they can be reached from here.
+func (r *release) openPort(t testing.TB, app string, port int32) string {
+	t.Helper()
+	name := "probed-" + app
+	service, err := r.client.CoreV1().Services(r.namespace).Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.ServiceSpec{
+			Type:     corev1.ServiceTypeNodePort,
+			Selector: map[string]string{"app": app},
+			Ports:    []corev1.ServicePort{{Port: port, TargetPort: intstr.FromString("http")}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.client.NetworkingV1().NetworkPolicies(r.namespace).Create(t.Context(), &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: service.Spec.Selector},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "http://" + net.JoinHostPort(r.nodeIP, fmt.Sprint(service.Spec.Ports[0].NodePort))
 }
 
 // probe asks every address at its pace until the function it returns is called.

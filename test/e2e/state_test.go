@@ -3,13 +3,14 @@
 package e2e
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -23,8 +24,12 @@ func (r *release) secretData(t testing.TB) map[string]string {
 	}
 	data := map[string]string{}
 	for _, secret := range list.Items {
-		switch secret.Name {
-		case "nap-pg-user", "nap-cp-secret", "nap-admin", "nap-database":
+		name, ours := strings.CutPrefix(secret.Name, cmp.Or(r.prefix, "nap")+"-")
+		if !ours {
+			continue
+		}
+		switch name {
+		case "pg-user", "cp-secret", "admin", "database":
 			for key, value := range secret.Data {
 				data[secret.Name+"/"+key] = fmt.Sprintf("%x", sha256.Sum256(value))
 			}
@@ -93,7 +98,7 @@ func wantOnlyChanged(t testing.TB, before, after map[string]int32, prefix string
 	for _, states := range []map[string]int32{before, after} {
 		maps.DeleteFunc(states, func(name string, _ int32) bool { return strings.HasPrefix(name, prefix) })
 	}
-	if diff := cmp.Diff(before, after); diff != "" {
+	if diff := gocmp.Diff(before, after); diff != "" {
 		t.Errorf("pods other than %s… before and after:\n%s", prefix, diff)
 	}
 }

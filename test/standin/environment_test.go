@@ -77,6 +77,7 @@ func TestMalformedVariable(t *testing.T) {
 		{"controlPlane", "AGENT_IMAGE_PREFIX", "ghcr.io/neutree-ai/nap-agent:v1", refusal(platform.ImagePrefix, "ghcr.io/neutree-ai/nap-agent:v1")},
 		{"controlPlane", "AGENT_NODE_SELECTOR", "agents", "is not of the form key=value"},
 		{"controlPlane", "AFS_PROTO_PATH", "/nowhere/afs.proto", "can't be read"},
+		{"controlPlane", "STANDIN_CONTRACT", "v0.1.0", `is "v0.1.0", not v0.2.0 or e5ea8d0`},
 		{"gateway", "NAP_API_URL", "http://nap-cp:3000/", refusal(platform.URL, "http://nap-cp:3000/")},
 		{"scheduler", "CG_API_URL", "nap-cg:3002", refusal(platform.URL, "nap-cg:3002")},
 		{"scheduler", "PLATFORM_SERVICE_KEY", "", refusal(platform.Text, "")},
@@ -129,8 +130,8 @@ func TestNodeArguments(t *testing.T) {
 		{[]string{"gotenberg", "--api-timeouts=120s"}, "api-timeouts"},
 		{[]string{"gotenberg", "gotenberg"}, "unknown argument"},
 		{[]string{"afs-fuse", "/nowhere.toml"}, "read /nowhere.toml"},
-		{[]string{"memory-fuse"}, "WORKSPACE_ID is not set; WORKSPACE_TOKEN is not set; CP_URL is not set"},
-		{[]string{"agent"}, "WORKSPACE_ID is not set"},
+		{[]string{"memory-fuse"}, "STANDIN_CONTRACT is not set; WORKSPACE_ID is not set; CP_URL is not set"},
+		{[]string{"agent"}, "STANDIN_CONTRACT is not set; WORKSPACE_ID is not set"},
 		{[]string{"tini", "--"}, "usage: tini"},
 		{[]string{"sleep", "long"}, "is no number of seconds"},
 	} {

@@ -37,12 +37,17 @@ type image struct {
 	Workdir    string            `json:"workdir"`
 	Entrypoint []string          `json:"entrypoint"`
 	Cmd        []string          `json:"cmd"`
+	Env        map[string]string `json:"env"`
 	Links      map[string]string `json:"links"`
 	Files      map[string]string `json:"files"`
-	Variants   []struct {
-		Tag   string            `json:"tag"`
-		Files map[string]string `json:"files"`
-	} `json:"variants"`
+	Variants   []variant         `json:"variants"`
+}
+
+// variant is another tag of an image.
+type variant struct {
+	Tag   string            `json:"tag"`
+	Env   map[string]string `json:"env"`
+	Files map[string]string `json:"files"`
 }
 
 func images(t testing.TB) map[string]image {
@@ -231,7 +236,8 @@ func freePort(t testing.TB) string {
 // settings are the workspace settings that control plane and runner share.
 func settings() map[string]string {
 	return map[string]string{
-		"K8S_NAMESPACE": "nap-workspaces", "CP_SERVICE_URL": "http://nap-cp.nap.svc:3000",
+		"STANDIN_CONTRACT": "e5ea8d0",
+		"K8S_NAMESPACE":    "nap-workspaces", "CP_SERVICE_URL": "http://nap-cp.nap.svc:3000",
 		"AGENT_IMAGE_PREFIX": "ghcr.io/neutree-ai/agent-platform/nap-agent", "AGENT_IMAGE_TAG": "v0.2.0",
 		"AGENT_STORAGE_CLASS": "local-path", "AGENT_NODE_SELECTOR": "", "WORKSPACE_STORAGE_SIZE": "10Gi",
 		"AFS_ENABLED": "true", "AFS_IMAGE": "ghcr.io/neutree-ai/afs:latest", "AFS_CONTROLLER_ADDR": "afs-controller.nap.svc:9100",
@@ -271,7 +277,7 @@ func gatewayEnv(database string) map[string]string {
 
 func schedulerEnv(database string) map[string]string {
 	return map[string]string{
-		"DATABASE_URL": database, "NAP_API_URL": "http://127.0.0.1:1", "CG_API_URL": "http://127.0.0.1:1",
+		"STANDIN_CONTRACT": "e5ea8d0", "DATABASE_URL": database, "NAP_API_URL": "http://127.0.0.1:1", "CG_API_URL": "http://127.0.0.1:1",
 		"PLATFORM_SERVICE_KEY": "service-key-of-the-test",
 	}
 }

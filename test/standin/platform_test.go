@@ -53,14 +53,16 @@ type served struct {
 	client         *http.Client
 }
 
-func serve(t testing.TB, gatewaySecret string) served {
+// serve starts both, the control plane with changes of its environment.
+func serve(t testing.TB, gatewaySecret string, changes ...string) served {
 	t.Helper()
 	database := standintest.Migrated(t)
 	seedAdmin(t, database)
 	gatewayPort, port := freePort(t), freePort(t)
 	gateway := start(t, workdir(t, "gateway", nil), with(gatewayEnv(database), "PORT", gatewayPort, "JWT_SECRET", gatewaySecret), "node", "dist/index.js")
-	controlPlane := start(t, workdir(t, "controlPlane", nil), with(controlPlaneEnv(database), "PORT", port, "PPROF_PORT", freePort(t),
-		"KUBECONFIG", fakeKubernetes(t), "CG_URL", "http://127.0.0.1:"+gatewayPort, "APP_VERSION", "abc"), "node", "dist/index.js")
+	env := with(controlPlaneEnv(database), "PORT", port, "PPROF_PORT", freePort(t),
+		"KUBECONFIG", fakeKubernetes(t), "CG_URL", "http://127.0.0.1:"+gatewayPort, "APP_VERSION", "abc")
+	controlPlane := start(t, workdir(t, "controlPlane", nil), with(env, changes...), "node", "dist/index.js")
 	gateway.says("listening")
 	controlPlane.says("listening")
 	jar, err := cookiejar.New(nil)
@@ -118,7 +120,7 @@ func TestPlatform(t *testing.T) {
 
 	for path, status := range map[string]int{
 		"/healthz": 200, "/api/version": 200, "/metrics": 200, "/login": 200, "/": 302, "/api/workspaces": 401, "/api/nothing": 401,
-		"/api/admin/drift": 401, "/_cg/me": 401, "/mcp": 400, "/svc/v1/ping": 401, "/workspace/v1/skills": 401,
+		"/api/admin/drift": 401, "/_cg/me": 401, "/mcp": 400, "/_cp/health": 302, "/svc/v1/ping": 401, "/workspace/v1/skills": 401,
 	} {
 		s.expect(t, status, http.MethodGet, path, "", nil)
 	}

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -18,11 +19,14 @@ func pathOf(u unstructured.Unstructured) string {
 	if namespace := u.GetNamespace(); namespace != "" {
 		root += "/namespaces/" + namespace
 	}
-	plural := strings.ToLower(u.GetKind()) + "s"
-	if strings.HasSuffix(plural, "ss") {
-		plural = strings.TrimSuffix(plural, "s") + "es"
-	}
+	plural, _ := ResourceOf(u.GroupVersionKind())
 	return root + "/" + plural + "/" + u.GetName()
+}
+
+// ResourceOf is how the API calls a kind in its paths, and a single object of it.
+func ResourceOf(gvk schema.GroupVersionKind) (plural, singular string) {
+	many, one := meta.UnsafeGuessKindToResource(gvk)
+	return many.Resource, one.Resource
 }
 
 // split takes an API path apart into what stands before the resource, the namespace, and the rest.

@@ -1,15 +1,15 @@
 // Package kubetest is a small double of the Kubernetes API for unit tests.
 //
-// It stores objects, merges what is applied, honours dry runs and selectors, and answers over HTTP,
-// so that the real client and its real errors are used. It does not validate, default, authorize
-// or admit: a test that needs a refusal says by Refuse which words the API server would use.
+// It stores objects, merges what is applied, honours dry runs, selectors, pages, versions of objects and field managers,
+// and answers over HTTP, so that the real client and its real errors are used. It does not validate, default, authorize,
+// admit or watch: a test that needs a refusal says by Refuse which words the API server would use. A test in test/e2e
+// sends the same requests to it and to a real API server.
 package kubetest
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -21,8 +21,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -37,6 +35,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	objects  map[string]map[string]any
+	owners   map[string]owners
+	versions map[string]string
+	revision int
 	refusals []refusal
 	version  string
 	changes  []Request
@@ -60,7 +61,7 @@ type refusal struct {
 // New starts a double that holds the objects in the YAML documents.
 func New(t *testing.T, documents ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, objects: map[string]map[string]any{}, version: "v1.34.4"}
+	s := &Server{t: t, objects: map[string]map[string]any{}, owners: map[string]owners{}, versions: map[string]string{}, version: "v1.34.4"}
 	for _, document := range documents {
 		for _, one := range strings.Split(document, "\n---\n") {
 			s.Put(one)
@@ -104,7 +105,10 @@ func (s *Server) Put(document string) {
 	u := unstructured.Unstructured{Object: object}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.objects[pathOf(u)] = object
+	at := pathOf(u)
+	s.objects[at] = object
+	s.newVersion(at)
+	delete(s.owners, at)
 }
 
 // Object returns the stored object at an API path, or nil.
@@ -197,13 +201,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.create(w, r, body)
 	case http.MethodPatch:
 		s.patch(w, r, body)
+	case http.MethodPut:
+		s.update(w, r, body)
 	case http.MethodDelete:
-		if _, ok := s.objects[r.URL.Path]; !ok {
-			fail(w, notFound(r.URL.Path))
-			return
-		}
-		delete(s.objects, r.URL.Path)
-		answer(w, http.StatusOK, metav1.Status{Status: metav1.StatusSuccess})
+		s.remove(w, r, body)
 	default:
 		fail(w, apierrors.NewMethodNotSupported(groupResource(r.URL.Path), r.Method))
 	}
@@ -211,100 +212,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 	if object, ok := s.objects[r.URL.Path]; ok {
-		answer(w, http.StatusOK, object)
+		answer(w, http.StatusOK, s.versioned(r.URL.Path, object))
 		return
 	}
 	if isObject(r.URL.Path) {
 		fail(w, notFound(r.URL.Path))
 		return
 	}
-	selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
-	if err != nil {
-		fail(w, apierrors.NewBadRequest(err.Error()))
-		return
-	}
-	fieldSelector, err := fields.ParseSelector(r.URL.Query().Get("fieldSelector"))
-	if err != nil {
-		fail(w, apierrors.NewBadRequest(err.Error()))
-		return
-	}
-	items := []any{}
-	for _, at := range slices.Sorted(maps.Keys(s.objects)) {
-		u := unstructured.Unstructured{Object: s.objects[at]}
-		inList := path.Dir(at) == r.URL.Path || inAllNamespaces(at) == r.URL.Path
-		if inList && selector.Matches(labels.Set(u.GetLabels())) && fieldSelector.Matches(involved(u)) {
-			items = append(items, u.Object)
-		}
-	}
-	list := map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{"resourceVersion": "1"}, "items": items}
-	if len(items) > 0 {
-		// A typed client reads a list of its own kind only.
-		first := unstructured.Unstructured{Object: items[0].(map[string]any)}
-		list["apiVersion"], list["kind"] = first.GetAPIVersion(), first.GetKind()+"List"
-	}
-	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
-		list["apiVersion"], list["kind"] = "meta.k8s.io/v1", "PartialObjectMetadataList"
-		for i, item := range items {
-			items[i] = map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": item.(map[string]any)["metadata"]}
-		}
-	}
-	answer(w, http.StatusOK, list)
-}
-
-func (s *Server) create(w http.ResponseWriter, r *http.Request, body map[string]any) {
-	u := unstructured.Unstructured{Object: body}
-	if u.GetName() == "" {
-		u.SetName(u.GetGenerateName() + "x7k2p")
-	}
-	at := r.URL.Path + "/" + u.GetName()
-	if s.objects[at] != nil {
-		fail(w, apierrors.NewAlreadyExists(groupResource(at), u.GetName()))
-		return
-	}
-	s.store(w, r, at, body, http.StatusCreated)
-}
-
-func (s *Server) patch(w http.ResponseWriter, r *http.Request, body map[string]any) {
-	live := s.objects[r.URL.Path]
-	apply := strings.HasPrefix(r.Header.Get("Content-Type"), "application/apply-patch")
-	if live == nil && !apply {
-		fail(w, notFound(r.URL.Path))
-		return
-	}
-	s.store(w, r, r.URL.Path, merge(live, body), http.StatusOK)
-}
-
-func (s *Server) store(w http.ResponseWriter, r *http.Request, at string, object map[string]any, code int) {
-	u := unstructured.Unstructured{Object: object}
-	if namespace := namespaceOf(at); namespace != "" {
-		if s.objects["/api/v1/namespaces/"+namespace] == nil {
-			fail(w, notFound("/api/v1/namespaces/"+namespace))
-			return
-		}
-		u.SetNamespace(namespace)
-	}
-	if !dryRun(r) {
-		s.objects[at] = object
-	}
-	answer(w, code, object)
-}
-
-func (s *Server) scale(w http.ResponseWriter, r *http.Request, at string, body map[string]any) {
-	object := s.objects[at]
-	if object == nil {
-		fail(w, notFound(at))
-		return
-	}
-	if r.Method == http.MethodPatch {
-		replicas, _, _ := unstructured.NestedFieldNoCopy(body, "spec", "replicas")
-		if err := unstructured.SetNestedField(object, replicas, "spec", "replicas"); err != nil {
-			s.t.Error(err)
-		}
-	}
-	answer(w, http.StatusOK, map[string]any{
-		"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": object["metadata"],
-		"spec": object["spec"], "status": object["status"],
-	})
+	s.list(w, r)
 }
 
 // decode reads YAML as Kubernetes does: whole numbers stay whole.
@@ -314,33 +229,6 @@ func decode(raw []byte, into *map[string]any) error {
 		return err
 	}
 	return utiljson.Unmarshal(raw, into)
-}
-
-// merge lays patch over live: maps by key, everything else as a whole.
-func merge(live, patch map[string]any) map[string]any {
-	out := maps.Clone(live)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for key, value := range patch {
-		if nested, ok := value.(map[string]any); ok {
-			old, _ := out[key].(map[string]any)
-			value = merge(old, nested)
-		}
-		if value == nil {
-			delete(out, key)
-			continue
-		}
-		out[key] = value
-	}
-	return out
-}
-
-// involved gives the fields that the code under test selects by.
-func involved(u unstructured.Unstructured) fields.Set {
-	name, _, _ := unstructured.NestedString(u.Object, "involvedObject", "name")
-	kind, _, _ := unstructured.NestedString(u.Object, "involvedObject", "kind")
-	return fields.Set{"metadata.name": u.GetName(), "involvedObject.name": name, "involvedObject.kind": kind}
 }
 
 func dryRun(r *http.Request) bool { return r.URL.Query().Get("dryRun") == metav1.DryRunAll }

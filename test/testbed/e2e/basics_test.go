@@ -25,7 +25,7 @@ func TestNames(t *testing.T) {
 	namespace := newNamespace(t, client, nil)
 	for i, node := range nodes(t, client) {
 		succeeded, output := runPod(t, client, namespace, shellPod(fmt.Sprintf("known-%d", i), node, "nslookup kubernetes.default.svc.cluster.local", nil))
-		if !succeeded || !strings.Contains(output, "198.18.128.1") {
+		if !succeeded || !strings.Contains(output, layout(t).KubernetesService()) {
 			t.Errorf("from %s: the cluster's own name is not known:\n%s", node, output)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
 )
 
 // image is the testbed's busybox, by the name that everybody knows it by.
@@ -54,6 +57,16 @@ func newClient(t *testing.T) kubernetes.Interface {
 		t.Fatal(err)
 	}
 	return client
+}
+
+// layout is the plan of the testbed, which has the addresses that a test means.
+func layout(t *testing.T) *plan.Cluster {
+	t.Helper()
+	c, err := plan.Load(filepath.Dir(os.Getenv("KUBECONFIG")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // newNamespace makes a namespace that goes with the test.

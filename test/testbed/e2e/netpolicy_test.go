@@ -43,7 +43,7 @@ const policies = `
   spec:
     podSelector: {matchLabels: {app: by-address}}
     ingress:
-    - from: [{ipBlock: {cidr: 198.18.64.0/18, except: [198.18.%s.0/24]}}]
+    - from: [{ipBlock: {cidr: %s, except: [%s]}}]
       ports: [{port: 8000, endPort: 8100}]
 - metadata: {name: hermit}
   spec:
@@ -84,12 +84,10 @@ func newShop(t *testing.T, client kubernetes.Interface, all []string) *shop {
 		}
 	}
 	// Not one connection is made before the policies are there.
-	excepted := "65"
-	if len(all) > 1 {
-		excepted = "66"
-	}
+	c := layout(t)
+	excepted := c.PodCIDR(min(len(all), 2))
 	var list []networkingv1.NetworkPolicy
-	if err := yaml.UnmarshalStrict(fmt.Appendf(nil, policies, excepted), &list); err != nil {
+	if err := yaml.UnmarshalStrict(fmt.Appendf(nil, policies, c.PodNetwork(), excepted), &list); err != nil {
 		t.Fatal(err)
 	}
 	for _, policy := range list {
@@ -108,6 +106,7 @@ func TestNetworkPolicies(t *testing.T) {
 	client := newClient(t)
 	all := nodes(t, client)
 	here, there := all[0], all[len(all)-1]
+	apiServer := layout(t).KubernetesService()
 	s := newShop(t, client, all)
 	second := there
 	if len(all) > 1 {
@@ -141,10 +140,10 @@ func TestNetworkPolicies(t *testing.T) {
 		"hermit by name, which needs the name server": {s.name, here, "hermit", "open", 80, true},
 		"hermit to another port":                      {s.name, there, "hermit", s.addresses["open"], 9090, false},
 		"hermit to another pod":                       {s.name, there, "hermit", s.addresses["by-address"], 8080, false},
-		"hermit to the API server":                    {s.name, there, "hermit", "198.18.128.1", 443, false},
+		"hermit to the API server":                    {s.name, there, "hermit", apiServer, 443, false},
 		"hermit to its own node":                      {s.name, there, "hermit", address(t, client, there), 10250, false},
 		"stranger to its own node":                    {s.name, there, "stranger", address(t, client, there), 10250, true},
-		"stranger to the API server":                  {s.name, there, "stranger", "198.18.128.1", 443, true},
+		"stranger to the API server":                  {s.name, there, "stranger", apiServer, 443, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,11 @@ import (
 // program is the testbed as built from this tree.
 var program string
 
+// own is the name of the testbed that these tests bring up, so that those of others go on beside it.
+const own = "lifetime"
+
+const base = "/var/lib/neutree-testbed"
+
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -40,6 +45,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	program = filepath.Join(dir, "testbed")
+	if err := os.Setenv("NEUTREE_TESTBED_NAME", own); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	// What stays on the machine must be there before the tests look at it.
 	if err := preflight.Install(context.Background(), slog.Default()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -87,17 +96,18 @@ func refused(t *testing.T, want string, args ...string) {
 	}
 }
 
-// free fails where a testbed runs: these tests would take it for their own.
-func free(t *testing.T) {
+// free removes what an earlier run of these tests left, and at the end what this one did.
+func free(t *testing.T, names ...string) {
 	t.Helper()
-	if _, err := testbed(t, "status"); err == nil {
-		t.Fatal("a testbed runs: run testbed down first")
-	}
-	t.Cleanup(func() {
-		if output, err := exec.Command(program, "down").CombinedOutput(); err != nil {
-			t.Errorf("testbed down: %v\n%s", err, output)
+	down := func() {
+		for _, name := range append(names, own) {
+			if output, err := exec.Command(program, "--name", name, "down").CombinedOutput(); err != nil {
+				t.Errorf("testbed down: %v\n%s", err, output)
+			}
 		}
-	})
+	}
+	down()
+	t.Cleanup(down)
 }
 
 type status struct {
@@ -110,10 +120,10 @@ type status struct {
 	ResidentBytes int64 `json:"residentBytes"`
 }
 
-func readStatus(t *testing.T) status {
+func readStatus(t *testing.T, args ...string) status {
 	t.Helper()
 	var s status
-	if err := json.Unmarshal([]byte(must(t, "status", "--output", "json")), &s); err != nil {
+	if err := json.Unmarshal([]byte(must(t, append(args, "status", "--output", "json")...)), &s); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -149,13 +159,14 @@ func TestUpAndDown(t *testing.T) {
 		}
 	})
 	t.Run("other parameters are refused", func(t *testing.T) {
-		refused(t, "a testbed with 2 node(s), Kubernetes 1.34, NetworkPolicies enforced runs already, which cannot become one with 1 node(s), Kubernetes 1.34, NetworkPolicies enforced: run testbed down first", "up", "--nodes", "1")
+		refused(t, "a testbed with 2 node(s), Kubernetes 1.34, NetworkPolicies enforced runs already, which cannot become one with 1 node(s), Kubernetes 1.34, NetworkPolicies enforced: run testbed --name lifetime down first", "up", "--nodes", "1")
 		running(t, 2)
 	})
 	t.Run("a testbed of another state directory is left alone", func(t *testing.T) {
 		t.Setenv("NEUTREE_TESTBED_STATE", filepath.Join(t.TempDir(), "state"))
-		refused(t, "run NEUTREE_TESTBED_STATE=/var/lib/neutree-testbed testbed down first", "down")
-		refused(t, "run NEUTREE_TESTBED_STATE=/var/lib/neutree-testbed testbed down first", "up")
+		const want = "choose another name, or run NEUTREE_TESTBED_STATE=" + base + " testbed --name " + own + " down first"
+		refused(t, want, "down")
+		refused(t, want, "up")
 	})
 	t.Run("a node goes and comes", func(t *testing.T) {
 		must(t, "node", "stop", "node2")
@@ -228,7 +239,7 @@ func TestKilledUp(t *testing.T) {
 		free(t)
 		before := look(t)
 		killUp(t, "waiting for the nodes")
-		if err := os.Remove("/var/lib/neutree-testbed/state.json"); err != nil {
+		if err := os.Remove(filepath.Join(base, own, "state.json")); err != nil {
 			t.Fatal(err)
 		}
 		must(t, "down")
@@ -263,24 +274,30 @@ func killUp(t *testing.T, step string) {
 	}
 }
 
-func TestOldKubernetes(t *testing.T) {
-	free(t)
-	before := look(t)
-	must(t, "up", "--nodes", "1", "--kubernetes", "1.28", "--network-policies=false")
-	running(t, 1)
-	if output := must(t, "logs", "hub", "--unit", "kube-apiserver"); !strings.Contains(output, "v1.28.15") {
-		t.Errorf("the API server says:\n%.500s", output)
+func TestOtherKubernetes(t *testing.T) {
+	for minor, version := range map[string]string{"1.28": "v1.28.15", "1.37": "v1.37.2"} {
+		t.Run(minor, func(t *testing.T) {
+			free(t)
+			before := look(t)
+			must(t, "up", "--nodes", "1", "--kubernetes", minor, "--network-policies=false")
+			running(t, 1)
+			if output := must(t, "logs", "hub", "--unit", "kube-apiserver"); !strings.Contains(output, version) {
+				t.Errorf("the API server says:\n%.500s", output)
+			}
+			must(t, "down")
+			same(t, before)
+		})
 	}
-	must(t, "down")
-	same(t, before)
 }
 
 func TestRefusals(t *testing.T) {
-	refused(t, "0 nodes: give a number from 1 to 62", "up", "--nodes", "0")
-	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28]`, "up", "--kubernetes", "1.99")
-	refused(t, "no testbed in /var/lib/neutree-testbed: run testbed up", "kubeconfig")
-	refused(t, "no testbed in /var/lib/neutree-testbed: run testbed up", "node", "stop", "node1")
-	refused(t, "no testbed in /var/lib/neutree-testbed: run testbed up", "restart", "etcd")
+	const none = "no testbed in " + base + "/" + own + ": run testbed --name " + own + " up"
+	refused(t, "0 nodes: give a number from 1 to 15", "up", "--nodes", "0")
+	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28 1.37]`, "up", "--kubernetes", "1.99")
+	refused(t, none, "kubeconfig")
+	refused(t, none, "node", "stop", "node1")
+	refused(t, none, "restart", "etcd")
+	refused(t, `"No" cannot be the name of a testbed`, "--name", "No", "up")
 	refused(t, "give both an image archive and the reference it is to have, or neither", "push", "image.tar")
 	refused(t, `no tool is called "spoon"`, "tool", "spoon")
 }
@@ -302,11 +319,11 @@ func TestOnlyRootMay(t *testing.T) {
 func TestForeignRouteIsRefused(t *testing.T) {
 	before := look(t)
 	for _, args := range [][]string{
-		{"link", "add", "foreign0", "type", "bridge"}, {"address", "add", "198.18.77.1/24", "dev", "foreign0"}, {"link", "set", "foreign0", "up"},
+		{"link", "add", "foreign0", "type", "bridge"}, {"address", "add", "198.19.255.1/24", "dev", "foreign0"}, {"link", "set", "foreign0", "up"},
 	} {
 		command(t, "ip", args...)
 	}
-	refused(t, "the machine has a route of its own to 198.18.77.0/24 (foreign0), inside 198.18.0.0/15 which the testbed uses: remove it first", "up")
+	refused(t, "the machine has a route of its own to 198.19.255.0/24 (foreign0), inside 198.18.0.0/15 which testbeds use: remove it first", "up")
 	command(t, "ip", "link", "delete", "foreign0")
 	same(t, before)
 }

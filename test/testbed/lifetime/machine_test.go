@@ -3,6 +3,7 @@
 package lifetime
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -31,37 +33,53 @@ type machine struct {
 	Sysctls    map[string]string
 }
 
-// look takes stock.
+// look takes stock, of all but what carries the names of other testbeds: those come and go beside this one.
 func look(t *testing.T) machine {
 	t.Helper()
 	return machine{
 		Namespaces: foreignNamespaces(t),
 		Mounts:     lines(t, "/proc/self/mounts"),
-		Links:      command(t, "ip", "-brief", "address"),
-		Routes:     command(t, "ip", "route", "show", "table", "all"),
+		Links:      slices.DeleteFunc(command(t, "ip", "-brief", "address"), ofAnother),
+		Routes:     slices.DeleteFunc(command(t, "ip", "route", "show", "table", "all"), ofAnother),
 		Filters:    strings.Join(command(t, "nft", "list", "ruleset"), "\n"),
 		Groups:     groups(t),
-		Files:      present("/var/lib/neutree-testbed", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/etc/cni/net.d", "/etc/kubernetes", "/opt/cni", "/run/containerd", "/run/netns", "/run/neutree-network-policy.sock", "/var/run/kubernetes"),
-		Sysctls:    sysctls(t),
+		Files: present(filepath.Join(base, own), "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/etc/cni/net.d",
+			"/etc/kubernetes", "/opt/cni", "/run/containerd", "/run/netns", "/run/neutree-network-policy.sock", "/var/run/kubernetes"),
+		Sysctls: sysctls(t),
 	}
 }
 
-// same fails where the machine is not as it was.
+// ofAnother reports whether a line of ip is about the link of another testbed.
+func ofAnother(line string) bool {
+	return strings.Contains(line, "tb-") && !strings.Contains(line, "tb-"+own)
+}
+
+// same fails where the machine does not come to be as it was: another testbed that is brought up beside this one tries
+// things in namespaces of a moment.
 func same(t *testing.T, before machine) {
 	t.Helper()
-	after := look(t)
-	// What else runs on this machine may end meanwhile.
-	before.Namespaces = slices.DeleteFunc(before.Namespaces, func(namespace string) bool {
-		return !slices.Contains(after.Namespaces, namespace)
-	})
-	if diff := cmp.Diff(before, after); diff != "" {
-		t.Errorf("the testbed left something behind (-before +after):\n%s", diff)
+	var diff string
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		after := look(t)
+		// What else runs on this machine may end meanwhile.
+		before.Namespaces = slices.DeleteFunc(before.Namespaces, func(namespace string) bool {
+			return !slices.Contains(after.Namespaces, namespace)
+		})
+		if diff = cmp.Diff(before, after); diff == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("the testbed left something behind (-before +after):\n%s", diff)
+			return
+		}
 	}
 }
 
+// foreignNamespaces are the PID namespaces of processes that are neither in this one nor in a control group of another
+// testbed.
 func foreignNamespaces(t *testing.T) []string {
 	t.Helper()
-	own, err := os.Readlink("/proc/self/ns/pid")
+	mine, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +97,11 @@ func foreignNamespaces(t *testing.T) []string {
 		if _, err := supervise.Identify(pid); err != nil {
 			continue
 		}
-		if namespace, err := os.Readlink(link); err == nil && namespace != own {
+		group, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil || strings.Contains(string(group), "/neutree-testbed/") && !strings.Contains(string(group), "/neutree-testbed/"+own+"/") {
+			continue
+		}
+		if namespace, err := os.Readlink(link); err == nil && namespace != mine {
 			found = append(found, namespace)
 		}
 	}
@@ -105,11 +127,11 @@ func command(t *testing.T, name string, args ...string) []string {
 	return slices.Sorted(strings.Lines(string(output)))
 }
 
-// groups are the testbed's control groups.
+// groups are the control groups of these tests' testbed.
 func groups(t *testing.T) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup/neutree-testbed", "/sys/fs/cgroup/*/neutree-testbed"} {
+	for _, pattern := range []string{"/sys/fs/cgroup/neutree-testbed/" + own, "/sys/fs/cgroup/*/neutree-testbed/" + own} {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -23,9 +23,15 @@ func quotas(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 		return nil, err
 	}
 	findings := exceeded(trials)
-	if len(findings) > 0 || s.Options.Upgrade {
-		// What an installed release uses is counted already.
+	if len(findings) > 0 {
 		return findings, nil
+	}
+	if err := unjudged(trials, quota); err != nil {
+		return nil, err
+	}
+	if s.Options.Upgrade {
+		// What an installed release uses is counted already.
+		return nil, nil
 	}
 	for _, namespace := range namespaces(s.Requirements) {
 		list, err := s.Cluster.Typed.CoreV1().ResourceQuotas(namespace).List(ctx, metav1.ListOptions{})

@@ -45,7 +45,11 @@ func levels(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 		}
 		switch {
 		case namespace != nil:
-			findings = append(findings, refused(need, namespace, trials)...)
+			found, err := refused(need, namespace, trials)
+			if err != nil {
+				return nil, err
+			}
+			findings = append(findings, found...)
 		case need.Created:
 			// The release makes it, with the label that it needs.
 		default:
@@ -60,8 +64,9 @@ func levels(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 }
 
 // refused finds the first pod of a namespace that pod security keeps out.
-func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials []trial) []preflight.Finding {
+func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials []trial) ([]preflight.Finding, error) {
 	unknown := true
+	var denied error
 	for _, t := range trials {
 		if t.namespace != need.Namespace {
 			continue
@@ -72,8 +77,9 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 			if m == nil {
 				m = []string{"", "a stricter level", t.err.Error()}
 			}
-			return []preflight.Finding{mend(need, m[1], fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2]))}
+			return []preflight.Finding{mend(need, m[1], fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2]))}, nil
 		case noRight, cannotAsk:
+			denied = t.err
 		default:
 			unknown = false
 		}
@@ -81,11 +87,15 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 	if unknown {
 		// No pod could be tried: the label is what is left to read.
 		enforced := namespace.Labels[api.EnforceLevelLabel]
-		if enforced != "" && stricter(enforced, need.Level) {
-			return []preflight.Finding{mend(need, enforced, "")}
+		switch {
+		case enforced == "" && denied != nil:
+			// Without a label the cluster's own default counts, which can't be read.
+			return nil, fmt.Errorf("no pod could be tried in namespace %s, which has no label %s: %s", need.Namespace, api.EnforceLevelLabel, kube.Brief(denied))
+		case enforced != "" && stricter(enforced, need.Level):
+			return []preflight.Finding{mend(need, enforced, "")}, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func mend(need requirement.PodSecurity, enforced, detail string) preflight.Finding {
@@ -131,8 +141,8 @@ func unlabelled(ctx context.Context, s *preflight.Subject, need requirement.PodS
 			finding.Fix = fmt.Sprintf("kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=%[3]s", need.Namespace, api.EnforceLevelLabel, need.Level)
 			return []preflight.Finding{finding}, nil
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if unanswered(err) || kube.MissingPermission(err) != "" {
+			return nil, fmt.Errorf("try a pod of %s in namespace %s: %w", pod.Owner, namespace.Name, err)
 		}
 	}
 	return nil, nil
@@ -148,7 +158,17 @@ func policies(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 	if err != nil {
 		return nil, err
 	}
-	return refusals(slices.Concat(objects, pods)), nil
+	trials := slices.Concat(objects, pods)
+	findings := refusals(trials)
+	if slices.ContainsFunc(findings, func(f preflight.Finding) bool { return f.Severity == preflight.Unset }) {
+		return findings, nil
+	}
+	for _, t := range trials {
+		if classify(t.err) == noRight {
+			return findings, fmt.Errorf("not every object could be tried: %s", kube.Brief(t.err))
+		}
+	}
+	return findings, nil
 }
 
 var webhookName = regexp.MustCompile(`admission webhook "([^"]+)" denied the request: (.*)|ValidatingAdmissionPolicy '([^']+)'.*denied request: (.*)`)

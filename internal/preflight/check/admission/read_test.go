@@ -48,7 +48,6 @@ func TestPodSecurity(t *testing.T) {
 		{name: "admitted", objects: []string{namespace("work", "")}},
 		{name: "refused", objects: []string{namespace("work", "")}, in: "work", refuse: violates, words: []string{`namespace work enforces the pod security level "restricted", which keeps out the pods of workspace: privileged (container "afs-fuse" must not set securityContext.privileged=true) -> kubectl label --overwrite namespace work pod-security.kubernetes.io/enforce=privileged`}},
 		{name: "no right to try, the label tells", objects: []string{namespace("work", "pod-security.kubernetes.io/enforce: baseline")}, in: "work", refuse: noRightMsg, words: []string{`namespace work enforces the pod security level "baseline" -> `}},
-		{name: "no right to try, no label", objects: []string{namespace("work", "")}, in: "work", refuse: noRightMsg},
 		{name: "the release makes it", objects: []string{namespace("default", "")}, created: true, in: "default", refuse: violates},
 		{name: "not there yet, and the cluster's default lets it in", objects: []string{namespace("default", "")}},
 		{name: "not there yet, and the cluster's default does not", objects: []string{namespace("default", "")}, in: "default", refuse: violates, words: []string{`namespace work does not exist yet, and without a label this cluster enforces "restricted", which keeps out the pods of workspace`}},

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -48,7 +47,7 @@ func tryPods(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 			}
 			group.Go(func() error {
 				err := s.Cluster.Untyped.Create(ctx, kube.Pods, pod.Namespace, podOf(pod), true)
-				if interrupted(err) {
+				if unanswered(err) {
 					return err
 				}
 				mu.Lock()
@@ -92,7 +91,7 @@ func tryObjects(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 			}
 			group.Go(func() error {
 				err := try(ctx, s.Cluster.Untyped, gvr, object)
-				if interrupted(err) {
+				if unanswered(err) {
 					return err
 				}
 				mu.Lock()
@@ -120,8 +119,10 @@ func try(ctx context.Context, client *kube.Client, gvr schema.GroupVersionResour
 	return err
 }
 
-func interrupted(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+// unanswered tells whether err is no answer to what was tried.
+func unanswered(err error) bool {
+	// A webhook that can't be asked without a change is an answer too.
+	return kube.Unanswered(err) && classify(err) != cannotAsk
 }
 
 // kind is what an answer is about, so that each refusal is told once, by the check whose topic it is.
@@ -160,4 +161,31 @@ func classify(err error) kind {
 		return cannotAsk
 	}
 	return policy
+}
+
+// unjudged says which pods the API server refused for another reason before it came to a verdict on a topic; nil where
+// there is none.
+func unjudged(trials []trial, topic kind) error {
+	var owners []string
+	var first error
+	for _, t := range trials {
+		switch classify(t.err) {
+		case admitted, topic:
+			continue
+		case noNamespace:
+			// The namespace was removed meanwhile: as if it had not been there.
+			continue
+		}
+		if owners = append(owners, t.object); first == nil {
+			first = t.err
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	cause := kube.MissingPermission(first)
+	if cause == "" {
+		cause = kube.Brief(first)
+	}
+	return fmt.Errorf("pods of %s could not be tried: %s", strings.Join(owners, ", "), cause)
 }

@@ -259,7 +259,9 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 				Fix: "see that the operator runs, and that the API server reaches its pods on port 9443",
 			}}, nil
 		case kube.MissingPermission(err) != "":
-			return []preflight.Finding{{Object: where, Severity: preflight.Note, Found: "not tried: " + kube.MissingPermission(err)}}, nil
+			return nil, fmt.Errorf("try %s: %s", where, kube.MissingPermission(err))
+		case kube.Unanswered(err):
+			return nil, fmt.Errorf("try %s: %w", where, err)
 		default:
 			return []preflight.Finding{{
 				Object: where, Value: "global.database.cnpg", Found: "the operator refuses the database: " + kube.Brief(err),

@@ -53,9 +53,13 @@ func inRange(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 			findings = append(findings, outside(port, fmt.Sprintf("%d-%d", first, last)))
 		case last == 0:
 			_, err := portOf(port).Ask(ctx, s.Cluster.Untyped, metav1.NamespaceDefault, prefix)
-			if valid := kube.NodePortRange(err); valid != "" {
+			valid := kube.NodePortRange(err)
+			switch {
+			case valid != "":
 				findings = append(findings, outside(port, valid))
-			} else {
+			case kube.Unanswered(err), kube.MissingPermission(err) != "":
+				return findings, fmt.Errorf("try node port %d: %w", port.Port, err)
+			default:
 				findings = append(findings, unusual(port, services, s.Probes != nil)...)
 			}
 		}

@@ -112,7 +112,7 @@ func (b *batch) findings(results []probe.PullResult) []preflight.Finding {
 				Object: "image " + image.Ref, Node: b.node, Value: image.Value, Severity: preflight.Warning,
 				Found: "the node has not pulled it yet",
 				Why:   "an install that waits for it runs out of time",
-				Fix:   "repeat the check, which goes on with what is there already, or give it longer by --check-timeout",
+				Fix:   "run the check again: it continues with what is there already",
 			})
 		}
 	}

@@ -35,15 +35,22 @@ const wanted = "cluster.local"
 var served = regexp.MustCompile(`(?m)^\s*kubernetes\s+([^\s{]+)`)
 
 func domain(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	var forbidden error
 	for _, name := range []string{"coredns", "rke2-coredns-rke2-coredns"} {
 		config, err := s.Cluster.Typed.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, name, metav1.GetOptions{})
 		switch {
-		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		case apierrors.IsForbidden(err):
+			forbidden = err
+			continue
+		case apierrors.IsNotFound(err):
 			continue
 		case err != nil:
 			return nil, fmt.Errorf("read ConfigMap %s/%s: %w", metav1.NamespaceSystem, name, err)
 		}
 		return domains(config), nil
+	}
+	if forbidden != nil {
+		return nil, fmt.Errorf("read the configuration of CoreDNS in namespace %s: %w", metav1.NamespaceSystem, forbidden)
 	}
 	return []preflight.Finding{{Severity: preflight.Note, Found: "no configuration of CoreDNS can be read, so the cluster's domain is not known"}}, nil
 }

@@ -22,6 +22,8 @@ type proof struct {
 	sharing   []preflight.Finding
 	mounts    []preflight.Finding
 	deletions []preflight.Finding
+	// unseen says that whether volumes go could not be checked, which counts for deletions alone.
+	unseen error
 }
 
 // removal bounds the wait for a volume to go.
@@ -67,8 +69,7 @@ func (k *kind) proveSingle(ctx context.Context, s *preflight.Subject, namespace 
 		deletions, err := k.remove(ctx, volume)
 		mu.Lock()
 		defer mu.Unlock()
-		p.deletions = append(p.deletions, deletions...)
-		return findings, err
+		return findings, p.removed(deletions, err)
 	})
 	return p, err
 }
@@ -130,8 +131,18 @@ func (k *kind) proveShared(ctx context.Context, s *preflight.Subject, namespace 
 	} else if apart := started[0].Sub(started[1]).Abs(); apart > 15*time.Second && len(p.sharing) > 0 {
 		return nil, fmt.Errorf("its two pods started %s apart and missed each other: repeat the check", apart.Round(time.Second))
 	}
-	p.deletions, err = k.remove(ctx, volume)
-	return p, err
+	return p, p.removed(k.remove(ctx, volume))
+}
+
+// removed notes what became of a volume whose claim was deleted.
+func (p *proof) removed(findings []preflight.Finding, err error) error {
+	p.deletions = append(p.deletions, findings...)
+	var unseen *probe.Unseen
+	if errors.As(err, &unseen) {
+		p.unseen = err
+		return nil
+	}
+	return err
 }
 
 const mountPath = "/volume"
@@ -236,5 +247,10 @@ func (k *kind) grow(ctx context.Context, s *preflight.Subject) ([]preflight.Find
 		}}
 	}
 	deletions, err := k.remove(ctx, volume)
+	var unseen *probe.Unseen
+	if errors.As(err, &unseen) {
+		// storage.deletion says so.
+		err = nil
+	}
 	return append(findings, deletions...), err
 }

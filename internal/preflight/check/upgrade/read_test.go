@@ -60,7 +60,7 @@ func TestPath(t *testing.T) {
 		{name: "another release", objects: []string{strings.ReplaceAll(installation, "release: neutree", "release: other")},
 			words: []string{"namespace nap holds release other already, and two releases can't share one -> upgrade that one"}},
 		{name: "an older chart", objects: []string{strings.ReplaceAll(installation, "neutree-0.1.0", "neutree-99.0.0_build"), cluster},
-			words: []string{"warning: chart neutree 0.1.0 is older than 99.0.0+build, which is installed -> take chart 99.0.0+build or newer, or go back to a revision that ran: helm rollback neutree REVISION --namespace nap"}},
+			words: []string{"warning: chart neutree 0.2.0-dev.0 is older than 99.0.0+build, which is installed -> take chart 99.0.0+build or newer, or go back to a revision that ran: helm rollback neutree REVISION --namespace nap"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			subject := checktest.Subject(t, kubetest.New(t, tc.objects...), requirementtest.Load(t, tc.set...))

@@ -69,12 +69,36 @@ func TestFuseRefuses(t *testing.T) {
 	for _, test := range []struct{ title, content, want string }{
 		{"no controller", "[server]\nlisten='0.0.0.0:9101'\n", "controller_addr " + platform.HostPort.Check("").Error()},
 		{"controller with a scheme", "[server]\nlisten='0.0.0.0:9101'\ncontroller_addr='http://afs:9100'\n", platform.HostPort.Check("http://afs:9100").Error()},
-		{"no token", good, "AFS_BOOTSTRAP_TOKEN is not set"},
+		{"empty token", good, "AFS_BOOTSTRAP_TOKEN is empty"},
 	} {
 		t.Run(test.title, func(t *testing.T) {
-			err := run(t, Fuse, test.content, map[string]string{"AFS_BOOTSTRAP_URL": "http://cp:3000/workspace/v1/afs/mounts"})
+			err := run(t, Fuse, test.content, map[string]string{"AFS_BOOTSTRAP_URL": "http://cp:3000/workspace/v1/afs/mounts", "AFS_BOOTSTRAP_TOKEN": ""})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// Env runners of v0.2.0 give the sidecar no token.
+func TestFuseBootstraps(t *testing.T) {
+	for _, test := range []struct {
+		title, authorization string
+		env                  map[string]string
+	}{
+		{"without a token", "", nil},
+		{"with a token", "Bearer tos_right", map[string]string{"AFS_BOOTSTRAP_TOKEN": "tos_right"}},
+	} {
+		t.Run(test.title, func(t *testing.T) {
+			address, header, err := readBootstrap(&process.Process{Lookup: func(name string) (string, bool) {
+				if name == "AFS_BOOTSTRAP_URL" {
+					return "http://cp:3000/mounts", true
+				}
+				value, set := test.env[name]
+				return value, set
+			}})
+			if err != nil || address != "http://cp:3000/mounts" || header.Get("Authorization") != test.authorization {
+				t.Errorf("asks %q with %q, %v", address, header, err)
 			}
 		})
 	}

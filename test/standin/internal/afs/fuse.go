@@ -3,6 +3,7 @@ package afs
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/platform"
@@ -27,6 +28,18 @@ type fuseFile struct {
 	Controller string `toml:"controller_addr"`
 }
 
+// readBootstrap reads what the sidecar asks the control plane for, and with which header. One image serves workspaces of
+// both generations of the platform: env runners of v0.2.0 give no token, and where one is needed the control plane
+// refuses the request (the platform's contract, §4.3).
+func readBootstrap(p *process.Process) (string, http.Header, error) {
+	env := config.New(p.Lookup)
+	address := env.Check("AFS_BOOTSTRAP_URL", platform.URL)
+	if _, given := p.Lookup("AFS_BOOTSTRAP_TOKEN"); !given {
+		return address, nil, env.Err()
+	}
+	return address, httpserver.Bearer(env.Secret("AFS_BOOTSTRAP_TOKEN")), env.Err()
+}
+
 // Fuse runs with one argument, its TOML file, until it is killed: it has no signal handler.
 func Fuse(p *process.Process) error {
 	if len(p.Args) != 1 {
@@ -43,9 +56,8 @@ func Fuse(p *process.Process) error {
 	if err := checkListen(file.Server.Listen); err != nil {
 		return fmt.Errorf("%s: server.listen: %w", p.Args[0], err)
 	}
-	env := config.New(p.Lookup)
-	bootstrap, token := env.Check("AFS_BOOTSTRAP_URL", platform.URL), env.Secret("AFS_BOOTSTRAP_TOKEN")
-	if err := env.Err(); err != nil {
+	bootstrap, header, err := readBootstrap(p)
+	if err != nil {
 		return err
 	}
 	ctx, stop := process.Hear()
@@ -59,7 +71,7 @@ func Fuse(p *process.Process) error {
 	if err := network.Reach(ctx, controller, reachLimit); err != nil {
 		return fmt.Errorf("the controller: %w", err)
 	}
-	if err := httpserver.Get(ctx, bootstrap, httpserver.Bearer(token), nil); err != nil {
+	if err := httpserver.Get(ctx, bootstrap, header, nil); err != nil {
 		return fmt.Errorf("AFS_BOOTSTRAP_URL: %w", err)
 	}
 	p.Log.Info("listening", "address", file.Server.Listen, "controller", controller)

@@ -28,7 +28,7 @@ const (
 
 type options struct {
 	port          int
-	id, token     string
+	who           workspace.Identity
 	controlPlane  string
 	dir           string
 	afsController string
@@ -39,8 +39,7 @@ func readOptions(p *process.Process) (options, error) {
 	env := config.New(p.Lookup)
 	o := options{
 		port:          env.Port("PORT", platform.WorkspacePort),
-		id:            env.Required("WORKSPACE_ID"),
-		token:         env.Secret("WORKSPACE_TOKEN"),
+		who:           workspace.ReadIdentity(env),
 		controlPlane:  env.Check("CP_URL", platform.URL),
 		dir:           env.Required("WORKSPACE_DIR"),
 		afsController: env.Check("AFS_CONTROLLER", platform.HostPort),
@@ -77,7 +76,7 @@ func (o options) boot(ctx context.Context) error {
 	if err := device.CheckWritable(o.dir); err != nil {
 		return fmt.Errorf("the workspace's volume: %w", err)
 	}
-	if err := workspace.Verify(ctx, o.controlPlane, "skills", o.id, o.token); err != nil {
+	if err := o.who.Verify(ctx, o.controlPlane, "skills"); err != nil {
 		return err
 	}
 	for what, address := range map[string]string{"afs-fuse": o.afsFuse, "memory-fuse": memoryFuse, "AFS controller": o.afsController} {
@@ -95,7 +94,7 @@ func (o options) handler() http.Handler {
 			httpserver.Error(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
-		httpserver.JSON(w, http.StatusOK, map[string]any{"status": "ok", "workspaceId": o.id, "uid": os.Geteuid()})
+		httpserver.JSON(w, http.StatusOK, map[string]any{"status": "ok", "workspaceId": o.who.ID, "uid": os.Geteuid()})
 	})
 	return mux
 }

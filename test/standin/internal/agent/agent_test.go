@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/standin/internal/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
+	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
 )
 
 // controlPlane knows one workspace, w1, by the token tos_right.
@@ -28,7 +30,7 @@ func controlPlane(t *testing.T) string {
 }
 
 func TestOptions(t *testing.T) {
-	env := map[string]string{"WORKSPACE_ID": "w1", "CP_URL": "nap-cp:3000", "WORKSPACE_DIR": "/workspace", "AFS_CONTROLLER": "http://afs:9100"}
+	env := map[string]string{"STANDIN_CONTRACT": "e5ea8d0", "WORKSPACE_ID": "w1", "CP_URL": "nap-cp:3000", "WORKSPACE_DIR": "/workspace", "AFS_CONTROLLER": "http://afs:9100"}
 	_, err := readOptions(&process.Process{Lookup: func(name string) (string, bool) { value, set := env[name]; return value, set }})
 	if err == nil {
 		t.Fatal("a wrong environment is accepted")
@@ -41,14 +43,14 @@ func TestOptions(t *testing.T) {
 }
 
 func TestBootRefuses(t *testing.T) {
-	o := options{id: "w1", token: "tos_right", controlPlane: controlPlane(t), dir: t.TempDir()}
+	o := options{who: workspace.Identity{Contract: contract.Newer(), ID: "w1", Token: "tos_right"}, controlPlane: controlPlane(t), dir: t.TempDir()}
 	for _, test := range []struct {
 		title, want string
 		change      func(*options)
 	}{
 		{"no volume", "the workspace's volume: /nowhere is not writable", func(o *options) { o.dir = "/nowhere" }},
-		{"wrong token", "fetch the workspace's skills", func(o *options) { o.token = "tos_wrong" }},
-		{"token of another", "the token is that of workspace w1, not w2", func(o *options) { o.id = "w2" }},
+		{"wrong token", "fetch the workspace's skills", func(o *options) { o.who.Token = "tos_wrong" }},
+		{"token of another", "the token is that of workspace w1, not w2", func(o *options) { o.who.ID = "w2" }},
 	} {
 		t.Run(test.title, func(t *testing.T) {
 			changed := o

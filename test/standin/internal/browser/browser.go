@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/neutree-ai/packaging/internal/relay"
+	"github.com/neutree-ai/packaging/test/relay"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
 	"github.com/neutree-ai/packaging/test/standin/internal/opensandbox"

@@ -38,3 +38,11 @@ func (s *server) workspaceAPI(w http.ResponseWriter, r *http.Request) {
 		httpserver.JSON(w, http.StatusOK, map[string]any{"workspaceId": id, "items": []string{}})
 	}
 }
+
+// unprovedWorkspaceAPI answers whoever names a workspace that there is.
+func (s *server) unprovedWorkspaceAPI(w http.ResponseWriter, r *http.Request) {
+	row, found := s.find(w, r)
+	if found {
+		httpserver.JSON(w, http.StatusOK, map[string]any{"workspaceId": row.ID, "items": []string{}})
+	}
+}

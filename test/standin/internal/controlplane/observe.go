@@ -77,8 +77,8 @@ func (s *server) stale(row workspaceRow, meta *metav1.ObjectMeta) []string {
 		return nil
 	}
 	var stale []string
-	if got := meta.Annotations[workspace.VersionAnnotation]; got != workspace.Version {
-		stale = append(stale, fmt.Sprintf("template version %s, not %s", got, workspace.Version))
+	if got := meta.Annotations[workspace.VersionAnnotation]; got != s.contract.Template {
+		stale = append(stale, fmt.Sprintf("template version %s, not %s", got, s.contract.Template))
 	}
 	if got, want := meta.Annotations[workspace.ImageAnnotation], s.workspaces.AgentImage(row.AgentType); got != want {
 		stale = append(stale, fmt.Sprintf("image %s, not %s", got, want))

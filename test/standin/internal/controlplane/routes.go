@@ -47,7 +47,7 @@ func (s *server) handler() http.Handler {
 
 func (s *server) web() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", httpserver.Health)
+	mux.HandleFunc("GET "+s.contract.Health, httpserver.Health)
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /login", s.page("login.html"))
 	mux.HandleFunc("GET /api/version", func(w http.ResponseWriter, _ *http.Request) {
@@ -56,8 +56,12 @@ func (s *server) web() http.Handler {
 	mux.HandleFunc("POST /api/auth/login", s.login)
 	mux.HandleFunc("POST /api/auth/logout", s.logout)
 	mux.HandleFunc("/mcp", s.mcp)
-	mux.HandleFunc("/workspace/v1/", s.workspaceAPI)
-	mux.HandleFunc("/svc/v1/", s.serviceAPI)
+	if s.contract.Tokens {
+		mux.HandleFunc(s.contract.Services, s.serviceAPI)
+		mux.HandleFunc(s.contract.Workspaces(""), s.workspaceAPI)
+	} else {
+		mux.HandleFunc(s.contract.Workspaces("{id}"), s.unprovedWorkspaceAPI)
+	}
 	mux.Handle("/_cg/", s.gatewayProxy())
 
 	mux.Handle("GET /api/me", s.signedIn(s.me))

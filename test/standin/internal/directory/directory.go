@@ -102,6 +102,11 @@ func (d *Directory) LogIn(name, password string) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("bind as %s: %w", entry.DN, err)
 	}
+	return d.user(entry)
+}
+
+// user is what the control plane keeps of an entry. It takes an attribute by the exact spelling of its name.
+func (d *Directory) user(entry *ldap.Entry) (User, error) {
 	user := User{Username: entry.GetAttributeValue(d.username), Name: entry.GetAttributeValue(d.name), Email: entry.GetAttributeValue(d.email)}
 	if user.Username == "" {
 		return User{}, fmt.Errorf("%s has no attribute spelt %s: LDAP_ATTR_USERNAME must be as the directory returns it", entry.DN, d.username)

@@ -99,7 +99,7 @@ func handler(o options, pool *pgxpool.Pool) http.Handler {
 // askControlPlane logs whether the control plane can be reached, as the real connectors would notice.
 func askControlPlane(ctx context.Context, p *process.Process, url string) {
 	for ctx.Err() == nil {
-		if err := httpserver.Get(ctx, url+"/healthz", nil, nil); err != nil && ctx.Err() == nil {
+		if err := httpserver.Get(ctx, url+"/api/version", nil, nil); err != nil && ctx.Err() == nil {
 			p.Log.Warn("NAP_API_URL does not answer", "error", err)
 		}
 		select {

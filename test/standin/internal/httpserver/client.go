@@ -22,6 +22,9 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s answered %d: %s", e.URL, e.Status, e.Text)
 }
 
+// client takes a redirection for an answer: what no service expects must not end at a page for people.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // Get asks for a URL with headers and decodes the JSON it answers into response, unless that is nil.
 func Get(ctx context.Context, url string, header http.Header, response any) error {
 	return Call(ctx, http.MethodGet, url, header, nil, response)
@@ -46,7 +49,7 @@ func Call(ctx context.Context, method, url string, header http.Header, request, 
 	if header != nil {
 		asked.Header = header
 	}
-	answer, err := http.DefaultClient.Do(asked)
+	answer, err := client.Do(asked)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // Run is the sidecar from boot until it is killed: it has no signal handler.
 func Run(p *process.Process) error {
 	env := config.New(p.Lookup)
-	id, token := env.Required("WORKSPACE_ID"), env.Secret("WORKSPACE_TOKEN")
+	who := workspace.ReadIdentity(env)
 	controlPlane := env.Check("CP_URL", platform.URL)
 	address := env.Optional("GRPC_LISTEN_ADDR", ":9102")
 	cache := env.Optional("MEMORY_CACHE_ROOT", "/var/cache/memory-fuse")
@@ -30,7 +30,7 @@ func Run(p *process.Process) error {
 	if err := device.CheckWritable(cache); err != nil {
 		return fmt.Errorf("MEMORY_CACHE_ROOT: %w", err)
 	}
-	if err := workspace.Verify(ctx, controlPlane, "memory", id, token); err != nil {
+	if err := who.Verify(ctx, controlPlane, "memory"); err != nil {
 		return err
 	}
 	p.Log.Info("listening", "address", address)

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"sync"
 
-	"github.com/neutree-ai/packaging/internal/relay"
+	"github.com/neutree-ai/packaging/test/relay"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
 )
 

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +17,13 @@ import (
 
 // apply makes everything of a workspace, or what is missing of it, with a new token.
 func (r *runner) apply(ctx context.Context, p placement) error {
-	if err := r.applyToken(ctx, p); err != nil {
-		return err
+	if p.AutoScaling && !r.contract.StatefulSets {
+		return errors.New("this env runner makes no workspaces with several replicas")
+	}
+	if r.contract.Tokens {
+		if err := r.applyToken(ctx, p); err != nil {
+			return err
+		}
 	}
 	if err := r.applyClaim(ctx, p); err != nil {
 		return err
@@ -155,6 +161,9 @@ func (r *runner) scale(ctx context.Context, p placement, replicas int) error {
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
+	if !r.contract.StatefulSets {
+		return nil
+	}
 	_, err = apps.StatefulSets(r.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -185,21 +194,25 @@ func (r *runner) destroy(ctx context.Context, p placement) error {
 	core, apps, name := r.kube.CoreV1(), r.kube.AppsV1(), workspace.Name(p.ID)
 	background := metav1.DeletePropagationBackground
 	cascade := metav1.DeleteOptions{PropagationPolicy: &background}
-	_, err := apps.StatefulSets(r.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if err == nil {
-		err = apps.StatefulSets(r.Namespace).Delete(ctx, name, cascade)
-	}
-	if err != nil && !apierrors.IsNotFound(err) {
-		return err
+	if r.contract.StatefulSets {
+		_, err := apps.StatefulSets(r.Namespace).Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			err = apps.StatefulSets(r.Namespace).Delete(ctx, name, cascade)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
 	}
 	deletions := []func() error{
 		func() error { return apps.Deployments(r.Namespace).Delete(ctx, name, cascade) },
 		func() error {
-			return core.Secrets(r.Namespace).Delete(ctx, workspace.TokenName(p.ID), metav1.DeleteOptions{})
-		},
-		func() error {
 			return core.PersistentVolumeClaims(r.Namespace).Delete(ctx, workspace.ClaimName(p.ID), metav1.DeleteOptions{})
 		},
+	}
+	if r.contract.Tokens {
+		deletions = append(deletions, func() error {
+			return core.Secrets(r.Namespace).Delete(ctx, workspace.TokenName(p.ID), metav1.DeleteOptions{})
+		})
 	}
 	for _, service := range r.services(p) {
 		deletions = append(deletions, func() error {

@@ -21,7 +21,7 @@ func (r *runner) meta(name string, p placement) metav1.ObjectMeta {
 func (r *runner) workloadMeta(p placement) metav1.ObjectMeta {
 	meta := r.meta(workspace.Name(p.ID), p)
 	meta.Annotations = map[string]string{
-		workspace.VersionAnnotation: workspace.Version,
+		workspace.VersionAnnotation: r.contract.Template,
 		workspace.ImageAnnotation:   r.AgentImage(p.AgentType),
 	}
 	return meta

@@ -33,7 +33,7 @@ const (
 func (r *runner) template(p placement) corev1.PodTemplateSpec {
 	onRootMismatch := corev1.FSGroupChangeOnRootMismatch
 	spec := corev1.PodSpec{
-		EnableServiceLinks: new(false),
+		EnableServiceLinks: new(r.contract.ServiceLinks),
 		NodeSelector:       r.NodeSelector,
 		SecurityContext:    &corev1.PodSecurityContext{FSGroup: new(int64(workspaceGroup)), FSGroupChangePolicy: &onRootMismatch},
 		Containers:         []corev1.Container{r.agent(p), r.afsFuse(p), r.memoryFuse(p)},
@@ -90,8 +90,8 @@ func (r *runner) afsFuse(p placement) corev1.Container {
 		Command: []string{"afs-fuse", "/etc/afs/" + platform.FuseConfigKey},
 		Ports:   []corev1.ContainerPort{{Name: "afs-fuse", ContainerPort: afsFusePort}},
 		Env: append(r.identity(p),
-			corev1.EnvVar{Name: "AFS_BOOTSTRAP_URL", Value: r.ControlPlaneURL + "/workspace/v1/afs/mounts"},
-			r.token("AFS_BOOTSTRAP_TOKEN", p),
+			append(r.token("AFS_BOOTSTRAP_TOKEN", p),
+				corev1.EnvVar{Name: "AFS_BOOTSTRAP_URL", Value: r.ControlPlaneURL + r.contract.Workspaces(p.ID) + "afs/mounts"})...,
 		),
 		SecurityContext: &corev1.SecurityContext{Privileged: new(true)},
 		VolumeMounts: []corev1.VolumeMount{
@@ -121,19 +121,22 @@ func (r *runner) memoryFuse(p placement) corev1.Container {
 
 // identity is what each container of a workspace proves itself to the control plane with.
 func (r *runner) identity(p placement) []corev1.EnvVar {
-	return []corev1.EnvVar{
+	return append([]corev1.EnvVar{
 		{Name: "WORKSPACE_ID", Value: p.ID},
 		{Name: "CP_URL", Value: r.ControlPlaneURL},
-		r.token(workspace.TokenKey, p),
-	}
+	}, r.token(workspace.TokenKey, p)...)
 }
 
-func (r *runner) token(name string, p placement) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+// token is the workspace's token under a name, where the contract knows one.
+func (r *runner) token(name string, p placement) []corev1.EnvVar {
+	if !r.contract.Tokens {
+		return nil
+	}
+	return []corev1.EnvVar{{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 		LocalObjectReference: corev1.LocalObjectReference{Name: workspace.TokenName(p.ID)},
 		Key:                  workspace.TokenKey,
 		Optional:             new(true),
-	}}}
+	}}}}
 }
 
 func health(period, failures, timeout int32) *corev1.Probe {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -68,9 +69,11 @@ func (r *runner) observe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("observe the workspaces: %w", err)
 	}
-	sets, err := r.kube.AppsV1().StatefulSets(r.Namespace).List(ctx, selector)
-	if err != nil {
-		return fmt.Errorf("observe the workspaces: %w", err)
+	sets := &appsv1.StatefulSetList{}
+	if r.contract.StatefulSets {
+		if sets, err = r.kube.AppsV1().StatefulSets(r.Namespace).List(ctx, selector); err != nil {
+			return fmt.Errorf("observe the workspaces: %w", err)
+		}
 	}
 	pods, err := r.kube.CoreV1().Pods(r.Namespace).List(ctx, selector)
 	if err != nil {

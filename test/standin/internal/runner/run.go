@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
+	"github.com/neutree-ai/packaging/test/standin/internal/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/postgres"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -23,6 +24,7 @@ type options struct {
 	poolSize    int
 	interval    time.Duration
 	kubeconfig  string
+	contract    contract.Contract
 	workspaces  workspace.Settings
 }
 
@@ -34,6 +36,7 @@ func readOptions(p *process.Process) (options, error) {
 		poolSize:    env.Int("PG_POOL_MAX", 20),
 		interval:    time.Duration(env.Int("ENV_RUNNER_INTERVAL_MS", 15000)) * time.Millisecond,
 		kubeconfig:  env.Optional("KUBECONFIG", ""),
+		contract:    contract.Read(env),
 	}
 	env.Required("AGENT_STORAGE_CLASS")
 	env.File("AFS_PROTO_PATH", "proto/afs.proto")
@@ -47,9 +50,10 @@ func readOptions(p *process.Process) (options, error) {
 
 type runner struct {
 	workspace.Settings
-	pool *pgxpool.Pool
-	kube kubernetes.Interface
-	log  *slog.Logger
+	contract contract.Contract
+	pool     *pgxpool.Pool
+	kube     kubernetes.Interface
+	log      *slog.Logger
 }
 
 // Run is the runner from boot to SIGTERM. Whatever fails in a round is logged and tried again in the next.
@@ -69,7 +73,7 @@ func Run(p *process.Process) error {
 		return nil // Told to stop before the database answered.
 	}
 	defer pool.Close()
-	r := &runner{Settings: o.workspaces, pool: pool, kube: client, log: p.Log}
+	r := &runner{Settings: o.workspaces, contract: o.contract, pool: pool, kube: client, log: p.Log}
 	p.Log.Info("reconciling", "interval", o.interval, "namespace", o.workspaces.Namespace)
 	for {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
+	"github.com/neutree-ai/packaging/test/standin/internal/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/session"
 	"github.com/neutree-ai/packaging/test/standin/internal/standintest"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -39,7 +40,8 @@ func newFixture(t *testing.T) fixture {
 			AFSController: "afs-controller.nap.svc:9100", AFSFuseServer: "127.0.0.1:9101",
 			AFSClaim: "afs-shared-storage", AFSConfig: "afs-fuse-config", Coupled: map[string]string{"K8S_NAMESPACE": namespace},
 		},
-		pool: standintest.Pool(t, standintest.Migrated(t)), kube: client, log: slog.New(slog.DiscardHandler),
+		contract: contract.Newer(),
+		pool:     standintest.Pool(t, standintest.Migrated(t)), kube: client, log: slog.New(slog.DiscardHandler),
 	}
 	return fixture{r, client}
 }
@@ -161,6 +163,49 @@ func (f fixture) checkNothingLeft(t *testing.T) {
 	var rows int
 	if err := f.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.workspaces`).Scan(&rows); err != nil || rows != 0 {
 		t.Errorf("%d workspaces are left in the database, %v", rows, err)
+	}
+}
+
+// What the env runner of v0.2.0 makes knows no token, and it uses neither Secrets nor StatefulSets.
+func TestPublishedWorkspace(t *testing.T) {
+	f := newFixture(t)
+	f.runner.contract = contract.Published()
+	f.place(t, "w1", false)
+	f.mustRound(t)
+	deployment, err := f.kube.AppsV1().Deployments(namespace).Get(t.Context(), "tos-w1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := deployment.Annotations[workspace.VersionAnnotation]; got != "6" {
+		t.Errorf("the pod template is of version %q", got)
+	}
+	env := map[string]string{}
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		for _, variable := range container.Env {
+			env[variable.Name] = variable.Value
+		}
+	}
+	for _, name := range []string{"WORKSPACE_TOKEN", "AFS_BOOTSTRAP_TOKEN"} {
+		if _, given := env[name]; given {
+			t.Errorf("the pod is given %s", name)
+		}
+	}
+	if got, want := env["AFS_BOOTSTRAP_URL"], "http://nap-cp.nap.svc:3000/_cp/workspaces/w1/afs/mounts"; got != want {
+		t.Errorf("AFS_BOOTSTRAP_URL is %s, want %s", got, want)
+	}
+	for _, desired := range []string{workspace.Stopped, workspace.Running, workspace.Destroyed} {
+		f.want(t, "w1", desired)
+		f.mustRound(t)
+	}
+	f.checkNothingLeft(t)
+	for _, action := range f.fake.Actions() {
+		if resource := action.GetResource().Resource; resource == "secrets" || resource == "statefulsets" {
+			t.Errorf("%s %s", action.GetVerb(), resource)
+		}
+	}
+	f.place(t, "w2", true)
+	if err := f.round(t.Context()); err == nil || !strings.Contains(err.Error(), "several replicas") {
+		t.Errorf("a workspace with several replicas: %v", err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
+	"github.com/neutree-ai/packaging/test/standin/internal/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
 	"github.com/neutree-ai/packaging/test/standin/internal/postgres"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
@@ -30,6 +31,7 @@ type options struct {
 	controlPlaneURL string
 	gatewayURL      string
 	serviceKey      string
+	contract        contract.Contract
 }
 
 func readOptions(p *process.Process) (options, error) {
@@ -41,6 +43,7 @@ func readOptions(p *process.Process) (options, error) {
 		controlPlaneURL: env.Required("NAP_API_URL"),
 		gatewayURL:      env.Required("CG_API_URL"),
 		serviceKey:      env.Secret("PLATFORM_SERVICE_KEY"),
+		contract:        contract.Read(env),
 	}
 	return o, env.Err()
 }
@@ -81,7 +84,7 @@ func work(ctx context.Context, p *process.Process, o options, pool *pgxpool.Pool
 	for {
 		wait := callInterval
 		var status *httpserver.StatusError
-		err := httpserver.Get(ctx, o.controlPlaneURL+"/svc/v1/ping", http.Header{"X-Platform-Service-Key": {o.serviceKey}}, nil)
+		err := httpserver.Get(ctx, o.controlPlaneURL+o.contract.Services, o.header(), nil)
 		switch {
 		case ctx.Err() != nil:
 		case errors.As(err, &status) && status.Status == http.StatusUnauthorized:
@@ -102,6 +105,14 @@ func work(ctx context.Context, p *process.Process, o options, pool *pgxpool.Pool
 		case <-time.After(wait):
 		}
 	}
+}
+
+// header is what the scheduler proves itself to the control plane with.
+func (o options) header() http.Header {
+	if !o.contract.Tokens {
+		return nil
+	}
+	return http.Header{"X-Platform-Service-Key": {o.serviceKey}}
 }
 
 // refresh renews the statistics, which only the owner of the views may do.

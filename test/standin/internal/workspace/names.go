@@ -9,8 +9,6 @@ import (
 const (
 	// VersionAnnotation says which version of the pod template a workspace was made with.
 	VersionAnnotation = "agent-platform/workspace-version"
-	// Version is the template's version.
-	Version = "8"
 	// ImageAnnotation says which agent image a workspace was made with.
 	ImageAnnotation = "agent-platform/agent-image"
 	// IDLabel holds the id of the workspace that an object belongs to.

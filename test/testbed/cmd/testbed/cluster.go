@@ -11,12 +11,13 @@ import (
 
 func newUp() *cobra.Command {
 	parameters := plan.Parameters{Nodes: 3, Kubernetes: cluster.Versions()[0], NetworkPolicies: true}
+	var set *string
 	command := &cobra.Command{
 		Use:   "up",
-		Short: "Bring the cluster up and wait until it can be used",
+		Short: "Bring a testbed up and wait until it can be used",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbedFor(command, *set)
 			if err != nil {
 				return err
 			}
@@ -31,6 +32,7 @@ func newUp() *cobra.Command {
 			return nil
 		},
 	}
+	set = addFor(command)
 	flags := command.Flags()
 	flags.IntVar(&parameters.Nodes, "nodes", parameters.Nodes, "how many nodes")
 	flags.StringVar(&parameters.Kubernetes, "kubernetes", parameters.Kubernetes, fmt.Sprintf("Kubernetes version, one of %v", cluster.Versions()))
@@ -42,14 +44,33 @@ func newUp() *cobra.Command {
 func newDown() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "Remove the cluster and everything of it but the cache",
+		Short: "Remove a testbed and everything of it but the cache",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}
 			return t.Down(command.Context())
+		},
+	}
+}
+
+func newList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "Print the names of the testbeds, each on a line",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			base, err := baseDir()
+			if err != nil {
+				return err
+			}
+			names, err := cluster.List(base)
+			for _, name := range names {
+				fmt.Fprintln(command.OutOrStdout(), name)
+			}
+			return err
 		},
 	}
 }
@@ -60,7 +81,7 @@ func newKubeconfig() *cobra.Command {
 		Short: "Print the path of the administrator's kubeconfig",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}
@@ -81,7 +102,7 @@ func newLogs() *cobra.Command {
 		Short: "Print the log of a unit of a node, or of the hub (the control plane)",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}
@@ -100,7 +121,7 @@ func newNode() *cobra.Command {
 			Short: "Take a node's power away",
 			Args:  cobra.ExactArgs(1),
 			RunE: func(command *cobra.Command, args []string) error {
-				t, err := newTestbed()
+				t, err := newTestbed(command)
 				if err != nil {
 					return err
 				}
@@ -112,7 +133,7 @@ func newNode() *cobra.Command {
 			Short: "Start a node that was stopped, and wait until it is ready",
 			Args:  cobra.ExactArgs(1),
 			RunE: func(command *cobra.Command, args []string) error {
-				t, err := newTestbed()
+				t, err := newTestbed(command)
 				if err != nil {
 					return err
 				}
@@ -131,7 +152,7 @@ func newRestart() *cobra.Command {
 		Example: "  testbed restart kube-apiserver",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}
@@ -147,7 +168,7 @@ func newStatus() *cobra.Command {
 		Short: "Show what runs",
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			t, err := newTestbed()
+			t, err := newTestbed(command)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,14 +10,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cluster"
+	"github.com/neutree-ai/packaging/test/testbed/internal/images"
+	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
 	"github.com/neutree-ai/packaging/test/testbed/internal/progress"
 )
 
-// Environment variables that name the testbed's two directories.
+// Environment variables that name the two directories of the testbeds, and the testbed that is meant.
 const (
 	stateEnv = "NEUTREE_TESTBED_STATE"
 	cacheEnv = "NEUTREE_TESTBED_CACHE"
+	nameEnv  = "NEUTREE_TESTBED_NAME"
 )
+
+// nameFlag is the flag of every command that says which testbed is meant.
+const nameFlag = "name"
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -25,35 +32,74 @@ func newRoot() *cobra.Command {
 		Long: `A real Kubernetes cluster on one Linux machine: several nodes, storage classes, enforced NetworkPolicies and a
 registry that answers for the public ones, all in namespaces of its own.
 
-It keeps its state in ` + "$" + stateEnv + ` (default /var/lib/neutree-testbed) and what it builds in
-` + "$" + cacheEnv + ` (default ~/.cache/neutree-testbed).`,
+Several testbeds run side by side under names of their own (--name or $` + nameEnv + `). They keep their state in
+a directory of that name below $` + stateEnv + ` (default /var/lib/neutree-testbed) and share what they
+build, in $` + cacheEnv + ` (default ~/.cache/neutree-testbed).`,
+		Example: `  testbed up --nodes 3
+  testbed --name second up --nodes 1
+  testbed --name second down`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(
-		newUp(), newDown(), newStatus(), newKubeconfig(), newLogs(), newNode(), newRestart(),
-		newBuild(), newTool(), newChart(), newPush(),
+		newUp(), newDown(), newList(), newStatus(), newKubeconfig(), newLogs(), newNode(), newRestart(),
+		newBuild(), newTool(), newChart(), newPublishedChart(), newPush(),
 		newHub(), newServices(), newNetworkPolicy(), newProbe(),
 	)
+	name := cmp.Or(os.Getenv(nameEnv), cluster.DefaultName)
+	root.PersistentFlags().String(nameFlag, name, "the testbed that is meant, of those that run side by side")
 	return root
 }
 
-// newTestbed is the one that the environment names.
-func newTestbed() (*cluster.Testbed, error) {
-	state := os.Getenv(stateEnv)
-	if state == "" {
-		state = "/var/lib/neutree-testbed"
-	}
-	state, err := filepath.Abs(state)
+// newTestbed is the one that the command line or the environment names.
+func newTestbed(command *cobra.Command) (*cluster.Testbed, error) {
+	name, err := command.Flags().GetString(nameFlag)
 	if err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return nil, err
+	}
+	if err := plan.ValidateName(name); err != nil {
+		return nil, err
+	}
+	base, err := baseDir()
+	if err != nil {
+		return nil, err
 	}
 	cache, err := cacheDir()
 	if err != nil {
 		return nil, err
 	}
-	return &cluster.Testbed{Log: newLog(), StateDir: state, CacheDir: cache}, nil
+	return &cluster.Testbed{
+		Log: newLog(), Name: name, Base: base, StateDir: filepath.Join(base, name), CacheDir: cache,
+	}, nil
+}
+
+func baseDir() (string, error) {
+	base, err := filepath.Abs(cmp.Or(os.Getenv(stateEnv), "/var/lib/neutree-testbed"))
+	if err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	return base, nil
+}
+
+// newTestbedFor is the same one with the images of a set.
+func newTestbedFor(command *cobra.Command, set string) (*cluster.Testbed, error) {
+	wanted, err := images.ParseSet(set)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTestbed(command)
+	if err != nil {
+		return nil, err
+	}
+	t.Images = wanted
+	return t, nil
+}
+
+// addFor adds the flag that names a set of images.
+func addFor(command *cobra.Command) *string {
+	return command.Flags().String("for", string(images.ForTests),
+		fmt.Sprintf("%s: what a cluster and the platform on it need; %s: also what only tests need", images.ForDemo, images.ForTests))
 }
 
 func cacheDir() (string, error) {

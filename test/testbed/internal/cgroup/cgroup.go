@@ -1,5 +1,6 @@
-// Package cgroup keeps all processes of a testbed in a control group of their own, under every hierarchy, which is how
-// they are found again when nothing else remembers them.
+// Package cgroup keeps all processes of a testbed in a control group of their own, in every hierarchy, which is how
+// they are found again when nothing else remembers them. The group carries the testbed's name, since the hierarchies
+// of a machine are shared by all testbeds: no namespace hides one from another.
 package cgroup
 
 import (
@@ -9,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,11 +19,13 @@ import (
 	"time"
 )
 
-// Name is the testbed's group, below the root of each hierarchy.
-const Name = "neutree-testbed"
+// parent is the group of all testbeds, below the root of each hierarchy.
+const parent = "neutree-testbed"
 
 // Hierarchies are the mounted hierarchies: one for version 2, one per controller for version 1.
 type Hierarchies struct {
+	// Testbed is the name of the testbed whose groups are meant.
+	Testbed string
 	// V1 are mount points of version 1 hierarchies.
 	V1 []string
 	// Controllers are those of the version 1 hierarchies.
@@ -33,14 +37,16 @@ type Hierarchies struct {
 // Unified reports whether version 2 alone is in use. Where both are mounted, Kubernetes uses version 1.
 func (h Hierarchies) Unified() bool { return len(h.V1) == 0 && h.V2 != "" }
 
-// Mounted finds the hierarchies.
-func Mounted() (Hierarchies, error) {
+// Mounted finds the hierarchies, for the groups of the named testbed.
+func Mounted(testbed string) (Hierarchies, error) {
 	file, err := os.Open("/proc/self/mounts")
 	if err != nil {
 		return Hierarchies{}, fmt.Errorf("find the control groups: %w", err)
 	}
 	defer file.Close()
-	return parseMounts(file)
+	h, err := parseMounts(file)
+	h.Testbed = testbed
+	return h, err
 }
 
 func parseMounts(mounts io.Reader) (Hierarchies, error) {
@@ -106,8 +112,11 @@ func (h Hierarchies) all() []string {
 	return append(slices.Clone(h.V1), h.V2)
 }
 
-// Path is the group of a member of the testbed, as kubelet wants to be told.
-func Path(member string) string { return "/" + Name + "/" + member }
+// Path is the group of a member of a testbed, in the form that kubelet's configuration takes.
+func Path(testbed, member string) string { return "/" + path.Join(parent, testbed, member) }
+
+// group is the testbed's group, or a member's when it is named, relative to the root of a hierarchy.
+func (h Hierarchies) group(member string) string { return filepath.Join(parent, h.Testbed, member) }
 
 // processes is the group, in a member's, that its programs run in: under version 2 a group holds either processes or
 // other groups, and a node's holds its pods' too.
@@ -116,10 +125,26 @@ const processes = "system"
 // Create makes the groups of a member.
 func (h Hierarchies) Create(member string) error {
 	for _, root := range h.used() {
-		for _, group := range []string{Name, Name + "/" + member, Name + "/" + member + "/" + processes} {
-			if err := h.create(root, group); err != nil {
-				return fmt.Errorf("make control group %s: %w", filepath.Join(root, group), err)
+		for attempt := 1; ; attempt++ {
+			err := h.createBranch(root, member)
+			if err == nil {
+				break
 			}
+			// The end of the last other testbed takes the parent group along.
+			if attempt == createAttempts || !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const createAttempts = 10
+
+func (h Hierarchies) createBranch(root, member string) error {
+	for _, group := range []string{parent, h.group(""), h.group(member), filepath.Join(h.group(member), processes)} {
+		if err := h.create(root, group); err != nil {
+			return fmt.Errorf("create control group %s: %w", filepath.Join(root, group), err)
 		}
 	}
 	return nil
@@ -175,8 +200,8 @@ func delegate(dir string) error {
 // Add moves a process into a member's groups.
 func (h Hierarchies) Add(member string, pid int) error {
 	for _, root := range h.used() {
-		path := filepath.Join(root, Name, member, processes, "cgroup.procs")
-		if err := os.WriteFile(path, []byte(strconv.Itoa(pid)), 0o644); err != nil {
+		file := filepath.Join(root, h.group(member), processes, "cgroup.procs")
+		if err := os.WriteFile(file, []byte(strconv.Itoa(pid)), 0o644); err != nil {
 			return fmt.Errorf("move process %d into a control group: %w", pid, err)
 		}
 	}
@@ -187,7 +212,7 @@ func (h Hierarchies) Add(member string, pid int) error {
 func (h Hierarchies) Processes(member string) ([]int, error) {
 	seen := map[int]bool{}
 	for _, root := range h.all() {
-		if err := h.walk(filepath.Join(root, Name, member), func(dir string) error {
+		if err := h.walk(filepath.Join(root, h.group(member)), func(dir string) error {
 			pids, err := read(filepath.Join(dir, "cgroup.procs"))
 			for _, pid := range pids {
 				seen[pid] = true
@@ -205,7 +230,8 @@ func (h Hierarchies) Processes(member string) ([]int, error) {
 	return pids, nil
 }
 
-// Remove kills what is left in the testbed's groups, or in one member's when it is named, and removes them.
+// Remove kills what is left in the testbed's groups, or in one member's when it is named, and removes them. The parent
+// group goes with the last testbed.
 func (h Hierarchies) Remove(member string, within time.Duration) error {
 	deadline := time.Now().Add(within)
 	for {
@@ -215,7 +241,7 @@ func (h Hierarchies) Remove(member string, within time.Duration) error {
 		}
 		for _, pid := range pids {
 			if pid == os.Getpid() {
-				return fmt.Errorf("this process is in the testbed's control group %s: run it outside", Name)
+				return fmt.Errorf("this process is in the testbed's control group %s: run it outside", h.group(member))
 			}
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return fmt.Errorf("kill process %d: %w", pid, err)
@@ -223,17 +249,29 @@ func (h Hierarchies) Remove(member string, within time.Duration) error {
 		}
 		last := error(nil)
 		for _, root := range h.all() {
-			last = errors.Join(last, h.removeTree(filepath.Join(root, Name, member)))
+			last = errors.Join(last, h.removeTree(filepath.Join(root, h.group(member))))
 		}
 		expired := time.Now().After(deadline)
 		if last == nil && (len(pids) == 0 || expired) {
-			return nil
+			return h.removeParent()
 		}
 		if expired {
 			return fmt.Errorf("control groups are still in use after %s: %w (processes %v)", within, last, pids)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// removeParent leaves the parent group where another testbed has groups in it.
+func (h Hierarchies) removeParent() error {
+	for _, root := range h.all() {
+		err := os.Remove(filepath.Join(root, parent))
+		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.ENOTEMPTY) {
+			continue
+		}
+		return fmt.Errorf("remove control group %s: %w", filepath.Join(root, parent), err)
+	}
+	return nil
 }
 
 func (h Hierarchies) removeTree(top string) error {
@@ -266,8 +304,8 @@ func (h Hierarchies) walk(top string, visit func(dir string) error) error {
 }
 
 // read lists the processes in a file of a group. One that another PID namespace owns reads as 0.
-func read(path string) ([]int, error) {
-	data, err := os.ReadFile(path)
+func read(file string) ([]int, error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -82,13 +83,13 @@ func TestCreateFillsTheProcessorSet(t *testing.T) {
 	write(t, filepath.Join(root, "cpuset.cpus"), "0-1\n")
 	write(t, filepath.Join(root, "cpuset.mems"), "0\n")
 	other := t.TempDir()
-	h := Hierarchies{V1: []string{root, other}}
+	h := Hierarchies{Testbed: "one", V1: []string{root, other}}
 	for range 2 {
 		if err := h.Create("node1"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, group := range []string{Name, Name + "/node1", Name + "/node1/system"} {
+	for _, group := range []string{parent, parent + "/one", parent + "/one/node1", parent + "/one/node1/system"} {
 		for file, want := range map[string]string{"cpuset.cpus": "0-1\n", "cpuset.mems": "0\n"} {
 			got, err := os.ReadFile(filepath.Join(root, group, file))
 			if err != nil || string(got) != want {
@@ -107,15 +108,17 @@ func TestCreateFillsTheProcessorSet(t *testing.T) {
 // Under version 2 a group's controllers are those that the group above passes on.
 func TestCreatePassesControllersOn(t *testing.T) {
 	root := t.TempDir()
-	h := Hierarchies{V2: root}
+	h := Hierarchies{Testbed: "one", V2: root}
 	// The kernel fills this file of each new group; here it must be there before.
-	for _, group := range []string{"", Name, Name + "/node1", Name + "/node1/system"} {
+	for _, group := range []string{"", parent, parent + "/one", parent + "/one/node1", parent + "/one/node1/system"} {
 		write(t, filepath.Join(root, group, "cgroup.controllers"), "memory\n")
 	}
 	if err := h.Create("node1"); err != nil {
 		t.Fatal(err)
 	}
-	for group, want := range map[string]bool{"": true, Name: true, Name + "/node1": true, Name + "/node1/system": false} {
+	for group, want := range map[string]bool{
+		"": true, parent: true, parent + "/one": true, parent + "/one/node1": true, parent + "/one/node1/system": false,
+	} {
 		got, err := os.ReadFile(filepath.Join(root, group, "cgroup.subtree_control"))
 		if (err == nil) != want || want && string(got) != "+memory" {
 			t.Errorf("%q passes on %q, %v", group, got, err)
@@ -125,11 +128,12 @@ func TestCreatePassesControllersOn(t *testing.T) {
 
 func TestProcessesAreFoundInEveryGroup(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
-	h := Hierarchies{V1: []string{one}, V2: other}
-	write(t, filepath.Join(one, Name, "node1/system/cgroup.procs"), "12\n0\n7\n")
-	write(t, filepath.Join(one, Name, "node1/kubepods/pod/cgroup.procs"), "30\n")
-	write(t, filepath.Join(one, Name, "node2/system/cgroup.procs"), "99\n")
-	write(t, filepath.Join(other, Name, "cgroup.procs"), "7\n1000\n")
+	h := Hierarchies{Testbed: "one", V1: []string{one}, V2: other}
+	write(t, filepath.Join(one, parent, "one/node1/system/cgroup.procs"), "12\n0\n7\n")
+	write(t, filepath.Join(one, parent, "one/node1/kubepods/pod/cgroup.procs"), "30\n")
+	write(t, filepath.Join(one, parent, "one/node2/system/cgroup.procs"), "99\n")
+	write(t, filepath.Join(other, parent, "one/cgroup.procs"), "7\n1000\n")
+	write(t, filepath.Join(one, parent, "another/node1/system/cgroup.procs"), "555\n")
 	for member, want := range map[string][]int{"": {7, 12, 30, 99, 1000}, "node1": {7, 12, 30}, "gone": nil} {
 		got, err := h.Processes(member)
 		if err != nil {
@@ -138,6 +142,41 @@ func TestProcessesAreFoundInEveryGroup(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("processes of %q (-want +got):\n%s", member, diff)
 		}
+	}
+}
+
+// The groups of another testbed, and so the parent group, stay. Plain directories stand for control groups, so there are
+// no files in them here.
+func TestRemoveLeavesOtherTestbedsAlone(t *testing.T) {
+	v1, v2 := t.TempDir(), t.TempDir()
+	one := Hierarchies{Testbed: "one", V1: []string{v1}, V2: v2}
+	another := Hierarchies{Testbed: "another", V1: []string{v1}, V2: v2}
+	for _, h := range []Hierarchies{one, another} {
+		if err := h.Create("node1"); err != nil {
+			t.Fatal(err)
+		}
+		// Where both versions are mounted, the runtime makes groups in the second as well.
+		if err := os.MkdirAll(filepath.Join(v2, h.group("node1"), "kubepods"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exists := func(path ...string) bool {
+		_, err := os.Stat(filepath.Join(path...))
+		return err == nil
+	}
+	if err := one.Remove("", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{v1, v2} {
+		if exists(root, one.group("")) || !exists(root, another.group("node1")) {
+			t.Errorf("%s: one is there: %t, another: %t", root, exists(root, one.group("")), exists(root, another.group("node1")))
+		}
+	}
+	if err := another.Remove("", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if exists(v1, parent) || exists(v2, parent) {
+		t.Error("the parent group outlives the last testbed")
 	}
 }
 

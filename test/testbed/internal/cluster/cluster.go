@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutree-ai/packaging/test/testbed/internal/cgroup"
 	"github.com/neutree-ai/packaging/test/testbed/internal/hub"
+	"github.com/neutree-ai/packaging/test/testbed/internal/images"
 	"github.com/neutree-ai/packaging/test/testbed/internal/member"
 	"github.com/neutree-ai/packaging/test/testbed/internal/pki"
 	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
@@ -22,14 +23,20 @@ import (
 	"github.com/neutree-ai/packaging/test/testbed/internal/supervise"
 )
 
-// Testbed is the one of a state directory. A machine has room for one, as its addresses are fixed.
+// Testbed is one of the testbeds of a machine.
 type Testbed struct {
+	// Name tells it from the others.
+	Name string
 	// Log is told each step.
 	Log *slog.Logger
-	// StateDir holds everything that lives as long as the testbed does.
+	// Base holds the state directories of all testbeds.
+	Base string
+	// StateDir holds everything that lives as long as the testbed does: the directory of its name in Base.
 	StateDir string
 	// CacheDir holds what is built once and kept.
 	CacheDir string
+	// Images are those that are built and that the registry serves.
+	Images images.Set
 }
 
 // Up brings a testbed up and returns when its nodes are Ready and its images can be pulled. One that runs with the
@@ -38,10 +45,14 @@ func (t *Testbed) Up(ctx context.Context, parameters plan.Parameters) error {
 	if err := parameters.Validate(Versions()); err != nil {
 		return err
 	}
+	groups, err := cgroup.Mounted(t.Name)
+	if err != nil {
+		return err
+	}
 	if err := preflight.Root(); err != nil {
 		return err
 	}
-	if err := preflight.ForeignRoute(plan.Network, hostLink); err != nil {
+	if err := preflight.ForeignRoute(plan.Reserved, isHostLink); err != nil {
 		return err
 	}
 	unlock, err := lock(ctx, t.Log, t.StateDir)
@@ -58,11 +69,8 @@ func (t *Testbed) Up(ctx context.Context, parameters plan.Parameters) error {
 	if err != nil {
 		return err
 	}
-	var groups cgroup.Hierarchies
 	if c == nil {
-		c, state, groups, err = t.create(ctx, parameters)
-	} else {
-		groups, err = cgroup.Mounted()
+		c, state, err = t.create(ctx, groups, parameters)
 	}
 	if err != nil {
 		return err
@@ -95,7 +103,8 @@ func (t *Testbed) running(wanted plan.Parameters) (*plan.Cluster, *state, error)
 		return nil, nil, err
 	}
 	if c.Parameters != wanted {
-		return nil, nil, fmt.Errorf("a testbed with %s runs already, which cannot become one with %s: run testbed down first", describe(c.Parameters), describe(wanted))
+		return nil, nil, fmt.Errorf("a testbed with %s runs already, which cannot become one with %s: run testbed %sdown first",
+			describe(c.Parameters), describe(wanted), t.flag())
 	}
 	t.Log.Info("it runs already with " + describe(wanted))
 	return c, state, nil
@@ -114,24 +123,29 @@ func describe(p plan.Parameters) string {
 }
 
 // create clears what an earlier testbed left and writes everything that a new one's members read.
-func (t *Testbed) create(ctx context.Context, parameters plan.Parameters) (*plan.Cluster, *state, cgroup.Hierarchies, error) {
-	groups, err := preflight.Prepare(ctx, t.Log, t.StateDir)
-	if err != nil {
-		return nil, nil, groups, err
+func (t *Testbed) create(ctx context.Context, groups cgroup.Hierarchies, parameters plan.Parameters) (*plan.Cluster, *state, error) {
+	if err := preflight.Prepare(ctx, t.Log, groups, t.StateDir); err != nil {
+		return nil, nil, err
 	}
-	c := &plan.Cluster{Parameters: parameters, StateDir: t.StateDir}
-	images, err := t.build(ctx, c)
+	c := &plan.Cluster{Parameters: parameters, Name: t.Name, StateDir: t.StateDir}
+	list, err := t.build(ctx, c)
 	if err != nil {
-		return nil, nil, groups, err
+		return nil, nil, err
 	}
 	if err := t.clear(groups); err != nil {
-		return nil, nil, groups, err
+		return nil, nil, err
 	}
-	return c, &state{Members: map[string]supervise.Identity{}}, groups, t.writeFiles(c, images)
+	if err := preflight.Memory(parameters.Nodes); err != nil {
+		return nil, nil, err
+	}
+	if err := t.reserve(ctx, c, routed); err != nil {
+		return nil, nil, err
+	}
+	return c, &state{Members: map[string]supervise.Identity{}}, t.writeFiles(c, list)
 }
 
 // writeFiles writes what the members read.
-func (t *Testbed) writeFiles(c *plan.Cluster, images registry.List) error {
+func (t *Testbed) writeFiles(c *plan.Cluster, list registry.List) error {
 	t.Log.Info("writing certificates and configuration")
 	if err := copyTestbed(c); err != nil {
 		return err
@@ -139,7 +153,7 @@ func (t *Testbed) writeFiles(c *plan.Cluster, images registry.List) error {
 	if err := pki.Create(c); err != nil {
 		return err
 	}
-	if err := images.Write(c.Images()); err != nil {
+	if err := list.Write(c.Images()); err != nil {
 		return err
 	}
 	return c.Save()
@@ -215,11 +229,22 @@ func (t *Testbed) startNodes(c *plan.Cluster, groups cgroup.Hierarchies, state *
 	return started, errors.Join(failed, state.write(t.StateDir))
 }
 
+// DefaultName is the name of a testbed that was given none.
+const DefaultName = "default"
+
+// flag is what a command line needs to mean this testbed, with a space after it.
+func (t *Testbed) flag() string {
+	if t.Name == DefaultName {
+		return ""
+	}
+	return "--name " + t.Name + " "
+}
+
 // load is the plan and the state of a testbed that is there.
 func (t *Testbed) load() (*plan.Cluster, *state, error) {
 	c, err := plan.Load(t.StateDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("no testbed in %s: run testbed up", t.StateDir)
+		return nil, nil, fmt.Errorf("no testbed in %s: run testbed %sup", t.StateDir, t.flag())
 	}
 	if err != nil {
 		return nil, nil, err
@@ -244,14 +269,14 @@ func (t *Testbed) await(ctx context.Context, c *plan.Cluster, started map[string
 		return err
 	}
 	t.Log.Info("creating storage classes and the name service")
-	if err := applyObjects(ctx, client); err != nil {
+	if err := applyObjects(ctx, client, c); err != nil {
 		return fail("the API server", err)
 	}
 	t.Log.Info("waiting for the nodes")
 	if err := awaitNodes(ctx, client, c.NodeNames(), started); err != nil {
 		return fail("the nodes", err)
 	}
-	if err := member.ListenerReady("tcp", plan.Registry())(ctx); err != nil {
+	if err := member.ListenerReady("tcp", c.Registry())(ctx); err != nil {
 		return fail("the registry", err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,14 +22,17 @@ import (
 
 func testbed(t *testing.T) *Testbed {
 	t.Helper()
-	return &Testbed{Log: slog.New(slog.DiscardHandler), StateDir: filepath.Join(t.TempDir(), "state"), CacheDir: t.TempDir()}
+	base := t.TempDir()
+	return &Testbed{
+		Log: slog.New(slog.DiscardHandler), Name: "own", Base: base, StateDir: filepath.Join(base, "own"), CacheDir: t.TempDir(),
+	}
 }
 
 // runningTestbed is one whose hub is this very process.
 func runningTestbed(t *testing.T, parameters plan.Parameters) *Testbed {
 	t.Helper()
 	tb := testbed(t)
-	c := &plan.Cluster{Parameters: parameters, StateDir: tb.StateDir}
+	c := &plan.Cluster{Parameters: parameters, Name: tb.Name, StateDir: tb.StateDir}
 	if err := os.MkdirAll(c.StateDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +58,7 @@ func TestRunningTestbedKeepsItsParameters(t *testing.T) {
 	}
 	_, _, err := tb.running(plan.Parameters{Nodes: 1, Kubernetes: "1.28"})
 	const want = "a testbed with 3 node(s), Kubernetes 1.34, NetworkPolicies enforced runs already, which cannot become one with " +
-		"1 node(s), Kubernetes 1.28, NetworkPolicies not enforced: run testbed down first"
+		"1 node(s), Kubernetes 1.28, NetworkPolicies not enforced: run testbed --name own down first"
 	if err == nil || err.Error() != want {
 		t.Errorf("other parameters:\n got %v\nwant %s", err, want)
 	}
@@ -85,7 +89,7 @@ func TestDeadOrUnfinishedTestbedDoesNotRun(t *testing.T) {
 
 func TestCommandsSayThatThereIsNoTestbed(t *testing.T) {
 	tb := testbed(t)
-	want := "no testbed in " + tb.StateDir + ": run testbed up"
+	want := "no testbed in " + tb.StateDir + ": run testbed --name own up"
 	_, statusErr := tb.Status(t.Context())
 	_, kubeconfigErr := tb.Kubeconfig()
 	for name, err := range map[string]error{
@@ -238,8 +242,9 @@ func TestUnready(t *testing.T) {
 
 func TestObjectsAreAppliedTwice(t *testing.T) {
 	client := fake.NewClientset()
+	c := &plan.Cluster{Range: 2}
 	for range 2 {
-		if err := applyObjects(t.Context(), client); err != nil {
+		if err := applyObjects(t.Context(), client, c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,7 +265,7 @@ func TestObjectsAreAppliedTwice(t *testing.T) {
 		t.Errorf("storage classes (-want +got):\n%s", diff)
 	}
 	service, err := client.CoreV1().Services("kube-system").Get(t.Context(), "kube-dns", metav1.GetOptions{})
-	if err != nil || service.Spec.ClusterIP != plan.DNSService || len(service.Spec.Ports) != 2 {
+	if err != nil || service.Spec.ClusterIP != c.DNSService() || len(service.Spec.Ports) != 2 {
 		t.Errorf("name service: %v, %v", service.Spec, err)
 	}
 }
@@ -292,17 +297,30 @@ export KUBECONFIG=/state/kubeconfig
 	}
 }
 
-func TestToolNames(t *testing.T) {
-	names := toolNames([]string{"1.28"})
-	for name, want := range map[string]bool{
-		"kubernetes-1.28/kubelet": true, "kubernetes-1.34/kubelet": false, "kubernetes-1.34/kubectl": true, "helm-3": true,
-	} {
-		got := false
-		for _, n := range names {
-			got = got || n == name
+func TestToolsForTestsAreOfNoKubernetesVersion(t *testing.T) {
+	want := []string{"cnpg-manager", "coredns", "etcd", "helm-3", "helm-3.18", "helm-4", "kubectl", "traefik"}
+	if diff := cmp.Diff(want, testTools()); diff != "" {
+		t.Errorf("tools (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewKubernetesRunsOnContainerd2(t *testing.T) {
+	for version, want := range map[string]bool{"1.28": false, "1.34": false, "1.35": false, "1.36": true, "1.37": true} {
+		for _, program := range []string{"containerd-2/containerd", "containerd-2/containerd-shim-runc-v2"} {
+			if got := slices.Contains(programs(version), program); got != want {
+				t.Errorf("Kubernetes %s runs %s: %t, want %t", version, program, got, want)
+			}
 		}
-		if got != want {
-			t.Errorf("%s is built: %t, want %t", name, got, want)
+	}
+}
+
+func TestAClusterRunsItsOwnKubernetes(t *testing.T) {
+	names := programs("1.28")
+	for name, want := range map[string]bool{
+		"kubernetes-1.28/kubelet": true, "kubernetes-1.34/kubelet": false, "etcd": true, "kubectl": false,
+	} {
+		if got := slices.Contains(names, name); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (t *Testbed) change(ctx context.Context, change func(*plan.Cluster, cgroup.
 	if _, _, err := t.load(); err != nil {
 		return err
 	}
-	groups, err := cgroup.Mounted()
+	groups, err := cgroup.Mounted(t.Name)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (t *Testbed) change(ctx context.Context, change func(*plan.Cluster, cgroup.
 		return err
 	}
 	if !state.Members[hub.Name].Alive() {
-		return errors.New("the testbed does not run: run testbed up")
+		return fmt.Errorf("the testbed does not run: run testbed %sup", t.flag())
 	}
 	return change(c, groups, state)
 }

@@ -29,7 +29,7 @@ func (t *Testbed) Down(ctx context.Context) error {
 	if err := preflight.Root(); err != nil {
 		return err
 	}
-	groups, err := cgroup.Mounted()
+	groups, err := cgroup.Mounted(t.Name)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (t *Testbed) clear(groups cgroup.Hierarchies) error {
 	if err := groups.Remove("", removeWithin); err != nil {
 		return err
 	}
-	if err := removeLink(); err != nil {
+	if err := removeLink(t.Name); err != nil {
 		return err
 	}
 	if err := unmountBelow(t.StateDir); err != nil {
@@ -112,10 +112,15 @@ func owns(name string) bool {
 	})
 }
 
-// forgetEmpty removes the state directory where nothing came of it; one with something in it stays.
-func (t *Testbed) forgetEmpty() { _ = os.Remove(t.StateDir) }
+// forgetEmpty removes the state directory where nothing came of it, and the base directory with the last of them; one
+// with something in it stays.
+func (t *Testbed) forgetEmpty() {
+	_ = os.Remove(t.StateDir)
+	_ = os.Remove(t.Base)
+}
 
-// refuseOther refuses to touch the testbed of another state directory, which the control groups lead to as well.
+// refuseOther refuses to touch a testbed of the same name with another state directory, which has the same control
+// groups.
 func (t *Testbed) refuseOther(groups cgroup.Hierarchies) error {
 	pids, err := groups.Processes("")
 	if err != nil {
@@ -129,7 +134,8 @@ func (t *Testbed) refuseOther(groups cgroup.Hierarchies) error {
 			continue
 		}
 		if _, err := os.Stat(other); err == nil {
-			return fmt.Errorf("a testbed with another state directory is there, and a machine has room for one: run NEUTREE_TESTBED_STATE=%s testbed down first", other)
+			return fmt.Errorf("a testbed called %s with another state directory is running: choose another name, or run NEUTREE_TESTBED_STATE=%s testbed %sdown first",
+				t.Name, filepath.Dir(other), t.flag())
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -14,14 +15,19 @@ import (
 
 // Names of the network's links.
 const (
-	// hostLink is the host's end of its link to the hub, and the only one in the host's network namespace.
-	hostLink = "neutree0"
-	hubLink  = "host0"
-	bridge   = "br0"
-	nodeLink = "eth0"
+	// hostPrefix begins the name of the host's end of a testbed's link to its hub, the only link of a testbed in the
+	// host's network namespace. The testbed's name follows.
+	hostPrefix = "tb-"
+	hubLink    = "host0"
+	bridge     = "br0"
+	nodeLink   = "eth0"
 )
 
-// network is somebody's network namespace.
+func hostLink(testbed string) string { return hostPrefix + testbed }
+
+func isHostLink(name string) bool { return strings.HasPrefix(name, hostPrefix) }
+
+// network is the network namespace of the host, the hub or a node.
 type network struct {
 	*netlink.Handle
 	ns netns.NsHandle
@@ -63,13 +69,14 @@ func (n *network) up(name, address string, bits int) (netlink.Link, error) {
 	return link, nil
 }
 
-// route sends what goes to a network by way of a gateway.
+// route sends what goes to a network by way of a gateway. A route that exists is left alone and reported: it could be
+// that of another testbed.
 func (n *network) route(to, via string) error {
 	_, destination, err := net.ParseCIDR(to)
 	if err != nil {
 		return fmt.Errorf("route to %s: %w", to, err)
 	}
-	if err := n.RouteReplace(&netlink.Route{Dst: destination, Gw: net.ParseIP(via)}); err != nil {
+	if err := n.RouteAdd(&netlink.Route{Dst: destination, Gw: net.ParseIP(via)}); err != nil {
 		return fmt.Errorf("route %s by way of %s: %w", to, via, err)
 	}
 	return nil
@@ -97,27 +104,27 @@ func connectHub(c *plan.Cluster, hubPID int) error {
 	if err := hub.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
 		return fmt.Errorf("make the nodes' bridge: %w", err)
 	}
-	if _, err := hub.up(bridge, plan.HubAddress, plan.NodeBits); err != nil {
+	if _, err := hub.up(bridge, c.HubAddress(), plan.NodeBits); err != nil {
 		return err
 	}
-	if _, err := hub.up(bridge, plan.DNSAddress, plan.NodeBits); err != nil {
+	if _, err := hub.up(bridge, c.DNSAddress(), plan.NodeBits); err != nil {
 		return err
 	}
 	for n := 1; n <= c.Nodes; n++ {
-		if err := hub.route(plan.PodCIDR(n), plan.Address(n)); err != nil {
+		if err := hub.route(c.PodCIDR(n), c.Address(n)); err != nil {
 			return err
 		}
 	}
-	if err := veth(host, hostLink, hub, hubLink); err != nil {
+	if err := veth(host, hostLink(c.Name), hub, hubLink); err != nil {
 		return err
 	}
-	if _, err := hub.up(hubLink, plan.HubUplink, plan.UplinkBits); err != nil {
+	if _, err := hub.up(hubLink, c.HubUplink(), plan.UplinkBits); err != nil {
 		return err
 	}
-	if _, err := host.up(hostLink, plan.HostAddress, plan.UplinkBits); err != nil {
+	if _, err := host.up(hostLink(c.Name), c.HostAddress(), plan.UplinkBits); err != nil {
 		return err
 	}
-	return host.route(plan.Network, plan.HubUplink)
+	return host.route(c.Network(), c.HubUplink())
 }
 
 // connectNode links a node to the hub's bridge.
@@ -134,13 +141,13 @@ func connectNode(c *plan.Cluster, hubPID, nodePID, n int) error {
 	defer node.close()
 
 	// A node that was there before may not be wholly gone yet.
-	if err := removeFrom(hub.Handle, plan.Name(n)); err != nil {
+	if err := removeFrom(hub.Handle, plan.NodeName(n)); err != nil {
 		return err
 	}
-	if err := veth(hub, plan.Name(n), node, nodeLink); err != nil {
+	if err := veth(hub, plan.NodeName(n), node, nodeLink); err != nil {
 		return err
 	}
-	port, err := hub.up(plan.Name(n), "", 0)
+	port, err := hub.up(plan.NodeName(n), "", 0)
 	if err != nil {
 		return err
 	}
@@ -149,22 +156,22 @@ func connectNode(c *plan.Cluster, hubPID, nodePID, n int) error {
 		return fmt.Errorf("find the nodes' bridge: %w", err)
 	}
 	if err := hub.LinkSetMaster(port, master); err != nil {
-		return fmt.Errorf("plug %s into the nodes' bridge: %w", plan.Name(n), err)
+		return fmt.Errorf("plug %s into the nodes' bridge: %w", plan.NodeName(n), err)
 	}
 	if _, err := node.up("lo", "", 0); err != nil {
 		return err
 	}
-	if _, err := node.up(nodeLink, plan.Address(n), plan.NodeBits); err != nil {
+	if _, err := node.up(nodeLink, c.Address(n), plan.NodeBits); err != nil {
 		return err
 	}
-	if err := node.route("0.0.0.0/0", plan.HubAddress); err != nil {
+	if err := node.route("0.0.0.0/0", c.HubAddress()); err != nil {
 		return err
 	}
 	for other := 1; other <= c.Nodes; other++ {
 		if other == n {
 			continue
 		}
-		if err := node.route(plan.PodCIDR(other), plan.Address(other)); err != nil {
+		if err := node.route(c.PodCIDR(other), c.Address(other)); err != nil {
 			return err
 		}
 	}
@@ -184,13 +191,13 @@ func veth(one *network, oneName string, other *network, otherName string) error 
 
 // removeLink removes the host's link to the hub, with its routes. The kernel does so too, but only some time after the
 // hub's last process has ended, when its last connection has timed out.
-func removeLink() error {
+func removeLink(testbed string) error {
 	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open this network namespace: %w", err)
 	}
 	defer host.Close()
-	return removeFrom(host, hostLink)
+	return removeFrom(host, hostLink(testbed))
 }
 
 func removeFrom(handle *netlink.Handle, name string) error {

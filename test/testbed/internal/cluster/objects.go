@@ -33,14 +33,14 @@ func newClient(c *plan.Cluster) (kubernetes.Interface, error) {
 }
 
 // applyObjects makes the storage classes and the service of the name server, which runs outside the cluster.
-func applyObjects(ctx context.Context, client kubernetes.Interface) error {
+func applyObjects(ctx context.Context, client kubernetes.Interface, c *plan.Cluster) error {
 	options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
 	for _, class := range storageClasses() {
 		if _, err := client.StorageV1().StorageClasses().Apply(ctx, class, options); err != nil {
 			return fmt.Errorf("storage class %s: %w", *class.Name, err)
 		}
 	}
-	service, slice := nameService()
+	service, slice := nameService(c)
 	if _, err := client.CoreV1().Services(metav1.NamespaceSystem).Apply(ctx, service, options); err != nil {
 		return fmt.Errorf("service of the name server: %w", err)
 	}
@@ -64,16 +64,16 @@ func storageClasses() []*applystoragev1.StorageClassApplyConfiguration {
 	}
 }
 
-func nameService() (*applycorev1.ServiceApplyConfiguration, *applydiscoveryv1.EndpointSliceApplyConfiguration) {
+func nameService(c *plan.Cluster) (*applycorev1.ServiceApplyConfiguration, *applydiscoveryv1.EndpointSliceApplyConfiguration) {
 	const name = "kube-dns"
 	const port = 53
 	service := applycorev1.Service(name, metav1.NamespaceSystem).
 		WithLabels(map[string]string{"k8s-app": name, "kubernetes.io/name": "CoreDNS"}).
-		WithSpec(applycorev1.ServiceSpec().WithClusterIP(plan.DNSService))
+		WithSpec(applycorev1.ServiceSpec().WithClusterIP(c.DNSService()))
 	slice := applydiscoveryv1.EndpointSlice(name, metav1.NamespaceSystem).
 		WithLabels(map[string]string{discoveryv1.LabelServiceName: name}).
 		WithAddressType(discoveryv1.AddressTypeIPv4).
-		WithEndpoints(applydiscoveryv1.Endpoint().WithAddresses(plan.DNSAddress).
+		WithEndpoints(applydiscoveryv1.Endpoint().WithAddresses(c.DNSAddress()).
 			WithConditions(applydiscoveryv1.EndpointConditions().WithReady(true)))
 	for _, protocol := range []corev1.Protocol{corev1.ProtocolUDP, corev1.ProtocolTCP} {
 		portName := "dns-" + strings.ToLower(string(protocol))

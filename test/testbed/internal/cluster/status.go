@@ -47,11 +47,11 @@ func (t *Testbed) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := cgroup.Mounted()
+	groups, err := cgroup.Mounted(c.Name)
 	if err != nil {
 		return nil, err
 	}
-	status := &Status{Parameters: c.Parameters, Complete: state.Complete, Server: plan.Server(), Kubeconfig: c.Kubeconfig()}
+	status := &Status{Parameters: c.Parameters, Complete: state.Complete, Server: c.Server(), Kubeconfig: c.Kubeconfig()}
 	ready := readyNodes(ctx, c)
 	for _, name := range append([]string{hub.Name}, c.NodeNames()...) {
 		m, err := memberStatus(c, groups, name, state.Members[name], ready)
@@ -65,9 +65,9 @@ func (t *Testbed) Status(ctx context.Context) (*Status, error) {
 }
 
 func memberStatus(c *plan.Cluster, groups cgroup.Hierarchies, name string, identity supervise.Identity, ready map[string]bool) (MemberStatus, error) {
-	m := MemberStatus{Name: name, Address: plan.HubAddress, State: "stopped"}
+	m := MemberStatus{Name: name, Address: c.HubAddress(), State: "stopped"}
 	if n, err := c.Number(name); err == nil {
-		m.Address = plan.Address(n)
+		m.Address = c.Address(n)
 	}
 	if !identity.Alive() {
 		return m, nil

@@ -17,12 +17,15 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/test/publishedchart"
 	"github.com/neutree-ai/packaging/test/testbed/internal/source"
 )
 
 const (
 	// Name is the chart's name, and that of its directory.
-	Name = "cloudnative-pg"
+	Name = publishedchart.Name
+	// marker is a file of every copy that Umbrella wrote. Helm reads no file in charts/ whose name begins with a dot.
+	marker = "charts/.testbed"
 	// operatorModule is the operator's Go module, whose version tools/cloudnative-pg pins.
 	operatorModule = "github.com/cloudnative-pg/cloudnative-pg"
 )
@@ -67,9 +70,10 @@ func Compose(ctx context.Context, outDir string) error {
 	return nil
 }
 
-// Umbrella copies the umbrella chart at chartDir to outDir with the composed chart among its dependencies. An earlier
-// copy at outDir is replaced; anything else there is left alone and refused.
-func Umbrella(ctx context.Context, chartDir, outDir string) error {
+// Umbrella copies the umbrella chart at chartDir to outDir with the operator's chart among its dependencies: the published
+// one at this path, or, where that is empty, the composed one. An earlier copy at outDir is replaced; anything else there
+// is left alone and refused.
+func Umbrella(ctx context.Context, chartDir, outDir, published string) error {
 	name, err := chartName(chartDir)
 	if err != nil {
 		return fmt.Errorf("copy the chart %s: %w", chartDir, err)
@@ -99,8 +103,11 @@ func Umbrella(ctx context.Context, chartDir, outDir string) error {
 			return fmt.Errorf("copy the chart %s: %w", chartDir, err)
 		}
 	}
-	if err := Compose(ctx, filepath.Join(whole, "charts")); err != nil {
-		return err
+	if err := addOperator(ctx, filepath.Join(whole, "charts"), published); err != nil {
+		return fmt.Errorf("copy the chart %s: %w", chartDir, err)
+	}
+	if err := os.WriteFile(filepath.Join(whole, marker), nil, 0o644); err != nil {
+		return fmt.Errorf("copy the chart %s: %w", chartDir, err)
 	}
 	if err := os.RemoveAll(outDir); err != nil {
 		return fmt.Errorf("copy the chart %s: %w", chartDir, err)
@@ -109,6 +116,14 @@ func Umbrella(ctx context.Context, chartDir, outDir string) error {
 		return fmt.Errorf("copy the chart %s: %w", chartDir, err)
 	}
 	return nil
+}
+
+// addOperator puts the operator's chart into dir.
+func addOperator(ctx context.Context, dir, published string) error {
+	if published == "" {
+		return Compose(ctx, dir)
+	}
+	return publishedchart.CopyTo(published, dir)
 }
 
 // replaceable refuses a target that holds anything but an earlier copy of the chart called name.
@@ -123,7 +138,10 @@ func replaceable(target, name string) error {
 	if found, err := chartName(target); err != nil || found != name {
 		return fmt.Errorf("%s holds something other than a copy of it: name a directory that is empty or not there", target)
 	}
-	if _, err := os.Stat(filepath.Join(target, "charts", Name, "manifest")); err != nil {
+	// Copies that are older than the marker have the manifest's folder instead.
+	_, marked := os.Stat(filepath.Join(target, marker))
+	_, composed := os.Stat(filepath.Join(target, "charts", Name, "manifest"))
+	if marked != nil && composed != nil {
 		return fmt.Errorf("%s holds a chart that this command did not write: name a directory that is empty or not there", target)
 	}
 	return nil

@@ -62,6 +62,9 @@ func render(t *testing.T, dir, values string) objects {
 	}
 	found := objects{}
 	for file, text := range files {
+		if strings.HasSuffix(file, "NOTES.txt") {
+			continue
+		}
 		documents, err := parse([]byte("\n" + text))
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
@@ -138,9 +141,24 @@ func TestDeploymentIsTheManifests(t *testing.T) {
 		}
 	}
 	container := []any{"spec", "template", "spec", "containers", 0}
+	// The manifest lets the configuration be in a Secret or a ConfigMap; the charts have a value for that.
+	arguments, _ := at(want, append(container, "args")...).([]any)
+	arguments = slices.DeleteFunc(slices.Clone(arguments), func(argument any) bool {
+		return strings.HasPrefix(fmt.Sprint(argument), "--secret-name=")
+	})
+	if diff := cmp.Diff(arguments, at(got, append(container, "args")...)); diff != "" {
+		t.Errorf("container's arguments (-manifest +chart):\n%s", diff)
+	}
+	// The charts name the port where the manifest has its number.
+	for _, probe := range []string{"livenessProbe", "readinessProbe", "startupProbe"} {
+		if port := at(got, append(container, probe, "httpGet", "port")...); port != "webhook-server" {
+			t.Errorf("container's %s asks port %v", probe, port)
+		}
+	}
 	for _, path := range [][]any{
-		{"args"}, {"command"}, {"env"}, {"image"}, {"ports"}, {"volumeMounts"}, {"securityContext"},
-		{"livenessProbe", "httpGet"}, {"readinessProbe", "httpGet"}, {"startupProbe"},
+		{"command"}, {"env"}, {"image"}, {"ports"}, {"volumeMounts"}, {"securityContext"},
+		{"livenessProbe", "httpGet", "path"}, {"readinessProbe", "httpGet", "path"},
+		{"startupProbe", "failureThreshold"}, {"startupProbe", "periodSeconds"},
 	} {
 		full := slices.Concat(container, path)
 		if at(want, full...) == nil {
@@ -282,7 +300,7 @@ webhook: {validating: {create: false}}
 func TestUmbrellaIsInstallable(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "deeper", "neutree")
 	for range 2 { // the second replaces the first
-		if err := Umbrella(t.Context(), umbrella, out); err != nil {
+		if err := Umbrella(t.Context(), umbrella, out, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -346,7 +364,7 @@ func TestUmbrellaLeavesOtherThingsAlone(t *testing.T) {
 			if err := os.WriteFile(precious, []byte("name: other\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := Umbrella(t.Context(), umbrella, out)
+			err := Umbrella(t.Context(), umbrella, out, "")
 			if err == nil || !strings.Contains(err.Error(), "name a directory that is empty or not there") {
 				t.Errorf("got %v, want a refusal that says what to do", err)
 			}
@@ -355,10 +373,10 @@ func TestUmbrellaLeavesOtherThingsAlone(t *testing.T) {
 			}
 		})
 	}
-	if err := Umbrella(t.Context(), umbrella, umbrella); err == nil || !strings.Contains(err.Error(), "did not write") {
+	if err := Umbrella(t.Context(), umbrella, umbrella, ""); err == nil || !strings.Contains(err.Error(), "did not write") {
 		t.Errorf("onto the chart itself: got %v, want a refusal", err)
 	}
-	if err := Umbrella(t.Context(), t.TempDir(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "Chart.yaml") {
+	if err := Umbrella(t.Context(), t.TempDir(), t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), "Chart.yaml") {
 		t.Errorf("without a chart: got %v, want the missing file", err)
 	}
 }

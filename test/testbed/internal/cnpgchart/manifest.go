@@ -65,10 +65,25 @@ func fromManifest(manifest []byte) (map[string][]byte, error) {
 		return nil, fmt.Errorf("ConfigMap %s holds no queries", queries.name())
 	}
 	files["manifest/queries.yaml"] = []byte(text)
+	if files["manifest/resources.yaml"], err = resources(documents); err != nil {
+		return nil, err
+	}
 	if files["templates/crds.yaml"], err = crds(documents); err != nil {
 		return nil, err
 	}
 	return files, nil
+}
+
+// resources is the list of the kinds that the CustomResourceDefinitions define, by the names that permissions use.
+func resources(documents []document) ([]byte, error) {
+	var names []string
+	for _, one := range documents {
+		if one.kind() == "CustomResourceDefinition" {
+			plural, _, _ := strings.Cut(one.name(), ".")
+			names = append(names, plural)
+		}
+	}
+	return yaml.Marshal(names)
 }
 
 // crds is the template of the CustomResourceDefinitions, which outlive the release as those of the public chart do.

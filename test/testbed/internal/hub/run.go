@@ -76,7 +76,7 @@ func corefile(c *plan.Cluster) string {
     }
     loadbalance
 }
-`, plan.DNSAddress, plan.ClusterDomain, c.Kubeconfig())
+`, c.DNSAddress(), plan.ClusterDomain, c.Kubeconfig())
 }
 
 func auditPolicyPath(c *plan.Cluster) string {
@@ -135,9 +135,9 @@ func etcdFlags(c *plan.Cluster) []string {
 func apiServerFlags(c *plan.Cluster) []string {
 	flags := []string{
 		"--etcd-servers=http://" + etcdAddress,
-		"--bind-address=0.0.0.0", "--advertise-address=" + plan.HubAddress,
+		"--bind-address=0.0.0.0", "--advertise-address=" + c.HubAddress(),
 		fmt.Sprintf("--secure-port=%d", plan.APIPort),
-		"--service-cluster-ip-range=" + plan.ServiceNetwork,
+		"--service-cluster-ip-range=" + c.ServiceNetwork(),
 		"--allow-privileged",
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--client-ca-file=" + c.PKI(pki.CA+".crt"),

@@ -27,8 +27,8 @@ func TestUnits(t *testing.T) {
 }
 
 func TestCorefileServesTheClusterAndKnowsNobodyElse(t *testing.T) {
-	got := corefile(&plan.Cluster{StateDir: "/state"})
-	for _, want := range []string{"bind 198.18.0.2\n", "kubernetes cluster.local in-addr.arpa . {", "kubeconfig /state/kubeconfig\n"} {
+	got := corefile(&plan.Cluster{Range: 1, StateDir: "/state"})
+	for _, want := range []string{"bind 198.18.64.2\n", "kubernetes cluster.local in-addr.arpa . {", "kubeconfig /state/kubeconfig\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}

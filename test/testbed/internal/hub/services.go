@@ -47,7 +47,7 @@ func serveRegistry(ctx context.Context, c *plan.Cluster) error {
 	if err := registry.Push(ctx, inside.Addr().String(), list); err != nil {
 		return err
 	}
-	outside, err := net.Listen("tcp", plan.Registry())
+	outside, err := net.Listen("tcp", c.Registry())
 	if err != nil {
 		return fmt.Errorf("serve the registry: %w", err)
 	}

@@ -50,8 +50,26 @@ type recipe struct {
 	make func(ctx context.Context, scratch string) (v1.Image, error)
 }
 
-// Build returns every image. What is not in cacheDir yet is made there first.
-func Build(ctx context.Context, log *slog.Logger, cacheDir string) ([]Built, error) {
+// Set says which images are wanted.
+type Set string
+
+const (
+	// ForDemo are those that a cluster and the platform on it need.
+	ForDemo Set = "demo"
+	// ForTests are all: tests need some that the platform works with as well.
+	ForTests Set = "tests"
+)
+
+// ParseSet reads a set's name.
+func ParseSet(name string) (Set, error) {
+	if set := Set(name); set == ForDemo || set == ForTests {
+		return set, nil
+	}
+	return "", fmt.Errorf("no set of images is called %q: give %s or %s", name, ForDemo, ForTests)
+}
+
+// Build returns every image of a set. What is not in cacheDir yet is made there first.
+func Build(ctx context.Context, log *slog.Logger, cacheDir string, set Set) ([]Built, error) {
 	root, err := source.Root()
 	if err != nil {
 		return nil, err
@@ -60,7 +78,7 @@ func Build(ctx context.Context, log *slog.Logger, cacheDir string) ([]Built, err
 		paths, err := tools.Build(ctx, log, cacheDir, name)
 		return paths[name], err
 	}
-	b := builder{log: log, root: root, dir: filepath.Join(cacheDir, "images"), tool: tool}
+	b := builder{log: log, root: root, cacheDir: cacheDir, dir: filepath.Join(cacheDir, "images"), tool: tool}
 	unlock, err := cache.Lock(ctx, b.dir, "build")
 	if err != nil {
 		return nil, err
@@ -69,15 +87,15 @@ func Build(ctx context.Context, log *slog.Logger, cacheDir string) ([]Built, err
 	if err := cache.Sweep(b.dir); err != nil {
 		return nil, err
 	}
-	// PostgreSQL's takes long and mostly waits for the network; the others compile.
+	// Some wait for the network, the others compile.
 	var database, others []Built
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		database, err = b.all(groupContext, b.slow())
+		database, err = b.all(groupContext, b.slow(set))
 		return err
 	})
 	group.Go(func() (err error) {
-		others, err = b.all(groupContext, b.quick())
+		others, err = b.all(groupContext, b.quick(set))
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -90,8 +108,9 @@ type builder struct {
 	log *slog.Logger
 	// root is the checkout's.
 	root string
-	// dir is the images' part of the cache.
-	dir string
+	// cacheDir is the whole cache, dir the images' part of it.
+	cacheDir string
+	dir      string
 	// tool gives the path of a tool, which it builds where it must.
 	tool func(ctx context.Context, name string) (string, error)
 }
@@ -99,10 +118,22 @@ type builder struct {
 // plan gives the recipes of some images.
 type plan func(context.Context) ([]recipe, error)
 
-// slow are the plans whose images take minutes, quick the others.
-func (b builder) slow() []plan { return []plan{b.postgresql, b.services} }
-func (b builder) quick() []plan {
-	return []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator, b.traefik}
+// slow are the plans whose images wait for downloads of Debian's packages.
+func (b builder) slow(set Set) []plan {
+	plans := []plan{b.postgresql, b.coturn}
+	if set == ForTests {
+		plans = append(plans, b.slapd)
+	}
+	return plans
+}
+
+// quick are the other plans.
+func (b builder) quick(set Set) []plan {
+	plans := []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator}
+	if set == ForTests {
+		plans = append(plans, b.traefik, b.released)
+	}
+	return plans
 }
 
 // all makes the images of each plan in turn.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/ociimage"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/testbed/internal/released"
 )
 
 // bench is a builder on the real tree whose operator is a file of the test's own.
@@ -32,16 +33,31 @@ func bench(t *testing.T) builder {
 		t.Fatal(err)
 	}
 	return builder{
-		log: slog.New(slog.DiscardHandler), root: "../../../..", dir: t.TempDir(),
+		log: slog.New(slog.DiscardHandler), root: "../../../..", cacheDir: t.TempDir(), dir: t.TempDir(),
 		tool: func(context.Context, string) (string, error) { return operator, nil },
 	}
 }
 
 // TestEveryImageOfThePlatformIsServed goes through the real plans: what the chart's defaults name must have a recipe.
 func TestEveryImageOfThePlatformIsServed(t *testing.T) {
-	b := bench(t)
+	served := servedFor(t, bench(t), ForDemo)
+	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages(), []platform.Image{platform.OpenSandboxImage}) {
+		if served[image.Ref()] == "" {
+			t.Errorf("no recipe serves %s", image.Ref())
+		}
+	}
+	for _, ref := range []string{PauseRef, BusyboxRef} {
+		if served[ref] == "" {
+			t.Errorf("no recipe serves %s", ref)
+		}
+	}
+}
+
+// servedFor lists what a set of images serves, each with the name of its recipe.
+func servedFor(t *testing.T, b builder, set Set) map[string]string {
+	t.Helper()
 	served := map[string]string{}
-	for _, plan := range slices.Concat(b.quick(), b.slow()) {
+	for _, plan := range slices.Concat(b.quick(set), b.slow(set)) {
 		recipes, err := plan(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -55,15 +71,47 @@ func TestEveryImageOfThePlatformIsServed(t *testing.T) {
 			}
 		}
 	}
-	for _, image := range slices.Concat(platform.Images(), platform.ModuleImages(), []platform.Image{platform.OpenSandboxImage}) {
-		if served[image.Ref()] == "" {
-			t.Errorf("no recipe serves %s", image.Ref())
+	return served
+}
+
+func TestWhatOnlyTestsNeedIsNotBuiltForTheDemo(t *testing.T) {
+	b := bench(t)
+	var asked []string
+	tool := b.tool
+	b.tool = func(ctx context.Context, name string) (string, error) {
+		asked = append(asked, name)
+		return tool(ctx, name)
+	}
+	demo := servedFor(t, b, ForDemo)
+	if want := []string{"cnpg-manager"}; !slices.Equal(asked, want) {
+		t.Errorf("the demo's images are made of the tools %v, want %v", asked, want)
+	}
+	var more []string
+	for ref := range servedFor(t, b, ForTests) {
+		if demo[ref] == "" {
+			more = append(more, ref)
 		}
 	}
-	for _, ref := range []string{PauseRef, BusyboxRef, SlapdRef, TraefikRef} {
-		if served[ref] == "" {
-			t.Errorf("no recipe serves %s", ref)
+	slices.Sort(more)
+	want := []string{SlapdRef, TraefikRef, "ghcr.io/neutree-ai/packaging/nap-hooks:" + released.Version}
+	for _, image := range versionedServices() {
+		image.Tag = ReleasedTag
+		want = append(want, image.Ref())
+	}
+	slices.Sort(want)
+	if !slices.Equal(more, want) {
+		t.Errorf("only tests get %v, want %v", more, want)
+	}
+}
+
+func TestParseSet(t *testing.T) {
+	for _, set := range []Set{ForDemo, ForTests} {
+		if got, err := ParseSet(string(set)); err != nil || got != set {
+			t.Errorf("%s: got %s, %v", set, got, err)
 		}
+	}
+	if _, err := ParseSet("all"); err == nil || err.Error() != `no set of images is called "all": give demo or tests` {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -38,23 +38,31 @@ func (b builder) traefik(ctx context.Context) ([]recipe, error) {
 	}}, nil
 }
 
-// services are programs of Debian's packages that the platform works with, in one image: the relay under its published
-// reference, and an LDAP server.
-func (b builder) services(context.Context) ([]recipe, error) {
-	relay, err := imageWithKey("coturn")
+// coturn is the TURN server of Debian's package, under the published image's reference.
+func (b builder) coturn(context.Context) ([]recipe, error) {
+	published, err := imageWithKey("coturn")
 	if err != nil {
 		return nil, err
 	}
-	return []recipe{{
-		name: "services", refs: []string{relay.Ref(), SlapdRef}, slow: "about 20 seconds",
-		key:  cache.NewKey().Add("1", runtime.GOARCH).String(),
-		make: makeServices,
-	}}, nil
+	return []recipe{packaged("coturn", published.Ref())}, nil
 }
 
-func makeServices(ctx context.Context, scratch string) (v1.Image, error) {
+func (b builder) slapd(context.Context) ([]recipe, error) {
+	return []recipe{packaged("slapd", SlapdRef)}, nil
+}
+
+// packaged is the recipe of an image that holds a Debian package, with all that it depends on.
+func packaged(name, ref string) recipe {
+	return recipe{
+		name: name, refs: []string{ref}, slow: "about 10 seconds",
+		key:  cache.NewKey().Add("1", name, runtime.GOARCH).String(),
+		make: func(ctx context.Context, scratch string) (v1.Image, error) { return makePackaged(ctx, scratch, name) },
+	}
+}
+
+func makePackaged(ctx context.Context, scratch, name string) (v1.Image, error) {
 	rootfs := filepath.Join(scratch, "rootfs")
-	if err := debian.UnpackTree(ctx, rootfs, "base-files", "coturn", "slapd"); err != nil {
+	if err := debian.UnpackTree(ctx, rootfs, "base-files", name); err != nil {
 		return nil, err
 	}
 	for _, unused := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl"} {

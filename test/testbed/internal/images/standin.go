@@ -43,9 +43,10 @@ type standin struct {
 	Variants []variant `json:"variants"`
 }
 
-// variant is the same image under another tag with other files laid over its own.
+// variant is the same image under another tag with other variables and files laid over its own.
 type variant struct {
 	Tag   string            `json:"tag"`
+	Env   map[string]string `json:"env"`
 	Files map[string]string `json:"files"`
 }
 
@@ -110,8 +111,8 @@ func (b builder) standins(ctx context.Context) ([]recipe, error) {
 	return recipes, nil
 }
 
-// loadStandins reads and checks dir's images.yaml.
-func loadStandins(dir string) ([]standin, error) {
+// readStandins reads dir's images.yaml.
+func readStandins(dir string) ([]standin, error) {
 	file := filepath.Join(dir, "images.yaml")
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -120,6 +121,15 @@ func loadStandins(dir string) ([]standin, error) {
 	var all []standin
 	if err := yaml.UnmarshalStrict(content, &all); err != nil {
 		return nil, fmt.Errorf("stand-ins: %s: %w", file, err)
+	}
+	return all, nil
+}
+
+// loadStandins reads and checks dir's images.yaml.
+func loadStandins(dir string) ([]standin, error) {
+	all, err := readStandins(dir)
+	if err != nil {
+		return nil, err
 	}
 	published := standedIn()
 	var problems []error
@@ -148,7 +158,7 @@ func loadStandins(dir string) ([]standin, error) {
 		}
 	}
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("stand-ins: %s: %w", file, errors.Join(problems...))
+		return nil, fmt.Errorf("stand-ins: %s: %w", filepath.Join(dir, "images.yaml"), errors.Join(problems...))
 	}
 	return all, nil
 }
@@ -208,8 +218,13 @@ func (s standin) build(dir string, binary v1.Layer, variant variant) (v1.Image, 
 		return nil, err
 	}
 	config := v1.Config{WorkingDir: s.Workdir, Entrypoint: s.Entrypoint, Cmd: s.Cmd, User: s.User}
-	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
-		config.Env = append(config.Env, name+"="+s.Env[name])
+	env := maps.Clone(s.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, variant.Env)
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		config.Env = append(config.Env, name+"="+env[name])
 	}
 	return ociimage.New(here(), config, binary, layer)
 }

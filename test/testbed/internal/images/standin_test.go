@@ -83,6 +83,7 @@ func TestStandinImage(t *testing.T) {
   files: {/app/migrations: migrations, /etc/passwd: passwd}
   variants:
   - tag: next
+    env: {B: three}
     files: {/app/migrations: more, /app/migrations/1.sql: other.sql}
 `})
 	put(t, filepath.Join(dir, "migrations", "1.sql"), "first")
@@ -124,6 +125,9 @@ func TestStandinImage(t *testing.T) {
 	image, err = described[at].build(dir, binary, described[at].Variants[0])
 	if err != nil {
 		t.Fatal(err)
+	}
+	if file, err = image.ConfigFile(); err != nil || !slices.Equal(file.Config.Env, []string{"A=one", "B=three"}) {
+		t.Errorf("environment of the variant: %v, %v", file.Config.Env, err)
 	}
 	want["app/migrations/1.sql"], want["app/migrations/3.sql"] = "replaced", "third"
 	if diff := cmp.Diff(want, contents(t, image)); diff != "" {

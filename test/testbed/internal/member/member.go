@@ -110,7 +110,7 @@ func APIServerReady(c *plan.Cluster) func(context.Context) error {
 		}
 		defer client.CloseIdleConnections()
 		return until(ctx, func() bool {
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, plan.Server()+"/readyz", nil)
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Server()+"/readyz", nil)
 			if err != nil {
 				return false
 			}

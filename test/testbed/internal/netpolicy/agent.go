@@ -42,7 +42,7 @@ func Run(ctx context.Context, log *slog.Logger, c *plan.Cluster, node string) er
 	if err != nil {
 		return fmt.Errorf("use nftables: %w", err)
 	}
-	a := newAgent(log, nft, node)
+	a := newAgent(log, nft, c, node)
 	if err := a.watch(ctx, client); err != nil {
 		return err
 	}
@@ -54,9 +54,10 @@ func Run(ctx context.Context, log *slog.Logger, c *plan.Cluster, node string) er
 
 // agent enforces the policies of one node's pods.
 type agent struct {
-	log  *slog.Logger
-	nft  knftables.Interface
-	node string
+	log     *slog.Logger
+	nft     knftables.Interface
+	cluster *plan.Cluster
+	node    string
 
 	policies   listersnetworkingv1.NetworkPolicyLister
 	pods       listerscorev1.PodLister
@@ -72,9 +73,9 @@ type agent struct {
 	enforced chan struct{}
 }
 
-func newAgent(log *slog.Logger, nft knftables.Interface, node string) *agent {
+func newAgent(log *slog.Logger, nft knftables.Interface, c *plan.Cluster, node string) *agent {
 	return &agent{
-		log: log, nft: nft, node: node,
+		log: log, nft: nft, cluster: c, node: node,
 		changed: make(chan struct{}, 1), fresh: map[string]string{}, enforced: make(chan struct{}),
 	}
 }
@@ -184,7 +185,7 @@ func (a *agent) current() (Ruleset, chan struct{}, error) {
 	if err != nil {
 		return nil, done, err
 	}
-	ruleset, err := Build(Cluster{Policies: policies, Pods: append(a.addresses(pods), nameServer()), Namespaces: namespaces}, a.node)
+	ruleset, err := Build(Cluster{Policies: policies, Pods: append(a.addresses(pods), nameServer(a.cluster)), Namespaces: namespaces}, a.node)
 	return ruleset, done, err
 }
 
@@ -253,7 +254,7 @@ func (a *agent) awaitPod(ctx context.Context, namespace, name string) error {
 }
 
 // nameServer is the cluster's name server as the pod that it is elsewhere, so that policies can name it.
-func nameServer() *corev1.Pod {
+func nameServer(c *plan.Cluster) *corev1.Pod {
 	pod := &corev1.Pod{}
 	pod.Namespace, pod.Name = "kube-system", "coredns"
 	pod.Labels = map[string]string{"k8s-app": "kube-dns"}
@@ -261,7 +262,7 @@ func nameServer() *corev1.Pod {
 		{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP},
 		{Name: "dns-tcp", ContainerPort: 53, Protocol: corev1.ProtocolTCP},
 	}}}
-	pod.Status.PodIP = plan.DNSAddress
+	pod.Status.PodIP = c.DNSAddress()
 	return pod
 }
 

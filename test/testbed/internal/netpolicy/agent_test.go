@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/knftables"
+
+	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
 )
 
 // kernel is nftables that can be made to refuse, and looked at while the agent runs.
@@ -46,7 +48,7 @@ func denyAll() *networkingv1.NetworkPolicy {
 
 func runAgent(t *testing.T, k *kernel, client *fake.Clientset) *agent {
 	t.Helper()
-	a := newAgent(slog.New(slog.DiscardHandler), k, "node1")
+	a := newAgent(slog.New(slog.DiscardHandler), k, &plan.Cluster{}, "node1")
 	if err := a.watch(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}

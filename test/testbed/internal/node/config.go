@@ -47,14 +47,14 @@ func files(c *plan.Cluster, n int) (map[string]string, error) {
 	all := map[string]string{
 		kubeletConfig:      kubelet,
 		cniConfig:          cni,
-		containerdConfig:   containerdFile(),
-		"/etc/hostname":    plan.Name(n) + "\n",
+		containerdConfig:   containerdFile(c),
+		"/etc/hostname":    plan.NodeName(n) + "\n",
 		"/etc/hosts":       hostsFile(c),
-		"/etc/resolv.conf": "nameserver " + plan.DNSAddress + "\n",
+		"/etc/resolv.conf": "nameserver " + c.DNSAddress() + "\n",
 		"/etc/crictl.yaml": "runtime-endpoint: unix://" + containerdSocket + "\n",
 	}
 	for name, origin := range mirrored() {
-		all[certsDir+"/"+name+"/hosts.toml"] = hostsTOML(origin)
+		all[certsDir+"/"+name+"/hosts.toml"] = hostsTOML(c, origin)
 	}
 	return all, nil
 }
@@ -63,17 +63,23 @@ func hostsFile(c *plan.Cluster) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1 localhost\n::1 localhost\n")
 	for n := 1; n <= c.Nodes; n++ {
-		fmt.Fprintf(&b, "%s %s\n", plan.Address(n), plan.Name(n))
+		fmt.Fprintf(&b, "%s %s\n", c.Address(n), plan.NodeName(n))
 	}
 	return b.String()
 }
 
-func hostsTOML(origin string) string {
-	return fmt.Sprintf("server = %q\n\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", origin, plan.Registry())
+func hostsTOML(c *plan.Cluster, origin string) string {
+	return fmt.Sprintf("server = %q\n\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", origin, c.Registry())
 }
 
 // containerdFile turns the OOM score off where the machine does not let it be lowered: a sandbox could not start.
-func containerdFile() string {
+// Containerd 2 reads it as well: it converts version 2 of the configuration.
+func containerdFile(c *plan.Cluster) string {
+	shim := ""
+	if path := c.Binaries["containerd-shim-runc-v2"]; path != "" {
+		// Left to itself, containerd takes Debian's, which is on PATH.
+		shim = "\n    runtime_path = \"" + path + "\""
+	}
 	return `version = 2
 
 [plugins."io.containerd.grpc.v1.cri"]
@@ -85,7 +91,7 @@ func containerdFile() string {
     snapshotter = "overlayfs"
 
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
+    runtime_type = "io.containerd.runc.v2"` + shim + `
 
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
@@ -107,7 +113,7 @@ func cniFile(c *plan.Cluster, n int) (string, error) {
 			"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
 			"ipam": object{
 				"type":   "host-local",
-				"ranges": [][]object{{{"subnet": plan.PodCIDR(n)}}},
+				"ranges": [][]object{{{"subnet": c.PodCIDR(n)}}},
 				"routes": []object{{"dst": "0.0.0.0/0"}},
 			},
 		},
@@ -122,7 +128,7 @@ func cniFile(c *plan.Cluster, n int) (string, error) {
 
 func kubeletFile(c *plan.Cluster, n int) (string, error) {
 	type object = map[string]any
-	name := plan.Name(n)
+	name := plan.NodeName(n)
 	config := object{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1",
 		"kind":       "KubeletConfiguration",
@@ -134,12 +140,12 @@ func kubeletFile(c *plan.Cluster, n int) (string, error) {
 		"authorization":            object{"mode": "Webhook"},
 		"tlsCertFile":              c.PKI(pki.Kubelet(name) + ".crt"),
 		"tlsPrivateKeyFile":        c.PKI(pki.Kubelet(name) + ".key"),
-		"clusterDNS":               []string{plan.DNSService},
+		"clusterDNS":               []string{c.DNSService()},
 		"clusterDomain":            plan.ClusterDomain,
 		"resolvConf":               "/etc/resolv.conf",
 		"containerRuntimeEndpoint": "unix://" + containerdSocket,
 		"cgroupDriver":             "cgroupfs",
-		"cgroupRoot":               cgroup.Path(name),
+		"cgroupRoot":               cgroup.Path(c.Name, name),
 		"enforceNodeAllocatable":   []string{},
 		"failSwapOn":               false,
 		"oomScoreAdj":              0,

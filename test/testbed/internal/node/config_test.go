@@ -10,9 +10,14 @@ import (
 	"github.com/neutree-ai/packaging/test/testbed/internal/plan"
 )
 
+// second is the testbed of these tests: not the first of its machine.
+func second(parameters plan.Parameters) *plan.Cluster {
+	return &plan.Cluster{Parameters: parameters, Name: "second", Range: 1, StateDir: "/state"}
+}
+
 func rendered(t *testing.T, parameters plan.Parameters, n int) map[string]string {
 	t.Helper()
-	all, err := files(&plan.Cluster{Parameters: parameters, StateDir: "/state"}, n)
+	all, err := files(second(parameters), n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,10 +47,10 @@ func TestKubeletIsTheNodes(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(all[kubeletConfig]), &config); err != nil {
 		t.Fatal(err)
 	}
-	if config.CgroupRoot != "/neutree-testbed/node2" || config.TLSCertFile != "/state/pki/kubelet-node2.crt" {
+	if config.CgroupRoot != "/neutree-testbed/second/node2" || config.TLSCertFile != "/state/pki/kubelet-node2.crt" {
 		t.Errorf("got %+v", config)
 	}
-	if len(config.ClusterDNS) != 1 || config.ClusterDNS[0] != plan.DNSService {
+	if len(config.ClusterDNS) != 1 || config.ClusterDNS[0] != "198.18.96.10" {
 		t.Errorf("pods ask %v for names", config.ClusterDNS)
 	}
 }
@@ -76,7 +81,7 @@ func TestPodsKeepTheirAddresses(t *testing.T) {
 	if bridge.Type != "bridge" || bridge.IPMasq == nil || *bridge.IPMasq {
 		t.Errorf("the first plugin is %+v: policies need the pods' own addresses", bridge)
 	}
-	if bridge.IPAM.Ranges[0][0].Subnet != plan.PodCIDR(3) {
+	if bridge.IPAM.Ranges[0][0].Subnet != "198.18.83.0/24" {
 		t.Errorf("node3's pods are in %v", bridge.IPAM.Ranges)
 	}
 }
@@ -97,7 +102,7 @@ func TestRegistriesAreMirrored(t *testing.T) {
 	all := rendered(t, plan.Parameters{Nodes: 1, Kubernetes: "1.34"}, 1)
 	for _, registry := range []string{"docker.io", "ghcr.io", "registry.k8s.io"} {
 		content := all["/etc/containerd/certs.d/"+registry+"/hosts.toml"]
-		if !strings.Contains(content, `[host."http://198.18.0.1:5000"]`) {
+		if !strings.Contains(content, `[host."http://198.18.64.1:5000"]`) {
 			t.Errorf("%s: %q", registry, content)
 		}
 	}
@@ -116,6 +121,23 @@ func TestUnitsFollowTheParameters(t *testing.T) {
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("enforced=%t: got %q, want %q", enforced, got, want)
 		}
+	}
+}
+
+func TestContainerdIsDebiansUnlessAnotherWasBuilt(t *testing.T) {
+	c := second(plan.Parameters{Nodes: 1, Kubernetes: "1.34"})
+	if got := units(c, 1)[0].Command[0]; got != "/usr/bin/containerd" {
+		t.Errorf("containerd is %s", got)
+	}
+	if got := containerdFile(c); strings.Contains(got, "runtime_path") {
+		t.Errorf("Debian's containerd finds its own shim, but is told:\n%s", got)
+	}
+	c.Binaries = map[string]string{"containerd": "/cache/containerd", "containerd-shim-runc-v2": "/cache/containerd-shim-runc-v2"}
+	if got := units(c, 1)[0].Command[0]; got != "/cache/containerd" {
+		t.Errorf("containerd is %s", got)
+	}
+	if got := containerdFile(c); !strings.Contains(got, "\n    runtime_path = \"/cache/containerd-shim-runc-v2\"\n") {
+		t.Errorf("containerd is not told of its shim:\n%s", got)
 	}
 }
 

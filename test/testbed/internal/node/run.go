@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,42 +61,42 @@ func Run(ctx context.Context, log *slog.Logger, c *plan.Cluster, name string) er
 func writeFiles(c *plan.Cluster, n int) error {
 	all, err := files(c, n)
 	if err != nil {
-		return fmt.Errorf("configure %s: %w", plan.Name(n), err)
+		return fmt.Errorf("configure %s: %w", plan.NodeName(n), err)
 	}
 	for path, content := range all {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("configure %s: %w", plan.Name(n), err)
+			return fmt.Errorf("configure %s: %w", plan.NodeName(n), err)
 		}
 		// The host's may be a link that leads nowhere here.
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("configure %s: %w", plan.Name(n), err)
+			return fmt.Errorf("configure %s: %w", plan.NodeName(n), err)
 		}
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			return fmt.Errorf("configure %s: %w", plan.Name(n), err)
+			return fmt.Errorf("configure %s: %w", plan.NodeName(n), err)
 		}
 	}
 	return nil
 }
 
 func units(c *plan.Cluster, n int) []supervise.Unit {
-	name := plan.Name(n)
+	name := plan.NodeName(n)
 	api := member.APIServerReady(c)
 	all := []supervise.Unit{
-		{Name: Containerd, Command: []string{"/usr/bin/containerd", "--config", containerdConfig}},
+		{Name: Containerd, Command: []string{cmp.Or(c.Binaries["containerd"], "/usr/bin/containerd"), "--config", containerdConfig}},
 		{
 			Name:  Kubelet,
 			Ready: member.All(member.ListenerReady("unix", containerdSocket), api),
 			Command: []string{
 				c.Binaries["kubelet"], "--config=" + kubeletConfig,
 				"--kubeconfig=" + c.PKI(pki.Kubelet(name)+".conf"),
-				"--hostname-override=" + name, "--node-ip=" + plan.Address(n),
+				"--hostname-override=" + name, "--node-ip=" + c.Address(n),
 			},
 		},
 		{
 			Name: KubeProxy, Ready: api,
 			Command: []string{
 				c.Binaries["kube-proxy"], "--kubeconfig=" + c.PKI(pki.KubeProxy+".conf"),
-				"--proxy-mode=iptables", "--cluster-cidr=" + plan.PodNetwork, "--hostname-override=" + name,
+				"--proxy-mode=iptables", "--cluster-cidr=" + c.PodNetwork(), "--hostname-override=" + name,
 				"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
 				"--oom-score-adj=0",
 			},

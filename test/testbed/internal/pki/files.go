@@ -41,7 +41,7 @@ func Create(c *plan.Cluster) error {
 	if _, err := issue(front, dir, FrontProxy, Request{CommonName: "front-proxy-client"}); err != nil {
 		return err
 	}
-	if _, err := issue(ca, dir, APIServer, apiServerRequest()); err != nil {
+	if _, err := issue(ca, dir, APIServer, apiServerRequest(c)); err != nil {
 		return err
 	}
 	private, public, err := SigningKey()
@@ -65,21 +65,21 @@ func Create(c *plan.Cluster) error {
 		if err != nil {
 			return err
 		}
-		if err := WriteKubeconfig(path, plan.Server(), authority, pair); err != nil {
+		if err := WriteKubeconfig(path, c.Server(), authority, pair); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func apiServerRequest() Request {
+func apiServerRequest(c *plan.Cluster) Request {
 	return Request{
 		CommonName: "kube-apiserver",
 		Names: []string{
 			"kubernetes", "kubernetes.default", "kubernetes.default.svc",
 			"kubernetes.default.svc." + plan.ClusterDomain, "localhost",
 		},
-		Addresses: []string{plan.HubAddress, plan.HubUplink, plan.KubernetesService, "127.0.0.1"},
+		Addresses: []string{c.HubAddress(), c.HubUplink(), c.KubernetesService(), "127.0.0.1"},
 	}
 }
 
@@ -92,10 +92,10 @@ func users(c *plan.Cluster) map[string]Request {
 		KubeProxy:         {CommonName: "system:kube-proxy"},
 	}
 	for n := 1; n <= c.Nodes; n++ {
-		name := plan.Name(n)
+		name := plan.NodeName(n)
 		users[Kubelet(name)] = Request{
 			CommonName: "system:node:" + name, Organization: []string{"system:nodes"},
-			Names: []string{name}, Addresses: []string{plan.Address(n), "127.0.0.1"},
+			Names: []string{name}, Addresses: []string{c.Address(n), "127.0.0.1"},
 		}
 	}
 	return users

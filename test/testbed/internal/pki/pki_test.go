@@ -48,9 +48,9 @@ func TestServersAreTrustedUnderTheirAddresses(t *testing.T) {
 	c := create(t)
 	ca := authority(t, c, CA)
 	for name, addresses := range map[string][]string{
-		APIServer:        {plan.HubAddress, plan.KubernetesService, "127.0.0.1", "kubernetes.default.svc"},
-		Kubelet("node1"): {plan.Address(1), "node1"},
-		Kubelet("node2"): {plan.Address(2), "node2"},
+		APIServer:        {c.HubAddress(), c.KubernetesService(), "127.0.0.1", "kubernetes.default.svc"},
+		Kubelet("node1"): {c.Address(1), "node1"},
+		Kubelet("node2"): {c.Address(2), "node2"},
 	} {
 		for _, address := range addresses {
 			options := x509.VerifyOptions{DNSName: address, Roots: ca}
@@ -59,7 +59,7 @@ func TestServersAreTrustedUnderTheirAddresses(t *testing.T) {
 			}
 		}
 	}
-	options := x509.VerifyOptions{DNSName: plan.Address(2), Roots: ca}
+	options := x509.VerifyOptions{DNSName: c.Address(2), Roots: ca}
 	if _, err := certificate(t, c, Kubelet("node1")).Verify(options); err == nil {
 		t.Error("node1's kubelet is trusted under node2's address")
 	}
@@ -125,8 +125,8 @@ func TestKubeconfigsAndKeysAreForTheirOwnersOnly(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if config.Host != plan.Server() {
-			t.Errorf("%s leads to %s, want %s", path, config.Host, plan.Server())
+		if config.Host != c.Server() {
+			t.Errorf("%s leads to %s, want %s", path, config.Host, c.Server())
 		}
 	}
 	keys, err := filepath.Glob(c.PKI("*.key"))

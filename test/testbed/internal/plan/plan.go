@@ -1,43 +1,13 @@
-// Package plan says what a testbed consists of: its parameters, its addresses and where its files lie. Everything in
-// it follows from the parameters alone, so each of the testbed's processes works it out for itself.
+// Package plan says what a testbed consists of: its parameters, its addresses and where its files are. Everything in
+// it follows from a few settings, so each of the testbed's processes works it out for itself.
 package plan
 
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-)
-
-// Addresses lie in 198.18.0.0/15, which is set aside for tests of networks and so is nobody's own.
-const (
-	// Network holds every address of the testbed. The host has one route, for this.
-	Network = "198.18.0.0/15"
-	// HubAddress is the control plane's, in the nodes' network: API server and registry.
-	HubAddress = "198.18.0.1"
-	// DNSAddress is the name server's, of its own so that a policy can tell it from the API server.
-	DNSAddress = "198.18.0.2"
-	// HostAddress and HubUplink are the two ends of the link between host and hub.
-	HostAddress = "198.18.1.1"
-	HubUplink   = "198.18.1.2"
-	// UplinkBits is that link's prefix length, NodeBits the nodes' network's.
-	UplinkBits = 30
-	NodeBits   = 24
-	// PodNetwork holds each node's range of pod addresses.
-	PodNetwork = "198.18.64.0/18"
-	// ServiceNetwork holds the services' addresses, of which two are fixed.
-	ServiceNetwork    = "198.18.128.0/18"
-	KubernetesService = "198.18.128.1"
-	DNSService        = "198.18.128.10"
-	// APIPort and RegistryPort are the hub's.
-	APIPort      = 6443
-	RegistryPort = 5000
-
-	// MaxNodes is how many nodes have a range of pod addresses.
-	MaxNodes = 62
-	// ClusterDomain is the suffix of the services' names.
-	ClusterDomain = "cluster.local"
+	"regexp"
 )
 
 // Parameters are what a testbed is brought up with. A running one keeps its own until it is taken down.
@@ -55,37 +25,24 @@ type Parameters struct {
 // Cluster is the plan of one testbed.
 type Cluster struct {
 	Parameters `json:",inline"`
+	// Name tells the testbeds of a machine apart. Control groups, links and files carry it.
+	Name string `json:"name"`
+	// Range is the number of its addresses' range, below Ranges.
+	Range int `json:"range"`
 	// StateDir holds everything the testbed writes.
 	StateDir string `json:"stateDir"`
 	// Binaries maps a program's name to its path.
 	Binaries map[string]string `json:"binaries"`
 }
 
-// Address is a node's, counted from 1.
-func Address(node int) string { return fmt.Sprintf("198.18.0.%d", 10+node) }
-
-// PodCIDR is the range of a node's pods.
-func PodCIDR(node int) string { return fmt.Sprintf("198.18.%d.0/24", 64+node) }
-
-// Gateway is the address that a node has among its pods.
-func Gateway(node int) string {
-	return netip.MustParsePrefix(PodCIDR(node)).Addr().Next().String()
-}
-
-// Name is a node's.
-func Name(node int) string { return fmt.Sprintf("node%d", node) }
-
-// Server is the address of the API server.
-func Server() string { return fmt.Sprintf("https://%s:%d", HubAddress, APIPort) }
-
-// Registry is the address of the registry.
-func Registry() string { return fmt.Sprintf("%s:%d", HubAddress, RegistryPort) }
+// NodeName is a node's. Each testbed has a node1.
+func NodeName(node int) string { return fmt.Sprintf("node%d", node) }
 
 // NodeNames lists the nodes.
 func (c *Cluster) NodeNames() []string {
 	var names []string
 	for n := 1; n <= c.Nodes; n++ {
-		names = append(names, Name(n))
+		names = append(names, NodeName(n))
 	}
 	return names
 }
@@ -93,7 +50,7 @@ func (c *Cluster) NodeNames() []string {
 // Number is the number of the node called name.
 func (c *Cluster) Number(name string) (int, error) {
 	for n := 1; n <= c.Nodes; n++ {
-		if Name(n) == name {
+		if NodeName(n) == name {
 			return n, nil
 		}
 	}
@@ -145,6 +102,17 @@ func Load(stateDir string) (*Cluster, error) {
 		return nil, fmt.Errorf("read the plan %s: %w", filepath.Join(stateDir, file), err)
 	}
 	return c, nil
+}
+
+// names are those that fit into the name of a link, of 15 characters, and into paths.
+var names = regexp.MustCompile(`^[a-z][a-z0-9-]{0,11}$`)
+
+// ValidateName refuses a name that no testbed can have.
+func ValidateName(name string) error {
+	if !names.MatchString(name) {
+		return fmt.Errorf("%q cannot be the name of a testbed: give up to 12 lower-case letters, digits and hyphens, a letter first", name)
+	}
+	return nil
 }
 
 // Validate refuses parameters that no testbed can have.

@@ -41,18 +41,14 @@ func packages() []string {
 }
 
 // Prepare installs what is missing, and refuses a machine on which the testbed cannot run.
-func Prepare(ctx context.Context, log *slog.Logger, stateDir string) (cgroup.Hierarchies, error) {
-	groups, err := cgroup.Mounted()
-	if err != nil {
-		return groups, err
-	}
+func Prepare(ctx context.Context, log *slog.Logger, groups cgroup.Hierarchies, stateDir string) error {
 	if missing := groups.Missing(); missing != "" {
-		return groups, fmt.Errorf("this machine cannot run the testbed: %s", missing)
+		return fmt.Errorf("this machine cannot run the testbed: %s", missing)
 	}
 	if err := Install(ctx, log); err != nil {
-		return groups, err
+		return err
 	}
-	return groups, probe(ctx, stateDir)
+	return probe(ctx, stateDir)
 }
 
 // Install installs the packages and loads the kernel modules that are missing, all that a testbed leaves on a machine.
@@ -63,9 +59,10 @@ func Install(ctx context.Context, log *slog.Logger) error {
 	return loadModules(ctx)
 }
 
-// ForeignRoute refuses a machine that has a route of its own inside the network that the testbed uses.
-func ForeignRoute(cidr, ourLink string) error {
-	_, ours, err := net.ParseCIDR(cidr)
+// ForeignRoute refuses a machine that has a route of its own inside the network that its testbeds use. Whether a link
+// belongs to a testbed, ours says.
+func ForeignRoute(cidr string, ours func(link string) bool) error {
+	_, reserved, err := net.ParseCIDR(cidr)
 	if err != nil {
 		return err
 	}
@@ -74,15 +71,15 @@ func ForeignRoute(cidr, ourLink string) error {
 		return fmt.Errorf("list the routes: %w", err)
 	}
 	for _, route := range routes {
-		if route.Dst == nil || !ours.Contains(route.Dst.IP) {
+		if route.Dst == nil || !reserved.Contains(route.Dst.IP) {
 			continue
 		}
 		name := fmt.Sprintf("link %d", route.LinkIndex)
 		if link, err := netlink.LinkByIndex(route.LinkIndex); err == nil {
 			name = link.Attrs().Name
 		}
-		if name != ourLink {
-			return fmt.Errorf("the machine has a route of its own to %s (%s), inside %s which the testbed uses: remove it first", route.Dst, name, cidr)
+		if !ours(name) {
+			return fmt.Errorf("the machine has a route of its own to %s (%s), inside %s which testbeds use: remove it first", route.Dst, name, cidr)
 		}
 	}
 	return nil

@@ -2,11 +2,16 @@ package tools
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
-// module is one pinned module below test/testbed/tools and the programs that are built from it.
+// clients is the module of Helm. It has the versions that the project itself is built from, so that what they share is
+// compiled once.
+const clients = "clients"
+
+// module is what is built in one step from a pinned module below test/testbed/tools.
 type module struct {
 	// dir is the module's directory below test/testbed/tools.
 	dir string
@@ -14,26 +19,29 @@ type module struct {
 	title string
 	// cold is about how long it takes on two cores with nothing compiled yet.
 	cold string
-	// ldflags are the linker's flags beside those that every tool gets.
+	// ldflags are the linker's flags besides those that every tool gets.
 	ldflags []string
-	// programs maps a tool's name to the package it is built from.
+	// programs maps a tool's name to the package it is built from. Tools of one package are one program, which acts by
+	// the name it is called with.
 	programs map[string]string
 }
 
 func catalogue() []module {
 	return []module{
-		kubernetes("1.34", "v1.34.4", "kubectl"),
+		withPeers(kubernetes("1.34", "v1.34.4")),
 		kubernetes("1.28", "v1.28.15"),
+		kubernetes("1.37", "v1.37.2"),
 		{
-			dir: "etcd", title: "etcd 3.6.5", cold: "45 seconds",
-			programs: map[string]string{"etcd": "."},
+			// For those Kubernetes versions that want a newer one than Debian's.
+			dir: "containerd-2", title: "containerd 2.4.2", cold: "2 minutes",
+			ldflags: []string{"-X", "github.com/containerd/containerd/v2/version.Version=v2.4.2"},
+			programs: map[string]string{
+				"containerd-2/containerd":              "github.com/containerd/containerd/v2/cmd/containerd",
+				"containerd-2/containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+			},
 		},
 		{
-			dir: "coredns", title: "CoreDNS 1.12.4", cold: "2 minutes",
-			programs: map[string]string{"coredns": "."},
-		},
-		{
-			dir: "helm-3", title: "Helm 3.22.0", cold: "4 minutes",
+			dir: clients, title: "Helm 3.22.0", cold: "1 minute",
 			// Unstamped, Helm 3 renders charts as for Kubernetes 1.20. This is what its own release build stamps.
 			ldflags: []string{
 				"-X", "helm.sh/helm/v3/internal/version.version=v3.22.0",
@@ -43,6 +51,18 @@ func catalogue() []module {
 				"-X", "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37",
 			},
 			programs: map[string]string{"helm-3": "helm.sh/helm/v3/cmd/helm"},
+		},
+		{
+			dir: clients, title: "Helm 4.3.2", cold: "1 minute",
+			// Helm 4 reads the Kubernetes version from its build information; only its own is stamped.
+			ldflags:  []string{"-X", "helm.sh/helm/v4/internal/version.version=v4.3.2"},
+			programs: map[string]string{"helm-4": "helm.sh/helm/v4/cmd/helm"},
+		},
+		{
+			// It does not compile with the versions of clients.
+			dir: "cloudnative-pg", title: "the CloudNativePG operator 1.30.0", cold: "3 minutes",
+			ldflags:  []string{"-X", "github.com/cloudnative-pg/cloudnative-pg/pkg/versions.buildVersion=1.30.0"},
+			programs: map[string]string{"cnpg-manager": "github.com/cloudnative-pg/cloudnative-pg/cmd/manager"},
 		},
 		{
 			// The oldest that the plugin is tested with: what came with it is what the plugin's manifest must do without.
@@ -57,17 +77,6 @@ func catalogue() []module {
 			programs: map[string]string{"helm-3.18": "helm.sh/helm/v3/cmd/helm"},
 		},
 		{
-			dir: "helm-4", title: "Helm 4.3.1", cold: "4 minutes",
-			// Helm 4 reads the Kubernetes version from its build information; only its own is stamped.
-			ldflags:  []string{"-X", "helm.sh/helm/v4/internal/version.version=v4.3.1"},
-			programs: map[string]string{"helm-4": "helm.sh/helm/v4/cmd/helm"},
-		},
-		{
-			dir: "cloudnative-pg", title: "the CloudNativePG operator 1.30.0", cold: "4 minutes",
-			ldflags:  []string{"-X", "github.com/cloudnative-pg/cloudnative-pg/pkg/versions.buildVersion=1.30.0"},
-			programs: map[string]string{"cnpg-manager": "github.com/cloudnative-pg/cloudnative-pg/cmd/manager"},
-		},
-		{
 			dir: "traefik", title: "Traefik 3.6.12", cold: "4 minutes",
 			ldflags:  []string{"-X", "github.com/traefik/traefik/v3/pkg/version.Version=3.6.12"},
 			programs: map[string]string{"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
@@ -75,7 +84,7 @@ func catalogue() []module {
 	}
 }
 
-func kubernetes(minor, version string, extra ...string) module {
+func kubernetes(minor, version string) module {
 	major, minorOnly, _ := strings.Cut(minor, ".")
 	stamp := "k8s.io/component-base/version."
 	m := module{
@@ -87,10 +96,19 @@ func kubernetes(minor, version string, extra ...string) module {
 		},
 		programs: map[string]string{},
 	}
-	programs := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}
-	for _, program := range append(programs, extra...) {
-		m.programs[m.dir+"/"+program] = "k8s.io/kubernetes/cmd/" + program
+	for _, program := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"} {
+		m.programs[m.dir+"/"+program] = "./kubernetes"
 	}
+	return m
+}
+
+// withPeers adds to a Kubernetes what every cluster runs or is used with, whatever its version. They share so many
+// packages with it that to compile them apart costs minutes.
+func withPeers(m module) module {
+	m.title += ", etcd 3.6.5 and CoreDNS 1.12.4"
+	m.programs["etcd"] = "./etcd"
+	m.programs["coredns"] = "./coredns"
+	m.programs["kubectl"] = "./kubernetes"
 	return m
 }
 
@@ -106,29 +124,30 @@ func Names() []string {
 	return names
 }
 
-// wanted sorts names by the module they come from, in the catalogue's order.
-func wanted(names []string) ([]module, map[string][]string, error) {
-	var modules []module
-	perModule := map[string][]string{}
-	known := 0
+// selection is a module with those of its tools that are wanted.
+type selection struct {
+	module
+	names []string
+}
+
+// wanted finds the modules that the named tools come from, in the catalogue's order.
+func wanted(names []string) ([]selection, error) {
+	for _, name := range names {
+		if !slices.Contains(Names(), name) {
+			return nil, fmt.Errorf("no tool is called %q: there are %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	var selections []selection
 	for _, m := range catalogue() {
-		for name := range m.programs {
+		s := selection{module: m}
+		for _, name := range slices.Sorted(maps.Keys(m.programs)) {
 			if slices.Contains(names, name) {
-				perModule[m.dir] = append(perModule[m.dir], name)
-				known++
+				s.names = append(s.names, name)
 			}
 		}
-		if len(perModule[m.dir]) > 0 {
-			slices.Sort(perModule[m.dir])
-			modules = append(modules, m)
+		if len(s.names) > 0 {
+			selections = append(selections, s)
 		}
 	}
-	if unique := slices.Compact(slices.Sorted(slices.Values(names))); known != len(unique) {
-		for _, name := range unique {
-			if !slices.Contains(Names(), name) {
-				return nil, nil, fmt.Errorf("no tool is called %q: there are %s", name, strings.Join(Names(), ", "))
-			}
-		}
-	}
-	return modules, perModule, nil
+	return selections, nil
 }

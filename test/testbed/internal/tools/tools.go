@@ -5,12 +5,15 @@ package tools
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,43 +41,49 @@ type builder struct {
 }
 
 func (b builder) build(ctx context.Context, names []string) (map[string]string, error) {
-	modules, perModule, err := wanted(names)
+	selections, err := wanted(names)
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := cache.Lock(ctx, b.cache, "build")
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
 	paths := map[string]string{}
-	for _, m := range modules {
-		key, err := b.key(ctx, m)
-		if err != nil {
+	for _, s := range selections {
+		if err := b.module(ctx, s.module, s.names, paths); err != nil {
 			return nil, err
-		}
-		dir := filepath.Join(b.cache, m.dir+"-"+key)
-		if err := cache.Sweep(dir); err != nil {
-			return nil, err
-		}
-		var missing []string
-		for _, name := range perModule[m.dir] {
-			paths[name] = filepath.Join(dir, path.Base(name))
-			found, err := cache.Exists(paths[name])
-			if err != nil {
-				return nil, fmt.Errorf("tool %s: %w", name, err)
-			}
-			if !found {
-				missing = append(missing, name)
-			}
-		}
-		if len(missing) > 0 {
-			if err := b.compile(ctx, m, missing, dir); err != nil {
-				return nil, err
-			}
 		}
 	}
 	return paths, nil
+}
+
+// module adds the paths of a module's named programs, once all of them are there. Other modules may be built meanwhile.
+func (b builder) module(ctx context.Context, m module, names []string, paths map[string]string) error {
+	unlock, err := cache.Lock(ctx, b.cache, m.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	key, err := b.key(ctx, m)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(b.cache, m.dir+"-"+key)
+	if err := cache.Sweep(dir); err != nil {
+		return err
+	}
+	var missing []string
+	for _, name := range names {
+		paths[name] = filepath.Join(dir, path.Base(name))
+		found, err := cache.Exists(paths[name])
+		if err != nil {
+			return fmt.Errorf("tool %s: %w", name, err)
+		}
+		if !found {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return b.compile(ctx, m, missing, dir)
 }
 
 // key covers all that decides what the module's programs are: its requirements with their checksums, its own source,
@@ -86,10 +95,16 @@ func (b builder) key(ctx context.Context, m module) (string, error) {
 		return "", fmt.Errorf("tool module %s: ask go for its version: %w", dir, err)
 	}
 	key := cache.NewKey().Add(string(env)).Add(m.flags()...)
+	// A program's source is in the module's directory, or in one below it.
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return "", fmt.Errorf("tool module %s: %w", dir, err)
 	}
+	below, err := filepath.Glob(filepath.Join(dir, "*", "*.go"))
+	if err != nil {
+		return "", fmt.Errorf("tool module %s: %w", dir, err)
+	}
+	files = append(files, below...)
 	for _, file := range append(files, filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")) {
 		if err := key.AddFile(file); err != nil {
 			return "", fmt.Errorf("tool module %s: %w", dir, err)
@@ -102,8 +117,8 @@ func (m module) flags() []string {
 	return []string{"-trimpath", "-ldflags", strings.Join(append([]string{"-s", "-w"}, m.ldflags...), " ")}
 }
 
-// compile builds the named programs in one go build, which shares their many common packages, and moves each into dir
-// when it is whole.
+// compile builds the named programs in one go build, which shares their many common packages, and puts each into dir,
+// under all of its names, when all are whole.
 func (b builder) compile(ctx context.Context, m module, names []string, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("build %s: %w", m.title, err)
@@ -116,10 +131,10 @@ func (b builder) compile(ctx context.Context, m module, names []string, dir stri
 
 	b.log.Info(fmt.Sprintf("building %s (about %s the first time)…", m.title, m.cold))
 	start := time.Now()
-	out, packages := m.output(names, temporary)
 	// The checkout's revision is no part of a tool, and git may refuse to tell it to root.
 	args := append([]string{"build", "-buildvcs=false"}, m.flags()...)
-	args = append(args, "-o", out)
+	args = append(args, "-o", temporary+string(filepath.Separator))
+	packages := m.packages(names)
 	command := b.goCommand(ctx, filepath.Join(b.sources, m.dir), append(args, packages...)...)
 	output, err := command.CombinedOutput()
 	if err != nil {
@@ -128,8 +143,12 @@ func (b builder) compile(ctx context.Context, m module, names []string, dir stri
 		}
 		return fmt.Errorf("build %s in %s: %w\n%s", m.title, command.Dir, err, bytes.TrimSpace(output))
 	}
-	for _, name := range names {
-		if err := os.Rename(filepath.Join(temporary, path.Base(name)), filepath.Join(dir, path.Base(name))); err != nil {
+	for name, pkg := range m.programs {
+		if !slices.Contains(packages, pkg) {
+			continue
+		}
+		// go build names a program after its package.
+		if err := link(filepath.Join(temporary, path.Base(pkg)), filepath.Join(dir, path.Base(name))); err != nil {
 			return fmt.Errorf("build %s: %w", m.title, err)
 		}
 	}
@@ -137,16 +156,22 @@ func (b builder) compile(ctx context.Context, m module, names []string, dir stri
 	return nil
 }
 
-// output tells go build where to write which packages' programs. It names several after their packages; a lone one is
-// given its name, which need not be its package's.
-func (m module) output(names []string, dir string) (out string, packages []string) {
-	if len(names) == 1 {
-		return filepath.Join(dir, path.Base(names[0])), []string{m.programs[names[0]]}
-	}
+// packages lists what the named programs are built from, each package once.
+func (m module) packages(names []string) []string {
+	var packages []string
 	for _, name := range names {
 		packages = append(packages, m.programs[name])
 	}
-	return dir + string(filepath.Separator), packages
+	slices.Sort(packages)
+	return slices.Compact(packages)
+}
+
+// link gives a program another name, in the place of what has that name.
+func link(program, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Link(program, to)
 }
 
 // goCommand runs go as the module pins it: the caller's workspace, flags and C compiler have no say.

@@ -8,28 +8,40 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/neutree-ai/packaging/test/testbed/internal/cache"
 )
 
-// bench is a builder whose module etcd is a tiny program, and its log.
+// bench is a builder whose module of the default Kubernetes holds tiny programs, and its log.
 func bench(t *testing.T) (builder, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
 	b := builder{log: slog.New(slog.NewTextHandler(log, nil)), sources: t.TempDir(), cache: t.TempDir()}
-	edit(t, b, "go.mod", "module example.com/etcd\n\ngo 1.26\n")
+	edit(t, b, "go.mod", "module example.com/kubernetes\n\ngo 1.26\n")
 	edit(t, b, "go.sum", "")
-	edit(t, b, "main.go", "package main\n\nfunc main() { print(\"first\") }\n")
+	edit(t, b, "etcd/main.go", "package main\n\nfunc main() { print(\"first\") }\n")
+	edit(t, b, "kubernetes/main.go", `package main
+
+import (
+	"os"
+	"path/filepath"
+)
+
+func main() { print(filepath.Base(os.Args[0])) }
+`)
 	return b, log
 }
 
 func edit(t *testing.T, b builder, name, content string) {
 	t.Helper()
-	path := filepath.Join(b.sources, "etcd", name)
+	path := filepath.Join(b.sources, "kubernetes-1.34", name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +70,7 @@ func TestToolIsBuiltOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if count := strings.Count(log.String(), "building etcd"); count != 1 {
+	if count := strings.Count(log.String(), "building Kubernetes"); count != 1 {
 		t.Errorf("built %d times:\n%s", count, log)
 	}
 	said, err := exec.CommandContext(t.Context(), build(t, b)).CombinedOutput()
@@ -71,8 +83,8 @@ func TestToolFollowsItsSource(t *testing.T) {
 	b, _ := bench(t)
 	seen := []string{build(t, b)}
 	for _, change := range []struct{ file, content string }{
-		{"main.go", "package main\n\nfunc main() { print(\"second\") }\n"},
-		{"go.mod", "module example.com/etcd\n\ngo 1.26.0\n"},
+		{"etcd/main.go", "package main\n\nfunc main() { print(\"second\") }\n"},
+		{"go.mod", "module example.com/kubernetes\n\ngo 1.26.0\n"},
 		{"go.sum", "example.com/other v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"},
 	} {
 		edit(t, b, change.file, change.content)
@@ -86,8 +98,8 @@ func TestToolFollowsItsSource(t *testing.T) {
 
 func TestKeyCoversTheFlags(t *testing.T) {
 	b, _ := bench(t)
-	plain := module{dir: "etcd"}
-	stamped := module{dir: "etcd", ldflags: []string{"-X", "main.version=1"}}
+	plain := module{dir: "kubernetes-1.34"}
+	stamped := module{dir: "kubernetes-1.34", ldflags: []string{"-X", "main.version=1"}}
 	keys := map[string]bool{}
 	for _, m := range []module{plain, stamped} {
 		key, err := b.key(t.Context(), m)
@@ -103,14 +115,14 @@ func TestKeyCoversTheFlags(t *testing.T) {
 
 func TestFailedBuildShowsTheCompilersWordsAndLeavesNothing(t *testing.T) {
 	b, _ := bench(t)
-	edit(t, b, "main.go", "package main\n\nfunc main() { nothing() }\n")
+	edit(t, b, "etcd/main.go", "package main\n\nfunc main() { nothing() }\n")
 	_, err := b.build(t.Context(), []string{"etcd"})
-	for _, want := range []string{"build etcd 3.6.5", filepath.Join(b.sources, "etcd"), "undefined: nothing"} {
+	for _, want := range []string{"build Kubernetes 1.34.4", filepath.Join(b.sources, "kubernetes-1.34"), "undefined: nothing"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(b.cache, "etcd-*", "*"))
+	left, err := filepath.Glob(filepath.Join(b.cache, "kubernetes-*", "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("the failed build left %v, %v", left, err)
 	}
@@ -135,35 +147,78 @@ func TestUnknownToolIsNamed(t *testing.T) {
 	}
 }
 
-func TestProgramsOfOneModuleAreBuiltTogether(t *testing.T) {
-	modules, names, err := wanted([]string{"kubernetes-1.34/kubelet", "helm-4", "kubernetes-1.34/kubectl", "helm-4"})
+func TestOneProgramGoesByManyNames(t *testing.T) {
+	b, log := bench(t)
+	names := []string{"kubernetes-1.34/kubelet", "kubernetes-1.34/kube-proxy", "etcd"}
+	paths, err := b.build(t.Context(), names)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string][]string{"kubernetes-1.34": {"kubernetes-1.34/kubectl", "kubernetes-1.34/kubelet"}, "helm-4": {"helm-4"}}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("tools by module (-want +got):\n%s", diff)
+	for name, want := range map[string]string{
+		"kubernetes-1.34/kubelet": "kubelet", "kubernetes-1.34/kube-proxy": "kube-proxy", "etcd": "first",
+	} {
+		said, err := exec.CommandContext(t.Context(), paths[name]).CombinedOutput()
+		if err != nil || string(said) != want {
+			t.Errorf("%s said %q, %v; want %q", name, said, err, want)
+		}
 	}
-	if len(modules) != 2 {
-		t.Fatalf("got %d modules", len(modules))
+	if count := strings.Count(log.String(), "building "); count != 1 {
+		t.Errorf("programs of one module were built in %d steps:\n%s", count, log)
 	}
-	out, packages := modules[0].output(names["kubernetes-1.34"], "/tmp/x")
-	wantPackages := []string{"k8s.io/kubernetes/cmd/kubectl", "k8s.io/kubernetes/cmd/kubelet"}
-	if diff := cmp.Diff(wantPackages, packages); diff != "" || out != "/tmp/x/" {
-		t.Errorf("go build -o %s (-want +got):\n%s", out, diff)
+	one, err := os.Stat(paths[names[0]])
+	if err != nil {
+		t.Fatal(err)
 	}
-	// Alone, helm's package would be called helm.
-	if out, _ := modules[1].output(names["helm-4"], "/tmp/x"); out != "/tmp/x/helm-4" {
-		t.Errorf("go build -o %s, want /tmp/x/helm-4", out)
+	other, err := os.Stat(paths[names[1]])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !os.SameFile(one, other) {
+		t.Errorf("%s and %s are two files", names[0], names[1])
+	}
+	log.Reset()
+	if _, err := b.build(t.Context(), []string{"kubectl"}); err != nil || log.Len() > 0 {
+		t.Errorf("another name of a program that is there was built again: %v\n%s", err, log)
+	}
+}
+
+func TestAnotherModuleIsBuiltMeanwhile(t *testing.T) {
+	b, _ := bench(t)
+	unlock, err := cache.Lock(t.Context(), b.cache, clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	build(t, b)
+}
+
+func TestProgramsOfOneModuleAreBuiltTogether(t *testing.T) {
+	selections, err := wanted([]string{"kubernetes-1.34/kubelet", "helm-4", "kubernetes-1.34/kube-proxy", "etcd", "helm-4"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, s := range selections {
+		got[s.dir] = s.names
+	}
+	want := map[string][]string{
+		"kubernetes-1.34": {"etcd", "kubernetes-1.34/kube-proxy", "kubernetes-1.34/kubelet"}, "clients": {"helm-4"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(selections) != 2 {
+		t.Errorf("%d selections, tools by module (-want +got):\n%s", len(selections), diff)
+	}
+	if diff := cmp.Diff([]string{"./etcd", "./kubernetes"}, selections[0].packages(selections[0].names)); diff != "" {
+		t.Errorf("packages (-want +got):\n%s", diff)
 	}
 }
 
 // TestModulesPinTheirTools asks the real modules for what the catalogue builds from them.
 func TestModulesPinTheirTools(t *testing.T) {
 	for _, m := range catalogue() {
-		t.Run(m.dir, func(t *testing.T) {
+		t.Run(m.title, func(t *testing.T) {
 			b := builder{sources: "../../tools"}
-			args := append([]string{"list", "-f", "{{.Name}}"}, slices.Sorted(maps.Values(m.programs))...)
+			packages := m.packages(slices.Collect(maps.Keys(m.programs)))
+			args := append([]string{"list", "-f", "{{.Name}}"}, packages...)
 			// What go downloads the first time it tells on the standard error.
 			var talk strings.Builder
 			command := b.goCommand(t.Context(), filepath.Join(b.sources, m.dir), args...)
@@ -172,18 +227,50 @@ func TestModulesPinTheirTools(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, talk.String())
 			}
-			want := strings.Repeat("main\n", len(m.programs))
+			want := strings.Repeat("main\n", len(packages))
 			if diff := cmp.Diff(want, string(output)); diff != "" {
 				t.Errorf("packages (-want +got):\n%s", diff)
 			}
-			title := m.title[strings.LastIndex(m.title, " ")+1:]
 			pinned, err := os.ReadFile(filepath.Join(b.sources, m.dir, "go.mod"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(string(pinned), " v"+title+"\n") && !strings.Contains(string(pinned), " v"+title+" ") {
-				t.Errorf("the title says version %s, go.mod pins none such", title)
+			for _, version := range regexp.MustCompile(`\d+\.\d+\.\d+`).FindAllString(m.title, -1) {
+				if !strings.Contains(string(pinned), " v"+version+"\n") && !strings.Contains(string(pinned), " v"+version+" ") {
+					t.Errorf("the title says version %s, go.mod pins none such", version)
+				}
 			}
 		})
 	}
+}
+
+// TestModulesAgreeOnWhatTheyShare guards the time of a first build: what two modules want in two versions is compiled
+// twice, and with it all that depends on it.
+func TestModulesAgreeOnWhatTheyShare(t *testing.T) {
+	const root = "../../../.."
+	project := requirements(t, root)
+	for _, dir := range []string{"test/testbed", "test/testbed/tools/" + clients} {
+		for path, version := range requirements(t, filepath.Join(root, dir)) {
+			if want, both := project[path]; both && version != want {
+				t.Errorf("%s has %s %s, the project %s: take the newer one in both (go get, go mod tidy)", dir, path, version, want)
+			}
+		}
+	}
+}
+
+// requirements lists the modules that a module's go.mod requires, with their versions.
+func requirements(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, match := range regexp.MustCompile(`(?m)^(?:require|\t)\s*(\S+) (v\S+)`).FindAllStringSubmatch(string(content), -1) {
+		found[match[1]] = match[2]
+	}
+	if len(found) == 0 {
+		t.Fatalf("%s requires nothing", dir)
+	}
+	return found
 }

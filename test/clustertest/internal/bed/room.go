@@ -1,0 +1,43 @@
+package bed
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// What a testbed of three nodes takes of the machine with the platform and its tests, and while it comes up.
+const (
+	memoryOfOne = 4 << 30
+	memoryToUp  = 3 << 30
+)
+
+// Number is how many testbeds a machine has room for: the tests wait most of the time, so three share two cores.
+func Number(cores int, available uint64) int {
+	return max(1, min((3*cores+1)/2, int(available/memoryOfOne)))
+}
+
+// Room says whether the machine has memory for another testbed.
+func Room(available uint64) bool { return available >= memoryToUp }
+
+// Available is how much memory the machine can give to new processes.
+func Available() (uint64, error) {
+	file, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		value, ok := strings.CutPrefix(lines.Text(), "MemAvailable:")
+		if !ok {
+			continue
+		}
+		var kibibytes uint64
+		if _, err := fmt.Sscan(value, &kibibytes); err != nil {
+			return 0, fmt.Errorf("/proc/meminfo: %w", err)
+		}
+		return kibibytes << 10, nil
+	}
+	return 0, fmt.Errorf("/proc/meminfo has no MemAvailable")
+}

@@ -1,0 +1,76 @@
+// Package execute runs a program in a process group of its own, within a limit of time.
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Program is what runs.
+type Program struct {
+	Path string
+	Args []string
+	Dir  string
+	// Env is added to the environment of this process.
+	Env []string
+	// Output is the file for all that it prints.
+	Output *os.File
+	// Limit is how long it may run. Then it is asked for its goroutines, and killed once Grace is over.
+	Limit, Grace time.Duration
+}
+
+// End is how a program ended.
+type End struct {
+	// Err is nil if it ended well.
+	Err error
+	// Hung says that it was ended because of its limit.
+	Hung bool
+	Took time.Duration
+}
+
+// Run runs the program to its end and leaves no process of its group behind. A context that is cancelled ends it at once.
+func Run(ctx context.Context, p Program) End {
+	command := exec.Command(p.Path, p.Args...)
+	command.Dir = p.Dir
+	command.Env = append(os.Environ(), p.Env...)
+	command.Stdout, command.Stderr = p.Output, p.Output
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	began := time.Now()
+	if err := command.Start(); err != nil {
+		return End{Err: err}
+	}
+	group := -command.Process.Pid
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+
+	end := End{}
+	select {
+	case end.Err = <-ended:
+	case <-ctx.Done():
+		_ = syscall.Kill(group, syscall.SIGKILL)
+		end.Err = errors.Join(ctx.Err(), <-ended)
+	case <-time.After(p.Limit):
+		end.Hung = true
+		// A Go program answers with the stacks of its goroutines. Those that it has started are not asked.
+		_ = command.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			_ = syscall.Kill(group, syscall.SIGKILL)
+			<-ended
+		case <-time.After(p.Grace):
+			_ = syscall.Kill(group, syscall.SIGKILL)
+			<-ended
+		}
+		end.Err = fmt.Errorf("not done within %s", p.Limit)
+	}
+	// What it started and did not await ends with it.
+	_ = syscall.Kill(group, syscall.SIGKILL)
+	end.Took = time.Since(began)
+	return end
+}

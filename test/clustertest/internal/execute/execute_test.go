@@ -1,0 +1,129 @@
+package execute_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/neutree-ai/packaging/test/clustertest/internal/execute"
+)
+
+// part is the environment variable that makes this test's binary one of the programs below.
+const part = "EXECUTE_TEST_PART"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(part) {
+	case "":
+		os.Exit(m.Run())
+	case "well":
+		fmt.Println("out")
+		fmt.Fprintln(os.Stderr, "err")
+	case "hang":
+		hang()
+	case "deaf":
+		signal.Ignore(syscall.SIGQUIT)
+		hang()
+	case "parent":
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), part+"=hang")
+		if err := child.Start(); err != nil {
+			os.Exit(1)
+		}
+		fmt.Println(child.Process.Pid)
+		os.Exit(3)
+	}
+}
+
+func hang() {
+	// A process that nothing can wake would be ended by its runtime.
+	wake := make(chan os.Signal, 1)
+	signal.Notify(wake, syscall.SIGUSR1)
+	fmt.Println("hanging")
+	<-wake
+}
+
+func start(t *testing.T, ctx context.Context, what string, limit time.Duration) (execute.End, string) {
+	t.Helper()
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	end := execute.Run(ctx, execute.Program{
+		Path: os.Args[0], Env: []string{part + "=" + what, "GOTRACEBACK=all"}, Output: output, Limit: limit, Grace: 300 * time.Millisecond,
+	})
+	text, err := os.ReadFile(output.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end, string(text)
+}
+
+func TestEndsWell(t *testing.T) {
+	end, text := start(t, t.Context(), "well", time.Minute)
+	if end.Err != nil || end.Hung || text != "out\nerr\n" {
+		t.Errorf("%+v, %q", end, text)
+	}
+}
+
+func TestHangs(t *testing.T) {
+	end, text := start(t, t.Context(), "hang", time.Second)
+	if !end.Hung || end.Err == nil || !strings.Contains(text, "SIGQUIT: quit") || !strings.Contains(text, "execute_test.hang") {
+		t.Errorf("%+v: the output has no goroutines:\n%s", end, text)
+	}
+}
+
+func TestHangsAndIsDeaf(t *testing.T) {
+	end, text := start(t, t.Context(), "deaf", time.Second)
+	if !end.Hung || end.Err == nil || text != "hanging\n" {
+		t.Errorf("%+v, %q", end, text)
+	}
+	if end.Took > 20*time.Second {
+		t.Errorf("killed after %s", end.Took)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(300*time.Millisecond, cancel)
+	end, _ := start(t, ctx, "hang", time.Minute)
+	if end.Hung || !errors.Is(end.Err, context.Canceled) || end.Took > 20*time.Second {
+		t.Errorf("%+v", end)
+	}
+}
+
+func TestChildrenEnd(t *testing.T) {
+	end, text := start(t, t.Context(), "parent", time.Minute)
+	var exit *exec.ExitError
+	if !errors.As(end.Err, &exit) || exit.ExitCode() != 3 {
+		t.Errorf("%+v", end)
+	}
+	pid, err := strconv.Atoi(strings.Fields(text)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); running(pid); {
+		if time.Now().After(deadline) {
+			t.Fatalf("child %d still runs", pid)
+		}
+	}
+}
+
+// running says whether a process is there and has not ended: the machine's init may be slow to take note.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
