@@ -7,10 +7,7 @@ release=neutree
 namespace=nap
 
 up() {
-  if [[ -z "${KUBECONFIG:-}" ]]; then
-    step "building what the demo needs (the first time takes about 12 minutes on two cores)"
-    "$testbed" build --for demo
-  fi
+  step "building what the demo needs (the first time takes about 12 minutes on two cores)"
   HELM=$("$testbed" tool --path helm-4)
   use_cluster demo
   kubectl=$("$testbed" tool --path kubectl)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,11 +27,13 @@ import (
 // parse reads a command line as the plugin does, without running it. Helm takes its own flags out beforehand, and the
 // plugin spells those that it reads itself alike.
 func parse(args []string, whole bool) error {
-	cmd, rest, err := newRootCommand(helmenv.New()).Find(args)
+	cmd, rest, err := newRootCommand(helmenv.New(io.Discard)).Find(args)
 	if err != nil {
 		return err
 	}
-	if err := cmd.ParseFlags(rest); err != nil {
+	if err := cmd.ParseFlags(rest); errors.Is(err, pflag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if !whole {
@@ -59,7 +63,7 @@ func TestDocumentedCommandLinesParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk(newRootCommand(helmenv.New()), func(cmd *cobra.Command) {
+	walk(newRootCommand(helmenv.New(io.Discard)), func(cmd *cobra.Command) {
 		commands = append(commands, docs.Of(cmd.CommandPath()+" --help", cmd.Example)...)
 	})
 	count := 0
@@ -76,7 +80,8 @@ func TestDocumentedCommandLinesParse(t *testing.T) {
 	if count < 20 {
 		t.Errorf("only %d command lines are found", count)
 	}
-	for _, wrong := range []string{"preflight --no-such-flag", "backup restore", "backup mend", "preflite", "recover a b"} {
+	for _, wrong := range []string{"preflight --no-such-flag", "backup restore", "backup mend", "preflite",
+		"recover a b"} {
 		if parse(strings.Fields(wrong), true) == nil {
 			t.Errorf("helm neutree %s is taken for right", wrong)
 		}
@@ -101,10 +106,11 @@ func flagsOf(root *cobra.Command) map[string]bool {
 	return known
 }
 
-// others are flags of other programs that messages tell people to use: helm's (test/helm asks Helm itself about those on
-// pages) and kubectl's.
+// others are flags of other programs that messages tell people to use: helm's (test/helm asks Helm itself about those
+// on pages) and kubectl's.
 var others = []string{
-	"atomic", "create-namespace", "install", "no-hooks", "reset-then-reuse-values", "reuse-values", "rollback-on-failure",
+	"atomic", "create-namespace", "install", "no-hooks", "reset-then-reuse-values", "reuse-values",
+	"rollback-on-failure",
 	"set", "set-json", "set-string", "take-ownership", "timeout", "values", "verify", "wait", "force",
 	"all", "cert", "docker-password", "docker-server", "docker-username", "dry-run", "from-file", "from-literal", "key",
 	"namespace", "overwrite", "subresource", "type", "all-namespaces",
@@ -119,7 +125,7 @@ var (
 
 // Messages that tell a person to use a flag or a command name one that exists.
 func TestMessagesNameFlagsThatExist(t *testing.T) {
-	root := newRootCommand(helmenv.New())
+	root := newRootCommand(helmenv.New(io.Discard))
 	known := flagsOf(root)
 	for _, name := range others {
 		known[name] = true
@@ -247,20 +253,22 @@ func TestDocumentedDefaultsOfFlags(t *testing.T) {
 		flag       string
 		unit       time.Duration
 	}{
-		{"docs/preflight.md", "| `--timeout` | time for everything, ([0-9]+) minutes unless given |", []string{"preflight"}, "timeout", time.Minute},
+		{"docs/preflight.md", "| `--timeout` | time for everything, ([0-9]+) minutes unless given |",
+			[]string{"preflight"}, "timeout", time.Minute},
 	} {
 		m := regexp.MustCompile(strings.ReplaceAll(c.says, "|", `\|`)).FindStringSubmatch(pages[c.page])
 		if m == nil {
 			t.Errorf("%s no longer says %q: name here what it says of --%s", c.page, c.says, c.flag)
 			continue
 		}
-		cmd, _, err := newRootCommand(helmenv.New()).Find(c.command)
+		cmd, _, err := newRootCommand(helmenv.New(io.Discard)).Find(c.command)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n, err := strconv.Atoi(m[1])
 		if want := (time.Duration(n) * c.unit).String(); err != nil || cmd.Flag(c.flag).DefValue != want {
-			t.Errorf("%s says that --%s is %s by default, and it is %s", c.page, c.flag, want, cmd.Flag(c.flag).DefValue)
+			t.Errorf("%s says that --%s is %s by default, and it is %s", c.page, c.flag, want,
+				cmd.Flag(c.flag).DefValue)
 		}
 	}
 }
@@ -276,14 +284,15 @@ func TestEveryFlagOfPreflightIsDocumented(t *testing.T) {
 	listed := strings.Join(table, "\n") + string(raw)
 	ofInstall := pflag.NewFlagSet("", pflag.ContinueOnError)
 	addValueFlags(ofInstall, &new(preflightFlags).values, new(string))
-	newPreflightCommand(helmenv.New()).Flags().VisitAll(func(f *pflag.Flag) {
-		if ofInstall.Lookup(f.Name) == nil && !strings.Contains(listed, "`--"+f.Name+"`") && !strings.Contains(listed, "`-"+f.Shorthand+"`") {
+	newPreflightCommand(helmenv.New(io.Discard)).Flags().VisitAll(func(f *pflag.Flag) {
+		said := strings.Contains(listed, "`--"+f.Name+"`") || strings.Contains(listed, "`-"+f.Shorthand+"`")
+		if ofInstall.Lookup(f.Name) == nil && !said {
 			t.Errorf("docs/preflight.md does not explain --%s", f.Name)
 		}
 	})
 	for _, row := range table {
 		for _, m := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(row, -1) {
-			if newPreflightCommand(helmenv.New()).Flags().Lookup(m[1]) == nil {
+			if newPreflightCommand(helmenv.New(io.Discard)).Flags().Lookup(m[1]) == nil {
 				t.Errorf("docs/preflight.md lists --%s, which preflight does not have", m[1])
 			}
 		}

@@ -47,7 +47,8 @@ func silentCluster(t *testing.T, path string) string {
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(gone) })
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: one\nclusters: [{name: one, cluster: {server: %q}}]\n"+
+	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: one\nclusters: [{name: one, cluster: "+
+		"{server: %q}}]\n"+
 		"users: [{name: one}]\ncontexts: [{name: one, context: {cluster: one, user: one}}]\n", server.URL)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -55,8 +56,8 @@ func silentCluster(t *testing.T, path string) string {
 	return file
 }
 
-// A cluster that does not answer must not hold a command longer than it was given, and a pipeline must learn that it was
-// the time that ended, wherever the command was by then.
+// A cluster that does not answer must not hold a command longer than it was given, and a pipeline must learn that it
+// was the time that ended, wherever the command was by then.
 func TestTimeoutEndsCommands(t *testing.T) {
 	dir, chart := install(t), requirementtest.Umbrella(t)
 	programs := map[string][]string{"alone": {filepath.Join(dir, "bin", "helm-neutree")}}
@@ -74,13 +75,18 @@ func TestTimeoutEndsCommands(t *testing.T) {
 		args   []string
 		says   string
 	}{
-		"preflight, at the first question": {"/version", []string{"preflight", "neutree", chart, "--timeout", "1s"}, "the deadline passed"},
-		"preflight, while it checks": {"/api/v1/nodes", []string{"preflight", "neutree", chart, "--only", "nodes", "--no-pods", "--timeout", "8s"},
+		"preflight, at the first question": {"/version", []string{"preflight", "neutree", chart, "--timeout", "1s"},
+			"the deadline passed"},
+		"preflight, while it checks": {"/api/v1/nodes", []string{"preflight", "neutree", chart, "--only", "nodes",
+			"--no-pods", "--timeout", "8s"},
 			"time for all checks is up (--timeout)"},
-		"backup list":    {"/api/v1/namespaces", []string{"backup", "list", "--timeout", "1s"}, "the deadline passed"},
-		"backup create":  {"/api/v1/namespaces", []string{"backup", "create", "--timeout", "1s"}, "the deadline passed"},
-		"backup delete":  {"/api/v1/namespaces", []string{"backup", "delete", "b1", "--timeout", "1s"}, "the deadline passed"},
-		"backup restore": {"/api/v1/namespaces", []string{"backup", "restore", "b1", "--yes", "--timeout", "1s"}, "the deadline passed"},
+		"backup list": {"/api/v1/namespaces", []string{"backup", "list", "--timeout", "1s"}, "the deadline passed"},
+		"backup create": {"/api/v1/namespaces", []string{"backup", "create", "--timeout", "1s"},
+			"the deadline passed"},
+		"backup delete": {"/api/v1/namespaces", []string{"backup", "delete", "b1", "--timeout", "1s"},
+			"the deadline passed"},
+		"backup restore": {"/api/v1/namespaces", []string{"backup", "restore", "b1", "--yes", "--timeout", "1s"},
+			"the deadline passed"},
 	} {
 		for program, command := range programs {
 			t.Run(name+"/"+program, func(t *testing.T) {
@@ -89,7 +95,8 @@ func TestTimeoutEndsCommands(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer cancel()
 				cmd := exec.CommandContext(ctx, command[0], append(command[1:len(command):len(command)], c.args...)...)
-				cmd.Env = append(os.Environ(), "KUBECONFIG="+silentCluster(t, c.silent), "HELM_PLUGINS="+filepath.Dir(dir))
+				cmd.Env = append(os.Environ(), "KUBECONFIG="+silentCluster(t, c.silent),
+					"HELM_PLUGINS="+filepath.Dir(dir))
 				var said bytes.Buffer
 				cmd.Stdout, cmd.Stderr = &said, &said
 				err := cmd.Run()

@@ -30,8 +30,9 @@ func silent(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// A Job's deadline deletes the pod, and the log with it. So each command ends by itself when its own time is up, whoever
-// it waits for, and says that it was the time. Two never fail: an uninstall and a rollback must not hang on them.
+// A Job's deadline deletes the pod, and the log with it. So each command ends by itself when its own time is up,
+// whoever it waits for, and says that it was the time. Two never fail: an uninstall and a rollback must not hang on
+// them.
 func TestEveryCommandEndsAtItsDeadline(t *testing.T) {
 	address, dir := silent(t), t.TempDir()
 	file := func(name, text string) string {
@@ -44,7 +45,8 @@ func TestEveryCommandEndsAtItsDeadline(t *testing.T) {
 	}
 	t.Setenv("DATABASE_URL", "postgresql://nap:x@"+address+"/nap")
 	t.Setenv("KUBECONFIG", file("kubeconfig", fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: one\n"+
-		"clusters: [{name: one, cluster: {server: \"http://%s\"}}]\nusers: [{name: one}]\ncontexts: [{name: one, context: {cluster: one, user: one}}]\n", address)))
+		"clusters: [{name: one, cluster: {server: \"http://%s\"}}]\nusers: [{name: one}]\ncontexts: "+
+		"[{name: one, context: {cluster: one, user: one}}]\n", address)))
 	if err := os.Mkdir(filepath.Join(dir, "sql"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -59,14 +61,17 @@ func TestEveryCommandEndsAtItsDeadline(t *testing.T) {
 		"wait for a source": {"wait --source gateway", "", 20},
 		"migrate":           {"migrate", "set: x\nmigrations: [{source: gateway, dir: " + dir + "/sql}]", 20},
 		"plan":              {"migrate --dry-run", "set: x\nmigrations: [{source: gateway, dir: " + dir + "/sql}]", 20},
-		"back up":           {"backup create --name b", "dir: " + dir + "/backups\nclaim: c\nsize: 1Gi\nretention: 1", 20},
-		"guard":             {"guard", "namespace: nap\nstorageClasses: [{purpose: p, value: v}]", 20},
-		"prepare":           {"prepare", "namespace: nap\ngate: {configMap: c, release: r}\nsecrets: {namespace: nap}\nmigrate: " + database, 20},
-		"delete":            {"delete", "namespace: nap\nrelease: neutree", 20},
-		"teardown":          {"teardown", "namespace: nap\nrelease: neutree", 0},
-		"rollback":          {"rollback", "namespace: nap\nrelease: neutree\nconfigMap: c\ndatabase: " + database, 0},
-		"seed":              {"seed", "set: x\nseeds: [{name: n, command: [sleep, \"600\"]}]", 20},
-		"test":              {"test", "set: x\nlogIn: http://" + address + "/log-in\nservices: [{name: s, url: \"http://" + address + "/health\"}]", 10},
+		"back up": {"backup create --name b", "dir: " + dir +
+			"/backups\nclaim: c\nsize: 1Gi\nretention: 1", 20},
+		"guard": {"guard", "namespace: nap\nstorageClasses: [{purpose: p, value: v}]", 20},
+		"prepare": {"prepare",
+			"namespace: nap\ngate: {configMap: c, release: r}\nsecrets: {namespace: nap}\nmigrate: " + database, 20},
+		"delete":   {"delete", "namespace: nap\nrelease: neutree", 20},
+		"teardown": {"teardown", "namespace: nap\nrelease: neutree", 0},
+		"rollback": {"rollback", "namespace: nap\nrelease: neutree\nconfigMap: c\ndatabase: " + database, 0},
+		"seed":     {"seed", "set: x\nseeds: [{name: n, command: [sleep, \"600\"]}]", 20},
+		"test": {"test", "set: x\nlogIn: http://" + address +
+			"/log-in\nservices: [{name: s, url: \"http://" + address + "/health\"}]", 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := strings.Fields(c.args)

@@ -39,7 +39,8 @@ func TestADumpIsReadBack(t *testing.T) {
 		"empty":                  `: > "$file"`,
 		"half of it":             `truncate -s $((size / 2)) "$file"`,
 		"without its last bytes": `truncate -s $((size - 200)) "$file"`,
-		"with a hole":            `dd if=/dev/zero of="$file" bs=4096 seek=$((size / 8192)) count=4 conv=notrunc 2>/dev/null`,
+		"with a hole": `dd if=/dev/zero of="$file" bs=4096 seek=$((size / 8192)) count=4 ` +
+			`conv=notrunc 2>/dev/null`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			spoiled := *f

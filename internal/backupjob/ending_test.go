@@ -31,7 +31,8 @@ func (h *heard) has(words string) bool {
 }
 
 func podOf(name, app, phase string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: nap, labels: {app: %s}}\nstatus: {phase: %s}",
+	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: nap, labels: {app: "+
+		"%s}}\nstatus: {phase: %s}",
 		name, app, phase)
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,17 +25,23 @@ type Program struct {
 	Arch string
 	// Stamps are the package variables to set, by their full name.
 	Stamps map[string]string
+	// Keep is a directory in which the program stays, so that the next build links it only after a change. One build at a
+	// time may use it. Without one, nothing stays.
+	Keep string
 }
 
 // Build compiles a static Linux program and returns it. The same source makes the same program: it holds no path of
 // this machine and no revision.
 func (p Program) Build(ctx context.Context) ([]byte, error) {
-	out, err := os.MkdirTemp("", "gobuild-")
+	work, err := os.MkdirTemp(p.Keep, ".making-")
 	if err != nil {
 		return nil, fmt.Errorf("build %s for %s: %w", p.Package, p.Arch, err)
 	}
-	defer os.RemoveAll(out)
-	binary := filepath.Join(out, "program")
+	defer os.RemoveAll(work)
+	binary := filepath.Join(work, "program")
+	if p.Keep != "" {
+		binary = filepath.Join(p.Keep, path.Base(p.Package)+"-"+p.Arch)
+	}
 
 	flags := []string{"-s", "-w"}
 	for _, name := range slices.Sorted(maps.Keys(p.Stamps)) {
@@ -43,7 +50,9 @@ func (p Program) Build(ctx context.Context) ([]byte, error) {
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", strings.Join(flags, " "), "-o", binary, p.Package)
 	command.Dir = p.Dir
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.Arch, "GOFLAGS=", "GOWORK=off")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.Arch, "GOFLAGS=", "GOWORK=off",
+		// From there go renames the program. It would copy it from another file system, and killed, leave a part of it.
+		"GOTMPDIR="+work)
 	// Killed, go leaves its compilers running; interrupted, it stops them.
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = 10 * time.Second

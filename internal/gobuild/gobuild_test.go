@@ -46,6 +46,35 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+func TestKeptProgramIsLinkedAgainAfterAChangeOnly(t *testing.T) {
+	program := Program{Dir: module(t, printer), Package: ".", Arch: runtime.GOARCH, Keep: t.TempDir()}
+	build := func() (content string, kept os.FileInfo) {
+		t.Helper()
+		built, err := program.Build(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(program.Keep)
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("%s holds %v, %v; want the program alone", program.Keep, entries, err)
+		}
+		if kept, err = entries[0].Info(); err != nil {
+			t.Fatal(err)
+		}
+		return string(built), kept
+	}
+	first, kept := build()
+	same, still := build()
+	// Go sets its time as if it were new, but another program would be another file.
+	if same != first || !os.SameFile(kept, still) {
+		t.Error("the program was linked again without a change")
+	}
+	program.Stamps = map[string]string{"main.word": "other"}
+	if changed, other := build(); changed == first || os.SameFile(kept, other) {
+		t.Error("a change made the same program")
+	}
+}
+
 func TestBuildShowsTheCompilersWords(t *testing.T) {
 	dir := module(t, "package main\n\nfunc main() { nothing() }\n")
 	_, err := Program{Dir: dir, Package: ".", Arch: "arm64"}.Build(t.Context())

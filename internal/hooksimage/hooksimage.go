@@ -39,14 +39,15 @@ func Version(root string) (string, error) {
 	return manifest.Version, nil
 }
 
-// Build compiles nap-hooks of the checkout at root for linux and arch, and makes its image.
-func Build(ctx context.Context, root, arch string) (v1.Image, error) {
+// Build compiles nap-hooks of the checkout at root for linux and arch, and makes its image. The program stays in keep, if
+// that is given, as gobuild.Program says.
+func Build(ctx context.Context, root, arch, keep string) (v1.Image, error) {
 	version, err := Version(root)
 	if err != nil {
 		return nil, err
 	}
 	program := gobuild.Program{
-		Dir: root, Package: "./cmd/nap-hooks", Arch: arch,
+		Dir: root, Package: "./cmd/nap-hooks", Arch: arch, Keep: keep,
 		Stamps: map[string]string{"github.com/neutree-ai/packaging/internal/version.version": version},
 	}
 	binary, err := program.Build(ctx)
@@ -80,7 +81,7 @@ func Build(ctx context.Context, root, arch string) (v1.Image, error) {
 func BuildIndex(ctx context.Context, root string) (v1.ImageIndex, error) {
 	images := make([]v1.Image, 0, len(Architectures))
 	for _, arch := range Architectures {
-		image, err := Build(ctx, root, arch)
+		image, err := Build(ctx, root, arch, "")
 		if err != nil {
 			return nil, err
 		}

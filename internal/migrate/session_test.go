@@ -36,11 +36,13 @@ func TestWhatAFileSetsDoesNotReachTheNext(t *testing.T) {
 	m, _ := migrator(url)
 	_, err := m.Apply(t.Context(), testSet, []hook.Migration{
 		{Source: "control-plane", Dir: dirOf(t, files{
-			"001_first.sql": fmt.Sprintf(observe, "first"), "002_leaky.sql": leaky, "003_next.sql": fmt.Sprintf(observe, "next"),
+			"001_first.sql": fmt.Sprintf(observe, "first"), "002_leaky.sql": leaky,
+			"003_next.sql":  fmt.Sprintf(observe, "next"),
 			"004_leaky.sql": leaky,
 		})},
 		// Another source's file, and one whose source does not reset the search path.
-		{Source: "gateway", Dir: dirOf(t, files{"001_other.sql": fmt.Sprintf(observe, "other"), "002_leaky.sql": leaky})},
+		{Source: "gateway", Dir: dirOf(t, files{"001_other.sql": fmt.Sprintf(observe, "other"),
+			"002_leaky.sql": leaky})},
 		{Source: "sandbox", Dir: dirOf(t, files{"001_last.sql": fmt.Sprintf(observe, "last")})},
 	})
 	if err != nil {
@@ -56,7 +58,8 @@ func TestWhatAFileSetsDoesNotReachTheNext(t *testing.T) {
 	}
 	for _, table := range []string{"next", "other", "last"} {
 		if diff := cmp.Diff(first, kept(table)); diff != "" {
-			t.Errorf("the file %s ran in a session that an earlier file had changed (-first +%s):\n%s", table, table, diff)
+			t.Errorf("the file %s ran in a session that an earlier file had changed (-first +%s):\n%s", table,
+				table, diff)
 		}
 	}
 }

@@ -106,8 +106,9 @@ func TestWaitAcceptsNoOtherSet(t *testing.T) {
 
 func TestWaitSaysWhatWasMissing(t *testing.T) {
 	for name, c := range map[string]struct{ url, says string }{
-		"nobody listens": {"postgresql://nap:hunter2@127.0.0.1:1/nap", "the database does not answer: connection refused"},
-		"not recorded":   {pgtest.Start(t), "the set is not recorded yet"},
+		"nobody listens": {"postgresql://nap:hunter2@127.0.0.1:1/nap",
+			"the database does not answer: connection refused"},
+		"not recorded": {pgtest.Start(t), "the set is not recorded yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := waitUntilSaid(t, c.says, func(ctx context.Context, log *slog.Logger) error {

@@ -10,7 +10,8 @@ type Lifecycle struct {
 	// Silence is how long a running container may answer nothing before it is restarted. It is 0 for what has no port,
 	// which nobody can ask.
 	Silence time.Duration
-	// Drain is how long it goes on answering after the kubelet was told to end it: until every node sends to its successor.
+	// Drain is how long it goes on answering after the kubelet was told to end it: until every node sends to its
+	// successor.
 	Drain time.Duration
 	// Stop is how long it takes to end in good order once it is told to.
 	Stop time.Duration
@@ -34,8 +35,8 @@ func LifecycleOf(name string) Lifecycle {
 	switch name {
 	case "cp":
 		// Before it listens it looks through all migrations, starts three job queues and brings back sessions that its
-		// predecessor left; on a slow database that takes minutes. In the end it waits 5 s for its streams and then closes
-		// its pool, 30 s at most.
+		// predecessor left; on a slow database that takes minutes. In the end it waits 5 s for its streams and then
+		// closes its pool, 30 s at most.
 		return Lifecycle{Start: 5 * time.Minute, Silence: silence, Drain: drain, Stop: 30 * time.Second}
 	case "cg":
 		// It looks through its migrations before it listens, and ends its connections to chat services, 30 s at most.

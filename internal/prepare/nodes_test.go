@@ -36,7 +36,8 @@ func nodesOf(t *testing.T, job *batchv1.Job, all []string) (nodes []string, each
 	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
 		return all, 0
 	}
-	selector, err := nodeaffinity.NewNodeSelector(spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
+	required := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	selector, err := nodeaffinity.NewNodeSelector(required)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +59,8 @@ func nodesOf(t *testing.T, job *batchv1.Job, all []string) (nodes []string, each
 	return nodes, each
 }
 
-// What serves from several nodes is replaced on each of them, so each of them must have the new image: the Job's pods are
-// as many as those nodes, no two on one, with a container for every new image.
+// What serves from several nodes is replaced on each of them, so each of them must have the new image: the Job's pods
+// are as many as those nodes, no two on one, with a container for every new image.
 func TestPullsOnEveryNodeThatServes(t *testing.T) {
 	pod := func(name, app, node, ready string) string {
 		return strings.Replace(podOn(name, node, ready), "app: nap-cp", app, 1)
@@ -79,25 +80,30 @@ func TestPullsOnEveryNodeThatServes(t *testing.T) {
 		pulled   []string
 	}{
 		"replicas on several nodes": {
-			objects: []string{cp, podOn("a", "node1", "True"), podOn("b", "node3", "True"), podOn("c", "node5", "True")},
-			images:  []hook.PulledImage{image("nap-cp")},
-			nodes:   []string{"node1", "node3", "node5"}, pulled: []string{"nap-cp:v2"},
+			objects: []string{cp, podOn("a", "node1", "True"), podOn("b", "node3", "True"), podOn("c", "node5",
+				"True")},
+			images: []hook.PulledImage{image("nap-cp")},
+			nodes:  []string{"node1", "node3", "node5"}, pulled: []string{"nap-cp:v2"},
 		},
 		"several services": {
-			objects: []string{cp, deployment("nap-cg"), podOn("a", "node1", "True"), pod("g", "app: nap-cg", "node4", "True")},
-			images:  []hook.PulledImage{image("nap-cp"), image("nap-cg")},
-			nodes:   []string{"node1", "node4"}, pulled: []string{"nap-cg:v2", "nap-cp:v2"},
+			objects: []string{cp, deployment("nap-cg"), podOn("a", "node1", "True"), pod("g", "app: nap-cg",
+				"node4", "True")},
+			images: []hook.PulledImage{image("nap-cp"), image("nap-cg")},
+			nodes:  []string{"node1", "node4"}, pulled: []string{"nap-cg:v2", "nap-cp:v2"},
 		},
 		"only a service that changes": {
-			objects: []string{cp, deployment("nap-cg"), podOn("a", "node1", "True"), pod("g", "app: nap-cg", "node4", "True")},
+			objects: []string{cp, deployment("nap-cg"), podOn("a", "node1", "True"), pod("g", "app: nap-cg",
+				"node4", "True")},
 			images: []hook.PulledImage{image("nap-cg"),
 				{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}},
 			nodes: []string{"node4"}, pulled: []string{"nap-cg:v2"},
 		},
 		"the database's instances": {
 			objects: []string{cp, running, podOn("a", "node1", "True"),
-				pod("pg-1", "cnpg.io/cluster: nap-pg", "node2", "True"), pod("pg-2", "cnpg.io/cluster: nap-pg", "node6", "True")},
-			images:   []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}},
+				pod("pg-1", "cnpg.io/cluster: nap-pg", "node2", "True"), pod("pg-2", "cnpg.io/cluster: nap-pg",
+					"node6", "True")},
+			images: []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane",
+				Image: "registry.test/cp:v1"}},
 			database: "postgresql:17.11",
 			nodes:    []string{"node2", "node6"}, pulled: []string{"postgresql:17.11"},
 		},

@@ -119,8 +119,8 @@ func (d *Delete) targets(ctx context.Context) ([]target, error) {
 	return targets, nil
 }
 
-// madeWorkspaces tells whether the namespace of the workspaces is this release's. Release names are unique in a namespace
-// only, so the owner's namespace counts too.
+// madeWorkspaces tells whether the namespace of the workspaces is this release's. Release names are unique in a
+// namespace only, so the owner's namespace counts too.
 func (d *Delete) madeWorkspaces(ctx context.Context) (bool, error) {
 	spec := d.Spec
 	if !spec.Workspaces.Created {

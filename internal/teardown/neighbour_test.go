@@ -9,7 +9,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
-// A namespace for workspaces, with the volumes of some, that an owner made: it has the name that this release would use.
+// A namespace for workspaces, with the volumes of some, that an owner made: it has the name that this release would
+// use.
 func workspacesOf(release, namespace string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
@@ -28,8 +29,8 @@ spec: {persistentVolumeReclaimPolicy: Retain, claimRef: {namespace: ws, name: to
 `, release, namespace)
 }
 
-// Release names are unique in a namespace only, so an owner is a name and a namespace. Of what another owner has, nothing
-// is deleted, waited for, or named as something to delete by hand.
+// Release names are unique in a namespace only, so an owner is a name and a namespace. Of what another owner has,
+// nothing is deleted, waited for, or named as something to delete by hand.
 func TestDeleteLeavesTheWorkspacesOfAnotherOwner(t *testing.T) {
 	for name, owner := range map[string]struct{ release, namespace string }{
 		"the same name in another namespace": {"neutree", "other"},
@@ -41,7 +42,8 @@ func TestDeleteLeavesTheWorkspacesOfAnotherOwner(t *testing.T) {
 			server := kubetest.New(t, data, workspacesOf(owner.release, owner.namespace), uninstalling)
 			controllers(server)
 			summary, log, err := runDelete(t, server, deleteSpec(), 10*time.Second)
-			if err != nil || !strings.HasPrefix(summary, "deleted: Cluster nap/nap-pg") || strings.Contains(summary, "Namespace") {
+			if err != nil || !strings.HasPrefix(summary, "deleted: Cluster nap/nap-pg") || strings.Contains(summary,
+				"Namespace") {
 				t.Errorf("%q, %v", summary, err)
 			}
 			if !strings.Contains(log, "the namespace of the workspaces is not this release's: it stays") {

@@ -12,7 +12,8 @@ import (
 func TestEachLDAPVariableHasItsValue(t *testing.T) {
 	want := map[string]string{
 		"LDAP_URL": "ldaps://ldap.example.org", "LDAP_BIND_DN": "cn=the-reader", "LDAP_SEARCH_BASE": "ou=the-base",
-		"LDAP_SEARCH_FILTER": "(objectClass=theFilter)", "LDAP_ATTR_USERNAME": "theUsername", "LDAP_ATTR_NAME": "theName",
+		"LDAP_SEARCH_FILTER": "(objectClass=theFilter)", "LDAP_ATTR_USERNAME": "theUsername",
+		"LDAP_ATTR_NAME":  "theName",
 		"LDAP_ATTR_EMAIL": "theEmail", "LDAP_BIND_PASSWORD": "Secret the-secret, key the-key",
 	}
 	p := podOf(t, renderFor(t, target{json: []string{

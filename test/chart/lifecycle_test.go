@@ -61,7 +61,8 @@ func TestTheKubeletLeavesServicesTheirTime(t *testing.T) {
 				p.from, first.InitialDelaySeconds, first.PeriodSeconds)
 		}
 		if got := patience(c.ReadinessProbe); got > needs.Silence/2 {
-			t.Errorf("%s: it gets requests for %s while it answers none, and would be restarted after %s", p.from, got, needs.Silence)
+			t.Errorf("%s: it gets requests for %s while it answers none, and would be restarted after %s", p.from,
+				got, needs.Silence)
 		}
 	})
 }

@@ -17,16 +17,18 @@ func TestParse(t *testing.T) {
 	for line, want := range map[string][][]string{
 		"helm upgrade a ./b   --set x=y  # a remark": {{"helm", "upgrade", "a", "./b", "--set", "x=y"}},
 		`kubectl get x -o go-template='{{"\n"}} |'`:  {{"kubectl", "get", "x", `-o`, `go-template={{"\n"}} |`}},
-		"a --b 'c d' | kubectl apply -f - && make x": {{"a", "--b", "c d"}, {"kubectl", "apply", "-f", "-"}, {"make", "x"}},
-		"A=$(b c) D=e f 'g'\"h\"":                    {{"A=$(b c)", "D=e", "f", "gh"}},
-		"# nothing":                                  nil,
+		"a --b 'c d' | kubectl apply -f - && make x": {{"a", "--b", "c d"}, {"kubectl", "apply", "-f", "-"},
+			{"make", "x"}},
+		"A=$(b c) D=e f 'g'\"h\"": {{"A=$(b c)", "D=e", "f", "gh"}},
+		"# nothing":               nil,
 	} {
 		if diff := cmp.Diff(want, docs.Parse(line)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
 	}
 	got := docs.Of("p", "$ helm a \\\n  --b\nsaid\n$ make c")
-	want := []docs.Command{{Page: "p", Words: []string{"helm", "a", "--b"}, Whole: true}, {Page: "p", Words: []string{"make", "c"}, Whole: true}}
+	want := []docs.Command{{Page: "p", Words: []string{"helm", "a", "--b"}, Whole: true}, {Page: "p",
+		Words: []string{"make", "c"}, Whole: true}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

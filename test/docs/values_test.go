@@ -91,7 +91,8 @@ func schema(t *testing.T) func(path []string) bool {
 		}
 		// An object that says nothing of its keys takes any: annotations, node selectors, what other charts read.
 		_, states := node["properties"]
-		return !states && node["$ref"] == nil && node["additionalProperties"] != false && (node["type"] == "object" || node["type"] == nil)
+		return !states && node["$ref"] == nil && node["additionalProperties"] != false &&
+			(node["type"] == "object" || node["type"] == nil)
 	}
 	return func(path []string) bool { return knows(whole, path) }
 }
@@ -111,7 +112,8 @@ func find(values map[string]any, path []string) (any, bool) {
 }
 
 // named is a value as pages name it: a path in code, perhaps with what it is set to.
-var named = regexp.MustCompile("`((?:global|controlPlane|gateway|workspaceRuntime|sandbox|browser|uninstall|ldap|cloudnative-pg)(?:\\.[a-zA-Z]+)+)(?:[=:][^`]*)?`")
+var named = regexp.MustCompile("`((?:global|controlPlane|gateway|workspaceRuntime|sandbox|browser|uninstall|ldap|" +
+	"cloudnative-pg)(?:\\.[a-zA-Z]+)+)(?:[=:][^`]*)?`")
 
 // Pages, and the messages of the chart, name values that exist.
 func TestNamedValuesExist(t *testing.T) {
@@ -186,9 +188,12 @@ var sentences = []struct {
 }{
 	{page: "README.md", says: "NetworkPolicies are on by default", value: "global.networkPolicies.enabled", want: true},
 	{page: "docs/values.md", says: "NetworkPolicies are on", value: "global.networkPolicies.enabled", want: true},
-	{page: "docs/install.md", says: "One instance of the database runs unless you say otherwise", value: "global.database.cnpg.instances", want: 1.0},
-	{page: "docs/single-node.md", says: "web interface is then at port 30080", file: "values-single-node.yaml", value: "global.exposure.nodePorts.web", want: 30080.0},
-	{page: "docs/openshift.md", says: "oc create namespace nap-workspaces", value: "global.workspaces.namespace", want: ""},
+	{page: "docs/install.md", says: "One instance of the database runs unless you say otherwise",
+		value: "global.database.cnpg.instances", want: 1.0},
+	{page: "docs/single-node.md", says: "web interface is then at port 30080", file: "values-single-node.yaml",
+		value: "global.exposure.nodePorts.web", want: 30080.0},
+	{page: "docs/openshift.md", says: "oc create namespace nap-workspaces", value: "global.workspaces.namespace",
+		want: ""},
 	{page: "docs/backup.md", says: "`nap-cp-secret`", value: "global.namePrefix", want: "nap"},
 }
 
@@ -279,7 +284,8 @@ func TestCommentsOnDefaultsAreRight(t *testing.T) {
 		}
 		if m, says := value.FindStringSubmatch(text), by.FindStringSubmatch(comment); m != nil && says != nil {
 			if want, _ := strconv.Atoi(says[1]); fmt.Sprint(want) != m[2] {
-				t.Errorf("values.yaml:%d: the comment says that %s is %d by default, and it is %s", line, m[1], want, m[2])
+				t.Errorf("values.yaml:%d: the comment says that %s is %d by default, and it is %s", line, m[1],
+					want, m[2])
 			}
 		}
 		comment = ""

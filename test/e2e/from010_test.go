@@ -66,7 +66,7 @@ func valuesFile(t *testing.T, values map[string]any) string {
 	return path
 }
 
-// inUse is a release that somebody works with, through whatever happens to it.
+// inUse is a release with a signed-in user and a running workspace.
 type inUse struct {
 	*release
 	*session
@@ -77,8 +77,8 @@ type inUse struct {
 	probed map[string]string
 }
 
-// through does something to the release and asserts that its users keep everything: workspaces run on in the same pods,
-// rows and Secrets stay, and no request is lost to the probed services.
+// through does something to the release and asserts that its users lose nothing: the workspaces' pods, the rows and the
+// Secrets stay the same, and the probed services answer every request.
 func (u *inUse) through(t *testing.T, what string, do func()) {
 	t.Helper()
 	pods, secrets, names := u.workspacePods(t), u.secretData(t), u.workspaceNames(t)
@@ -146,7 +146,7 @@ func (u *inUse) wantCalls(t *testing.T, path, token string, status int) {
 	}
 }
 
-// wantRebuilt stops and starts the kept workspace, after which it is made by the newer contract and has a valid token.
+// wantRebuilt stops and starts the kept workspace, which rebuilds it by the newer contract, with a valid token.
 func (u *inUse) wantRebuilt(t *testing.T) {
 	t.Helper()
 	var shown struct{ Stale []string }
@@ -203,7 +203,7 @@ func TestFrom010(t *testing.T) {
 		before := u.keptRows(t)
 		u.through(t, "upgrade", func() { under4.mustUpgrade(t, "--wait", "-f", valuesFile(t, servicesAt(newerTag))) })
 		u.wantRows(t, before)
-		// The pod of v0.2.0 runs on, and what it asks for ends at the login page until it is made again.
+		// The pod of v0.2.0 keeps running, and its calls end at the login page until it is rebuilt.
 		u.wantCalls(t, call, "", http.StatusFound)
 		u.wantRebuilt(t)
 	})
@@ -245,7 +245,7 @@ func TestFrom010Everything(t *testing.T) {
 	r := env.release(env.helm4, "neutree", "nap")
 	r.prefix, r.agents = "acme", "agents"
 	t.Cleanup(func() { r.purge(t) })
-	r.makeNamespace(t)
+	r.createNamespace(t)
 	env.applyFileIn(t, peersFile(t, "everything"), r.namespace)
 	values := func(r *release, tag string) []string {
 		return []string{"--wait", "-f", filepath.Join(r.chart, "ci", "everything-values.yaml"), "-f", valuesFile(t, servicesAt(tag))}
@@ -281,8 +281,8 @@ func TestFrom010Everything(t *testing.T) {
 	}
 }
 
-// What ArgoCD synced from version 0.1.0 it syncs from this one, which asks the cluster nothing while it is rendered: under
-// the same images, then with ones of the newer contract, and back.
+// ArgoCD renders the chart without asking the cluster. It syncs version 0.1.0, then this chart under the same images, then
+// images of the newer contract, and version 0.1.0 again.
 func TestFrom010GitOps(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap")
@@ -293,7 +293,7 @@ func TestFrom010GitOps(t *testing.T) {
 		old.deleteClusterScoped(t)
 		tree.deleteClusterScoped(t)
 	})
-	r.makeNamespace(t)
+	r.createNamespace(t)
 	t.Logf("sync of 0.1.0: %s", old.run(t))
 	u := &inUse{release: r, session: r.login(t)}
 	u.kept, _ = r.createWorkspace(t, u.session, "kept")

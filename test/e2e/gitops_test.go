@@ -40,7 +40,7 @@ func TestGitOps(t *testing.T) {
 		r.purge(t)
 		s.deleteClusterScoped(t)
 	})
-	r.makeNamespace(t)
+	r.createNamespace(t)
 
 	t.Logf("first sync: %s", s.run(t))
 	session := r.login(t)
@@ -75,8 +75,8 @@ func (r *release) gitOps(t *testing.T, values map[string]any) *gitOps {
 	return &gitOps{r, rendered}
 }
 
-// makeNamespace makes the release's namespace.
-func (r *release) makeNamespace(t *testing.T) {
+// createNamespace creates the release's namespace.
+func (r *release) createNamespace(t *testing.T) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
 	if _, err := r.client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {

@@ -44,7 +44,8 @@ type request struct {
 }
 
 var (
-	refused  = []string{"kind", "apiVersion", "status", "reason", "code", "message", "details.name", "details.kind", "details.group"}
+	refused = []string{"kind", "apiVersion", "status", "reason", "code", "message", "details.name", "details.kind",
+		"details.group"}
 	settings = []string{"kind", "apiVersion", "metadata.name", "metadata.labels", "data"}
 	listed   = []string{"items.metadata.name", "metadata.continue?"}
 )
@@ -55,78 +56,150 @@ const core, apps = "/api/v1/namespaces/NS", "/apis/apps/v1/namespaces/NS"
 var requests = []request{
 	{name: "get what is not there", method: "GET", path: core + "/configmaps/a", compare: refused},
 	{name: "get a namespace that is not there", method: "GET", path: "/api/v1/namespaces/NS-none", compare: refused},
-	{name: "get in a namespace that is not there", method: "GET", path: "/api/v1/namespaces/NS-none/secrets/a", compare: refused},
+	{name: "get in a namespace that is not there", method: "GET", path: "/api/v1/namespaces/NS-none/secrets/a",
+		compare: refused},
 	{name: "list nothing", method: "GET", path: core + "/secrets?labelSelector=kubetest%3Dnone", compare: listed},
-	{name: "create in a dry run", method: "POST", path: core + "/configmaps?dryRun=All&fieldManager=first", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "1"}}`, compare: settings},
+	{name: "create in a dry run", method: "POST", path: core + "/configmaps?dryRun=All&fieldManager=first",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "1"}}`, compare: settings},
 	{name: "a dry run has stored nothing", method: "GET", path: core + "/configmaps/a", compare: refused},
-	{name: "create", method: "POST", path: core + "/configmaps?fieldManager=first", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {app: tos, part: one}}, data: {k: "1", l: "1"}}`, compare: settings},
-	{name: "create what is there", method: "POST", path: core + "/configmaps", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, compare: refused},
-	{name: "create what is there, in a dry run", method: "POST", path: core + "/configmaps?dryRun=All", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, compare: refused},
-	{name: "create in a namespace that is not there", method: "POST", path: "/api/v1/namespaces/NS-none/configmaps", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, compare: refused},
-	{name: "create b", method: "POST", path: core + "/configmaps", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: b, labels: {app: tos, part: two}}}`, compare: settings},
-	{name: "create c", method: "POST", path: core + "/configmaps", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, labels: {app: other}}}`, compare: settings},
+	{name: "create", method: "POST", path: core + "/configmaps?fieldManager=first",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {app: tos, part: one}}, data: {k: ` +
+			`"1", l: "1"}}`, compare: settings},
+	{name: "create what is there", method: "POST", path: core + "/configmaps",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, compare: refused},
+	{name: "create what is there, in a dry run", method: "POST", path: core + "/configmaps?dryRun=All",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, compare: refused},
+	{name: "create in a namespace that is not there", method: "POST", path: "/api/v1/namespaces/NS-none/configmaps",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, compare: refused},
+	{name: "create b", method: "POST", path: core + "/configmaps",
+		body:    `{apiVersion: v1, kind: ConfigMap, metadata: {name: b, labels: {app: tos, part: two}}}`,
+		compare: settings},
+	{name: "create c", method: "POST", path: core + "/configmaps",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: c, labels: {app: other}}}`, compare: settings},
 
 	{name: "get", method: "GET", path: core + "/configmaps/a", compare: settings},
-	{name: "list by a label", method: "GET", path: core + "/configmaps?labelSelector=app%3Dtos", compare: append(slices.Clone(listed), "kind", "apiVersion")},
-	{name: "list by two labels", method: "GET", path: core + "/configmaps?labelSelector=app%3Dtos%2Cpart+notin+%28one%29", compare: listed},
-	{name: "list by a name", method: "GET", path: core + "/configmaps?fieldSelector=metadata.name%3Db", compare: listed},
-	{name: "list by a field that no list knows", method: "GET", path: core + "/configmaps?fieldSelector=data.k%3D1", compare: []string{"kind", "reason", "code"}},
-	{name: "list by a selector that is none", method: "GET", path: core + "/configmaps?labelSelector=%3D%3D", compare: []string{"kind", "reason", "code"}},
+	{name: "list by a label", method: "GET", path: core + "/configmaps?labelSelector=app%3Dtos",
+		compare: append(slices.Clone(listed), "kind", "apiVersion")},
+	{name: "list by two labels", method: "GET", path: core +
+		"/configmaps?labelSelector=app%3Dtos%2Cpart+notin+%28one%29", compare: listed},
+	{name: "list by a name", method: "GET", path: core + "/configmaps?fieldSelector=metadata.name%3Db",
+		compare: listed},
+	{name: "list by a field that no list knows", method: "GET", path: core + "/configmaps?fieldSelector=data.k%3D1",
+		compare: []string{"kind", "reason", "code"}},
+	{name: "list by a selector that is none", method: "GET", path: core + "/configmaps?labelSelector=%3D%3D",
+		compare: []string{"kind", "reason", "code"}},
 	{name: "list a page", method: "GET", path: core + "/configmaps?limit=1&labelSelector=app", compare: listed},
-	{name: "list the next page", method: "GET", path: core + "/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: listed},
-	{name: "list the last page", method: "GET", path: core + "/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: listed},
-	{name: "list metadata", method: "GET", path: core + "/configmaps?labelSelector=app%3Dtos", accept: asMetadata, compare: append(slices.Clone(listed), "kind", "apiVersion", "items.metadata.labels", "items.data", "items.kind")},
-	{name: "list in all namespaces", method: "GET", path: "/api/v1/configmaps?labelSelector=app%3Dother&fieldSelector=metadata.namespace%3DNS", compare: append(slices.Clone(listed), "items.metadata.namespace")},
+	{name: "list the next page", method: "GET", path: core +
+		"/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: listed},
+	{name: "list the last page", method: "GET", path: core +
+		"/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: listed},
+	{name: "list metadata", method: "GET", path: core + "/configmaps?labelSelector=app%3Dtos", accept: asMetadata,
+		compare: append(slices.Clone(listed), "kind", "apiVersion", "items.metadata.labels", "items.data",
+			"items.kind")},
+	{name: "list in all namespaces", method: "GET",
+		path:    "/api/v1/configmaps?labelSelector=app%3Dother&fieldSelector=metadata.namespace%3DNS",
+		compare: append(slices.Clone(listed), "items.metadata.namespace")},
 
-	{name: "merge", method: "PATCH", as: asMerge, path: core + "/configmaps/a?fieldManager=second", body: `{"metadata": {"labels": {"part": null, "new": "x"}}, "data": {"l": "2"}}`, compare: settings},
-	{name: "merge into what is not there", method: "PATCH", as: asMerge, path: core + "/configmaps/none", body: `{"data": {"l": "2"}}`, compare: refused},
-	{name: "merge in a dry run", method: "PATCH", as: asMerge, path: core + "/configmaps/a?dryRun=All", body: `{"data": {"l": "9"}}`, compare: settings},
+	{name: "merge", method: "PATCH", as: asMerge, path: core + "/configmaps/a?fieldManager=second",
+		body: `{"metadata": {"labels": {"part": null, "new": "x"}}, "data": {"l": "2"}}`, compare: settings},
+	{name: "merge into what is not there", method: "PATCH", as: asMerge, path: core + "/configmaps/none",
+		body: `{"data": {"l": "2"}}`, compare: refused},
+	{name: "merge in a dry run", method: "PATCH", as: asMerge, path: core + "/configmaps/a?dryRun=All",
+		body: `{"data": {"l": "9"}}`, compare: settings},
 
-	{name: "apply over others", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "3", l: "3", m: "3"}}`, compare: append(slices.Clone(refused), "message", "details.causes.field", "details.causes.message", "details.causes.reason")},
-	{name: "apply what others have set alike", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "1", m: "3"}}`, compare: settings},
-	{name: "apply by force in a dry run", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third&force=true&dryRun=All", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "4", l: "4"}}`, compare: settings},
+	{name: "apply over others", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "3", l: "3", m: "3"}}`,
+		compare: append(slices.Clone(refused), "message", "details.causes.field", "details.causes.message",
+			"details.causes.reason")},
+	{name: "apply what others have set alike", method: "PATCH", as: asApply, path: core +
+		"/configmaps/a?fieldManager=third",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "1", m: "3"}}`, compare: settings},
+	{name: "apply by force in a dry run", method: "PATCH", as: asApply, path: core +
+		"/configmaps/a?fieldManager=third&force=true&dryRun=All",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "4", l: "4"}}`, compare: settings},
 	{name: "the dry run has changed nothing", method: "GET", path: core + "/configmaps/a", compare: settings},
-	{name: "apply by force", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third&force=true", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "4", l: "4"}}`, compare: settings},
-	{name: "apply no longer", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third&force=true", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "4"}}`, compare: settings},
-	{name: "the first manager applies what the third has", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=first", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "5"}}`, compare: append(slices.Clone(refused), "details.causes.field", "details.causes.message", "details.causes.reason")},
-	{name: "apply what is not there", method: "PATCH", as: asApply, path: core + "/configmaps/d?fieldManager=third&force=true", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: d}, data: {k: "1"}}`, compare: settings},
-	{name: "apply where no namespace is", method: "PATCH", as: asApply, path: "/api/v1/namespaces/NS-none/configmaps/d?fieldManager=third&force=true", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: d}}`, compare: refused},
+	{name: "apply by force", method: "PATCH", as: asApply, path: core +
+		"/configmaps/a?fieldManager=third&force=true",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "4", l: "4"}}`, compare: settings},
+	{name: "apply no longer", method: "PATCH", as: asApply, path: core +
+		"/configmaps/a?fieldManager=third&force=true",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "4"}}`, compare: settings},
+	{name: "the first manager applies what the third has", method: "PATCH", as: asApply, path: core +
+		"/configmaps/a?fieldManager=first",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "5"}}`,
+		compare: append(slices.Clone(refused), "details.causes.field", "details.causes.message",
+			"details.causes.reason")},
+	{name: "apply what is not there", method: "PATCH", as: asApply, path: core +
+		"/configmaps/d?fieldManager=third&force=true",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: d}, data: {k: "1"}}`, compare: settings},
+	{name: "apply where no namespace is", method: "PATCH", as: asApply,
+		path: "/api/v1/namespaces/NS-none/configmaps/d?fieldManager=third&force=true",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: d}}`, compare: refused},
 
-	{name: "replace", method: "PUT", path: core + "/configmaps/b?fieldManager=first", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: b, resourceVersion: "VERSION"}, data: {only: this}}`, compare: settings},
-	{name: "replace an older version", method: "PUT", path: core + "/configmaps/b", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: b, resourceVersion: "1"}, data: {late: this}}`, compare: refused},
-	{name: "replace what is not there", method: "PUT", path: core + "/configmaps/none", body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: none, resourceVersion: "1"}}`, compare: []string{"reason", "code"}},
+	{name: "replace", method: "PUT", path: core + "/configmaps/b?fieldManager=first",
+		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: b, resourceVersion: "VERSION"}, data: {only: ` +
+			`this}}`, compare: settings},
+	{name: "replace an older version", method: "PUT", path: core + "/configmaps/b",
+		body:    `{apiVersion: v1, kind: ConfigMap, metadata: {name: b, resourceVersion: "1"}, data: {late: this}}`,
+		compare: refused},
+	{name: "replace what is not there", method: "PUT", path: core + "/configmaps/none",
+		body:    `{apiVersion: v1, kind: ConfigMap, metadata: {name: none, resourceVersion: "1"}}`,
+		compare: []string{"reason", "code"}},
 	{name: "what was replaced", method: "GET", path: core + "/configmaps/b", compare: settings},
 
-	{name: "create a Deployment", method: "POST", path: apps + "/deployments", body: `{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, labels: {app: tos}}, spec: {replicas: 2, paused: true, selector: {matchLabels: {app: tos}}, template: {metadata: {labels: {app: tos}}, spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}}}}`, compare: []string{"kind", "spec.replicas", "spec.selector"}},
-	{name: "scale", method: "PATCH", as: asMerge, path: apps + "/deployments/d/scale?fieldManager=nap-hooks", body: `{"spec": {"replicas": 0}}`, compare: []string{"kind", "apiVersion", "spec.replicas", "metadata.name"}},
+	{name: "create a Deployment", method: "POST", path: apps + "/deployments",
+		body: `{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, labels: {app: tos}}, spec: ` +
+			`{replicas: 2, paused: true, selector: {matchLabels: {app: tos}}, template: {metadata: {labels: {app: ` +
+			`tos}}, spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}}}}`,
+		compare: []string{"kind", "spec.replicas", "spec.selector"}},
+	{name: "scale", method: "PATCH", as: asMerge, path: apps + "/deployments/d/scale?fieldManager=nap-hooks",
+		body: `{"spec": {"replicas": 0}}`, compare: []string{"kind", "apiVersion", "spec.replicas", "metadata.name"}},
 	{name: "what was scaled", method: "GET", path: apps + "/deployments/d", compare: []string{"spec.replicas"}},
-	{name: "read the scale", method: "GET", path: apps + "/deployments/d/scale", compare: []string{"kind", "apiVersion", "spec.replicas"}},
-	{name: "scale what is not there", method: "PATCH", as: asMerge, path: apps + "/deployments/none/scale", body: `{"spec": {"replicas": 0}}`, compare: refused},
+	{name: "read the scale", method: "GET", path: apps + "/deployments/d/scale", compare: []string{"kind",
+		"apiVersion", "spec.replicas"}},
+	{name: "scale what is not there", method: "PATCH", as: asMerge, path: apps + "/deployments/none/scale",
+		body: `{"spec": {"replicas": 0}}`, compare: refused},
 	{name: "get a Deployment that is not there", method: "GET", path: apps + "/deployments/none", compare: refused},
 
-	{name: "list pods that have not ended", method: "GET", path: core + "/pods?labelSelector=app%3Dx&fieldSelector=status.phase%21%3DFailed%2Cstatus.phase%21%3DSucceeded", compare: listed},
-	{name: "list pods that have", method: "GET", path: core + "/pods?fieldSelector=status.phase%3DFailed", compare: listed},
-	{name: "list events on an object", method: "GET", path: core + "/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Dended", compare: listed},
-	{name: "list other events", method: "GET", path: core + "/events?fieldSelector=involvedObject.name%3Dnone", compare: listed},
+	{name: "list pods that have not ended", method: "GET", path: core +
+		"/pods?labelSelector=app%3Dx&fieldSelector=status.phase%21%3DFailed%2Cstatus.phase%21%3DSucceeded",
+		compare: listed},
+	{name: "list pods that have", method: "GET", path: core + "/pods?fieldSelector=status.phase%3DFailed",
+		compare: listed},
+	{name: "list events on an object", method: "GET", path: core +
+		"/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Dended", compare: listed},
+	{name: "list other events", method: "GET", path: core + "/events?fieldSelector=involvedObject.name%3Dnone",
+		compare: listed},
 
-	{name: "delete in a dry run", method: "DELETE", path: core + "/configmaps/c", body: `{"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["All"]}`, compare: []string{"kind", "status"}},
+	{name: "delete in a dry run", method: "DELETE", path: core + "/configmaps/c",
+		body: `{"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["All"]}`, compare: []string{"kind", "status"}},
 	{name: "the dry run has deleted nothing", method: "GET", path: core + "/configmaps/c", compare: settings},
-	{name: "delete another version", method: "DELETE", path: core + "/configmaps/c", body: `{"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": "1"}}`, compare: []string{"kind", "reason", "code", "details.name", "details.kind"}},
-	{name: "delete another object of the name", method: "DELETE", path: core + "/configmaps/c", body: `{"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "another"}}`, compare: []string{"kind", "reason", "code", "details.name", "details.kind"}},
-	{name: "delete", method: "DELETE", path: core + "/configmaps/c", body: `{"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}`, compare: []string{"kind", "status"}},
+	{name: "delete another version", method: "DELETE", path: core + "/configmaps/c",
+		body:    `{"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": "1"}}`,
+		compare: []string{"kind", "reason", "code", "details.name", "details.kind"}},
+	{name: "delete another object of the name", method: "DELETE", path: core + "/configmaps/c",
+		body:    `{"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "another"}}`,
+		compare: []string{"kind", "reason", "code", "details.name", "details.kind"}},
+	{name: "delete", method: "DELETE", path: core + "/configmaps/c",
+		body:    `{"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}`,
+		compare: []string{"kind", "status"}},
 	{name: "delete what is not there", method: "DELETE", path: core + "/configmaps/c", compare: refused},
-	{name: "a body that is none", method: "POST", path: core + "/configmaps", body: `[`, compare: []string{"kind", "reason", "code"}},
+	{name: "a body that is none", method: "POST", path: core + "/configmaps", body: `[`, compare: []string{"kind",
+		"reason", "code"}},
 	{name: "a verb that no object knows", method: "TRACE", path: core + "/configmaps/a", compare: nil},
 }
 
 // objects are there before the first request. Their status no request of ours could set.
 const objects = `{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: NS}}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: ended, namespace: NS, labels: {app: x}}, spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}, status: {phase: Failed}}
+{apiVersion: v1, kind: Pod, metadata: {name: ended, namespace: NS, labels: {app: x}},
+  spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}, status: {phase: Failed}}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: waits, namespace: NS, labels: {app: x}}, spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}, status: {phase: Pending}}
+{apiVersion: v1, kind: Pod, metadata: {name: waits, namespace: NS, labels: {app: x}},
+  spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}, status: {phase: Pending}}
 ---
-{apiVersion: v1, kind: Event, metadata: {name: e, namespace: NS}, involvedObject: {kind: Pod, name: ended, namespace: NS}, reason: R, type: Normal}`
+{apiVersion: v1, kind: Event, metadata: {name: e, namespace: NS},
+  involvedObject: {kind: Pod, name: ended, namespace: NS}, reason: R, type: Normal}`
 
 // The double of the API server that unit tests use answers the requests of our code as the API server does. It needs an
 // API server only: no node, and nothing installed.
@@ -167,14 +240,19 @@ func TestRefusalsOfTheDoubleAreReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := kubernetes.NewForConfigOrDie(config)
-	_, err = client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "Not A Name"}}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	_, err = client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "Not A Name"}},
+		metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	real, is := err.(apierrors.APIStatus)
 	if !is || !apierrors.IsInvalid(err) {
 		t.Fatalf("an object without a name that will do: %v", err)
 	}
 	double := kubetest.New(t, "{apiVersion: v1, kind: Namespace, metadata: {name: default}}")
-	double.Refuse(1, "POST", "/api/v1/namespaces/default/configmaps", kubetest.Status(422, metav1.StatusReasonInvalid, real.Status().Message))
-	_, err = kubernetes.NewForConfigOrDie(double.Config()).CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{})
+	double.Refuse(1, "POST", "/api/v1/namespaces/default/configmaps", kubetest.Status(422,
+		metav1.StatusReasonInvalid, real.Status().Message))
+	client = kubernetes.NewForConfigOrDie(double.Config())
+	_, err = client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{})
 	fake, is := err.(apierrors.APIStatus)
 	if !is || !apierrors.IsInvalid(err) || err.Error() != real.Status().Message {
 		t.Fatalf("the double: %v", err)
@@ -197,7 +275,8 @@ func populate(t *testing.T, config *rest.Config, namespace, documents string) {
 			t.Errorf("delete namespace %s: %v", namespace, err)
 		}
 	})
-	if _, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
+	if _, err := client.CoreV1().Namespaces().Create(ctx,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	s := &server{t: t, config: config}
@@ -221,7 +300,8 @@ func populate(t *testing.T, config *rest.Config, namespace, documents string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if code, answer := s.send(request{method: "PATCH", as: asMerge, path: path + "/" + object.GetName() + "/status", body: string(raw)}); code != http.StatusOK {
+		if code, answer := s.send(request{method: "PATCH", as: asMerge, path: path + "/" + object.GetName() +
+			"/status", body: string(raw)}); code != http.StatusOK {
 			t.Fatalf("set the status of %s %s: %v", object.GetKind(), object.GetName(), answer)
 		}
 	}
@@ -260,7 +340,8 @@ func (s *server) send(r request) (int, map[string]any) {
 			body = string(raw)
 		}
 	}
-	ask, err := http.NewRequestWithContext(s.t.Context(), r.method, strings.TrimSuffix(address.String(), "/")+path, bytes.NewBufferString(body))
+	ask, err := http.NewRequestWithContext(s.t.Context(), r.method, strings.TrimSuffix(address.String(), "/")+path,
+		bytes.NewBufferString(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}

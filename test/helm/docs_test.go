@@ -27,7 +27,8 @@ func TestDocumentedCommandLinesParse(t *testing.T) {
 	for _, c := range commands {
 		ours := len(c.Words) > 1 && c.Words[1] == "neutree"
 		for _, name := range programs[c.Words[0]] {
-			if ours || len(c.Words) == 1 || slices.ContainsFunc(renamed, func(flag string) bool { return slices.Contains(c.Words, flag) }) {
+			if ours || len(c.Words) == 1 || slices.ContainsFunc(renamed,
+				func(flag string) bool { return slices.Contains(c.Words, flag) }) {
 				continue
 			}
 			count[name]++

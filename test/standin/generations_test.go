@@ -39,7 +39,7 @@ func TestEveryServiceHasBothGenerations(t *testing.T) {
 	}
 }
 
-// The control plane of v0.2.0 believes whoever names a workspace, and sends what it does not know to the login page.
+// The control plane of v0.2.0 asks workspaces for no token, and redirects unknown paths to the login page.
 func TestPublishedControlPlane(t *testing.T) {
 	s := serve(t, "jwt-secret-of-the-test", contract.Env, "v0.2.0")
 	for path, status := range map[string]int{

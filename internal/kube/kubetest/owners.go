@@ -73,8 +73,8 @@ func leaves(object map[string]any) map[string]any {
 // conflicts are the managers of fields that another one applies otherwise.
 type conflicts map[string]string
 
-// take gives a manager the fields that it applies. Those that others have set otherwise are conflicts, or are taken from
-// them by force.
+// take gives a manager the fields that it applies. Those that others have set otherwise are conflicts, or are taken
+// from them by force.
 func (o owners) take(manager string, live, body map[string]any, force bool) conflicts {
 	found, before := conflicts{}, leaves(live)
 	for field, value := range leaves(body) {
@@ -142,12 +142,14 @@ func (c conflicts) status() *apierrors.StatusError {
 	for _, field := range slices.Sorted(maps.Keys(c)) {
 		manager := strings.TrimSuffix(c[field], " apply")
 		name := "." + strings.ReplaceAll(field, separator, ".")
-		causes = append(causes, metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict, Message: fmt.Sprintf("conflict with %q", manager), Field: name})
+		causes = append(causes, metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict,
+			Message: fmt.Sprintf("conflict with %q", manager), Field: name})
 		words = append(words, fmt.Sprintf("conflict with %q: %s", manager, name))
 	}
 	plural := ""
 	if len(words) > 1 {
 		plural = "s"
 	}
-	return apierrors.NewApplyConflict(causes, fmt.Sprintf("Apply failed with %d conflict%s: %s", len(words), plural, strings.Join(words, "\n- ")))
+	return apierrors.NewApplyConflict(causes, fmt.Sprintf("Apply failed with %d conflict%s: %s", len(words), plural,
+		strings.Join(words, "\n- ")))
 }

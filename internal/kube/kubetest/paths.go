@@ -26,6 +26,10 @@ func pathOf(u unstructured.Unstructured) string {
 // ResourceOf is how the API calls a kind in its paths, and a single object of it.
 func ResourceOf(gvk schema.GroupVersionKind) (plural, singular string) {
 	many, one := meta.UnsafeGuessKindToResource(gvk)
+	// The guess takes every y for one after a consonant: it makes gatewaies of Gateway.
+	if strings.HasSuffix(one.Resource, "ay") {
+		return one.Resource + "s", one.Resource
+	}
 	return many.Resource, one.Resource
 }
 

@@ -43,7 +43,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	for _, at := range slices.Sorted(maps.Keys(s.objects)) {
 		u := unstructured.Unstructured{Object: s.objects[at]}
 		inList := path.Dir(at) == r.URL.Path || inAllNamespaces(at) == r.URL.Path
-		if !inList || at <= string(after) || !selector.Matches(labels.Set(u.GetLabels())) || !fieldSelector.Matches(fieldsOf(u, r.URL.Path)) {
+		if !inList || at <= string(after) || !selector.Matches(labels.Set(u.GetLabels())) ||
+			!fieldSelector.Matches(fieldsOf(u, r.URL.Path)) {
 			continue
 		}
 		if limit > 0 && len(items) == limit {
@@ -65,14 +66,15 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
 		list["apiVersion"], list["kind"] = "meta.k8s.io/v1", "PartialObjectMetadataList"
 		for i, item := range items {
-			items[i] = map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": item.(map[string]any)["metadata"]}
+			items[i] = map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+				"metadata": item.(map[string]any)["metadata"]}
 		}
 	}
 	answer(w, http.StatusOK, list)
 }
 
-// fieldsOf gives the fields that the API server lets the objects at a path be selected by, as far as the code under test
-// does so.
+// fieldsOf gives the fields that the API server lets the objects at a path be selected by, as far as the code under
+// test does so.
 func fieldsOf(u unstructured.Unstructured, at string) fields.Set {
 	set := fields.Set{"metadata.name": u.GetName(), "metadata.namespace": u.GetNamespace()}
 	more := map[string][]string{

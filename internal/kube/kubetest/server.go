@@ -1,9 +1,9 @@
 // Package kubetest is a small double of the Kubernetes API for unit tests.
 //
-// It stores objects, merges what is applied, honours dry runs, selectors, pages, versions of objects and field managers,
-// and answers over HTTP, so that the real client and its real errors are used. It does not validate, default, authorize,
-// admit or watch: a test that needs a refusal says by Refuse which words the API server would use. A test in test/e2e
-// sends the same requests to it and to a real API server.
+// It stores objects, merges what is applied, honours dry runs, selectors, pages, versions of objects and field
+// managers, and answers over HTTP, so that the real client and its real errors are used. It does not validate, default,
+// authorize, admit or watch: a test that needs a refusal says by Refuse which words the API server would use. A test in
+// test/e2e sends the same requests to it and to a real API server.
 package kubetest
 
 import (
@@ -61,7 +61,10 @@ type refusal struct {
 // New starts a double that holds the objects in the YAML documents.
 func New(t *testing.T, documents ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, objects: map[string]map[string]any{}, owners: map[string]owners{}, versions: map[string]string{}, version: "v1.34.4"}
+	s := &Server{
+		t: t, objects: map[string]map[string]any{}, owners: map[string]owners{}, versions: map[string]string{},
+		version: "v1.34.4",
+	}
 	for _, document := range documents {
 		for _, one := range strings.Split(document, "\n---\n") {
 			s.Put(one)

@@ -90,7 +90,8 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, body map[string]
 	}
 	for _, field := range []string{"uid", "resourceVersion"} {
 		wanted, asked, _ := unstructured.NestedString(body, "preconditions", field)
-		if is, _, _ := unstructured.NestedString(s.versioned(r.URL.Path, object), "metadata", field); asked && wanted != is {
+		if is, _, _ := unstructured.NestedString(s.versioned(r.URL.Path, object), "metadata", field); asked &&
+			wanted != is {
 			fail(w, apierrors.NewConflict(groupResource(r.URL.Path), path.Base(r.URL.Path),
 				fmt.Errorf("Precondition failed: %s in precondition: %s, in object meta: %s", field, wanted, is)))
 			return
@@ -101,7 +102,8 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, body map[string]
 		delete(s.objects, r.URL.Path)
 		delete(s.owners, r.URL.Path)
 	}
-	answer(w, http.StatusOK, metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusSuccess})
+	answer(w, http.StatusOK, metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+		Status: metav1.StatusSuccess})
 }
 
 // store keeps an object under a new version and answers with it. It tells whether it could.

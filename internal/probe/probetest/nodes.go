@@ -1,4 +1,5 @@
-// Package probetest plays the nodes behind an API double: the pods of probes are placed, run and report, as a test says.
+// Package probetest plays the nodes behind an API double: the pods of probes are placed, run and report, as a test
+// says.
 package probetest
 
 import (
@@ -59,6 +60,7 @@ metadata: {name: %[1]s, labels: {kubernetes.io/hostname: %[1]s}}
 status:
   addresses: [{type: InternalIP, address: 198.19.255.%[2]d}]
   conditions: [{type: Ready, status: "True"}]
+  capacity: {cpu: "64", memory: 256Gi, pods: "200", ephemeral-storage: 500Gi}
   allocatable: {cpu: "64", memory: 256Gi, pods: "200", ephemeral-storage: 500Gi}
 `, name, i+1))
 	}
@@ -109,7 +111,8 @@ func (n *Nodes) place(pod *corev1.Pod) {
 	if n.Unschedulable != nil {
 		if message := n.Unschedulable(node, pod); message != "" {
 			pod.Status.Conditions = []corev1.PodCondition{{
-				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+				Message: message,
 			}}
 			n.put(pod)
 			return
@@ -131,7 +134,8 @@ func (n *Nodes) place(pod *corev1.Pod) {
 // nodeOf is the node that a pod is bound to by its affinity.
 func (n *Nodes) nodeOf(pod *corev1.Pod) string {
 	affinity := pod.Spec.Affinity
-	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+	if affinity == nil || affinity.NodeAffinity == nil ||
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		return n.Names[0]
 	}
 	for _, term := range affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
@@ -182,7 +186,8 @@ func (n *Nodes) run(node string, container corev1.Container) (corev1.ContainerSt
 	if err != nil {
 		n.t.Error(err)
 	}
-	status.State.Terminated = &corev1.ContainerStateTerminated{Message: message, StartedAt: metav1.Now(), Reason: "Completed"}
+	status.State.Terminated = &corev1.ContainerStateTerminated{Message: message, StartedAt: metav1.Now(),
+		Reason: "Completed"}
 	return status, tasks
 }
 

@@ -90,7 +90,8 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 		switch {
 		case enforced == "" && denied != nil:
 			// Without a label the cluster's own default counts, which can't be read.
-			return nil, fmt.Errorf("no pod could be tried in namespace %s, which has no label %s: %s", need.Namespace, api.EnforceLevelLabel, kube.Brief(denied))
+			return nil, fmt.Errorf("no pod could be tried in namespace %s, which has no label %s: %s",
+				need.Namespace, api.EnforceLevelLabel, kube.Brief(denied))
 		case enforced != "" && stricter(enforced, need.Level):
 			return []preflight.Finding{mend(need, enforced, "")}, nil
 		}

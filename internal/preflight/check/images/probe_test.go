@@ -50,7 +50,8 @@ func TestEveryNodePullsWhatItWouldRun(t *testing.T) {
 	images := []requirement.Image{
 		{Ref: "example.com/cp:1", Why: "the control plane"},
 		{Ref: "example.com/cp:1", Why: "the control plane again"},
-		{Ref: "example.com/pinned:1", Why: "what runs on one node", NodeSelector: map[string]string{"kubernetes.io/hostname": "node2"}},
+		{Ref: "example.com/pinned:1", Why: "what runs on one node",
+			NodeSelector: map[string]string{"kubernetes.io/hostname": "node2"}},
 		{Ref: "example.com/secret:1", Why: "a private one", PullSecrets: []string{"b", "a"}},
 	}
 	for name, c := range map[string]struct {
@@ -62,7 +63,8 @@ func TestEveryNodePullsWhatItWouldRun(t *testing.T) {
 			"node1 example.com/cp:1", "node1 example.com/secret:1 by a by b",
 			"node2 example.com/cp:1", "node2 example.com/pinned:1", "node2 example.com/secret:1 by a by b",
 			"node3 example.com/cp:1", "node3 example.com/secret:1 by a by b"}},
-		"a sample": {nodes: []string{"node1", "node2", "node3"}, limit: 1, want: []string{"node1 example.com/cp:1", "node1 example.com/secret:1 by a by b"}},
+		"a sample": {nodes: []string{"node1", "node2", "node3"}, limit: 1, want: []string{"node1 example.com/cp:1",
+			"node1 example.com/secret:1 by a by b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := probetest.New(t, c.nodes, present)
@@ -82,13 +84,15 @@ func TestPullsThatFail(t *testing.T) {
 	nodes.Waiting = func(node string, container corev1.Container) *corev1.ContainerStateWaiting {
 		switch {
 		case node == "node2" && container.Image == "example.com/cp:1":
-			return &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "rpc error: failed to resolve reference: not found"}
+			return &corev1.ContainerStateWaiting{Reason: "ErrImagePull",
+				Message: "rpc error: failed to resolve reference: not found"}
 		case node == "node1" && container.Image == "example.com/big:1":
 			return &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
 		}
 		return nil
 	}
-	s := subject(t, nodes, requirement.Image{Ref: "example.com/cp:1", Why: "the control plane", Value: "global.images.controlPlane"},
+	s := subject(t, nodes, requirement.Image{Ref: "example.com/cp:1", Why: "the control plane",
+		Value: "global.images.controlPlane"},
 		requirement.Image{Ref: "example.com/big:1", Why: "something large"})
 	// The check ends five seconds before its time, so that it can tell how far it is.
 	ctx, cancel := context.WithTimeout(t.Context(), 13*time.Second)
@@ -97,7 +101,9 @@ func TestPullsThatFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checktest.Want(t, findings, "warning: the node has not pulled it yet", "the node can't pull it: failed to resolve reference: not found -> there is no such image: correct global.images.controlPlane")
+	checktest.Want(t, findings, "warning: the node has not pulled it yet",
+		"the node can't pull it: failed to resolve reference: not found -> there is no such image: correct "+
+			"global.images.controlPlane")
 	for i, node := range []string{"node1", "node2"} {
 		if findings[i].Node != node {
 			t.Errorf("it is said of node %s, want %s", findings[i].Node, node)
@@ -130,7 +136,8 @@ func TestMerge(t *testing.T) {
 		return preflight.Finding{Node: node, Object: "image " + object, Fix: fix, Found: "c", Why: "w"}
 	}
 	const way = "let the node reach the registry, please"
-	merged := merge([]preflight.Finding{of("n1", "a", way), of("n1", "b", way), of("n1", "c", way), of("n2", "a", way), of("n1", "d", "log in"), of("n1", "e", "log in"), of("n1", "f", "log in")})
+	merged := merge([]preflight.Finding{of("n1", "a", way), of("n1", "b", way), of("n1", "c", way), of("n2", "a",
+		way), of("n1", "d", "log in"), of("n1", "e", "log in"), of("n1", "f", "log in")})
 	var objects []string
 	for _, f := range merged {
 		objects = append(objects, f.Node+" "+f.Object)

@@ -25,17 +25,20 @@ func probes() []preflight.Check {
 		{
 			ID: "storage.rwx-locks", Title: "Two nodes share a volume and lock each other out",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
-			Applies: anyClaim(shared, "no volume is shared by nodes"), Run: part(func(p *proof) ([]preflight.Finding, error) { return p.sharing, nil }, shared),
+			Applies: anyClaim(shared, "no volume is shared by nodes"),
+			Run:     part(func(p *proof) ([]preflight.Finding, error) { return p.sharing, nil }, shared),
 		},
 		{
 			ID: "storage.mount", Title: "Every node that needs a volume can mount and write one",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Error,
-			Applies: anyClaim(all, "no volume is asked for"), Run: part(func(p *proof) ([]preflight.Finding, error) { return p.mounts, nil }, all),
+			Applies: anyClaim(all, "no volume is asked for"),
+			Run:     part(func(p *proof) ([]preflight.Finding, error) { return p.mounts, nil }, all),
 		},
 		{
 			ID: "storage.deletion", Title: "Volumes go when their claims do",
 			Needs: preflight.Cluster | preflight.Pods, Severity: preflight.Warning,
-			Applies: anyClaim(all, "no volume is asked for"), Run: part(func(p *proof) ([]preflight.Finding, error) { return p.deletions, p.unseen }, all),
+			Applies: anyClaim(all, "no volume is asked for"),
+			Run:     part(func(p *proof) ([]preflight.Finding, error) { return p.deletions, p.unseen }, all),
 		},
 		{
 			ID: "storage.expansion", Title: "Volumes of classes that say so grow when they are asked to",
@@ -136,7 +139,9 @@ func mountedBy(set *requirement.Set, claim requirement.Claim) *corev1.PodSpec {
 }
 
 // part runs the proof of every kind that is wanted, once for all checks, and picks one check's findings of it.
-func part(pick func(*proof) ([]preflight.Finding, error), wanted func(requirement.Claim) bool) func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
+func part(
+	pick func(*proof) ([]preflight.Finding, error), wanted func(requirement.Claim) bool,
+) func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
 	return func(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 		list, err := kinds(ctx, s, wanted)
 		if err != nil {

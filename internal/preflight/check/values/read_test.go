@@ -14,12 +14,14 @@ func TestAccepted(t *testing.T) {
 		want    []string
 	}{
 		"no objection": {"", nil},
-		"several": {"execution error at (validate.yaml:3:4):\nThe release can't be installed like this:\n  - claim a is another's: give it another name\n- b: c: d\n", []string{
+		"several": {"execution error at (validate.yaml:3:4):\nThe release can't be installed like this:\n  - " +
+			"claim a is another's: give it another name\n- b: c: d\n", []string{
 			"claim a is another's -> give it another name", "b -> c: d"}},
 		"one line": {"forbidden:\n secrets", []string{"forbidden -> secrets"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			findings, err := accepted(t.Context(), &preflight.Subject{Requirements: &requirement.Set{Refusal: c.refusal}})
+			findings, err := accepted(t.Context(),
+				&preflight.Subject{Requirements: &requirement.Set{Refusal: c.refusal}})
 			if err != nil {
 				t.Fatal(err)
 			}

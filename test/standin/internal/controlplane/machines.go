@@ -39,8 +39,8 @@ func (s *server) workspaceAPI(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unprovedWorkspaceAPI answers whoever names a workspace that there is.
-func (s *server) unprovedWorkspaceAPI(w http.ResponseWriter, r *http.Request) {
+// trustingWorkspaceAPI answers every caller that names an existing workspace.
+func (s *server) trustingWorkspaceAPI(w http.ResponseWriter, r *http.Request) {
 	row, found := s.find(w, r)
 	if found {
 		httpserver.JSON(w, http.StatusOK, map[string]any{"workspaceId": row.ID, "items": []string{}})

@@ -60,7 +60,7 @@ func (s *server) web() http.Handler {
 		mux.HandleFunc(s.contract.Services, s.serviceAPI)
 		mux.HandleFunc(s.contract.Workspaces(""), s.workspaceAPI)
 	} else {
-		mux.HandleFunc(s.contract.Workspaces("{id}"), s.unprovedWorkspaceAPI)
+		mux.HandleFunc(s.contract.Workspaces("{id}"), s.trustingWorkspaceAPI)
 	}
 	mux.Handle("/_cg/", s.gatewayProxy())
 

@@ -13,7 +13,8 @@ func TestUserOfAnEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	entry := ldap.NewEntry("uid=ada,ou=people", map[string][]string{
-		"uid": {"ada"}, "displayName": {"Ada Lovelace"}, "mail": {"countess@example.org"}, "cn": {"Augusta"}, "sn": {"King"},
+		"uid": {"ada"}, "displayName": {"Ada Lovelace"}, "mail": {"countess@example.org"}, "cn": {"Augusta"},
+		"sn": {"King"},
 	})
 	got, err := d.user(entry)
 	if want := (User{Username: "ada", Name: "Ada Lovelace", Email: "countess@example.org"}); err != nil || got != want {

@@ -37,8 +37,8 @@ func wantsContainerd2(version string) bool {
 	return err == nil && (major > 1 || minor >= 36)
 }
 
-// Build sees to it that what clusters of the Kubernetes versions run is in the cache, programs and images, and a Helm
-// where PATH has none. For tests, so are all other tools.
+// Build sees to it that what clusters of the Kubernetes versions run is in the cache: programs and images. For tests, so
+// are all other tools.
 func (t *Testbed) Build(ctx context.Context, versions []string) error {
 	var names []string
 	for _, version := range versions {
@@ -46,15 +46,10 @@ func (t *Testbed) Build(ctx context.Context, versions []string) error {
 	}
 	if t.Images == images.ForTests {
 		names = append(names, testTools()...)
-	} else if _, err := tools.OnPath(ctx, demoHelm); err != nil {
-		names = append(names, demoHelm)
 	}
 	_, _, err := t.make(ctx, names)
 	return err
 }
-
-// demoHelm is the Helm that the demo runs with where PATH has none.
-const demoHelm = "helm-4"
 
 // testTools are the tools that do not belong to one version of Kubernetes.
 func testTools() []string {

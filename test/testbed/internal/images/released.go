@@ -36,7 +36,7 @@ func (b builder) released(ctx context.Context) ([]recipe, error) {
 	recipes := []recipe{{
 		name: "nap-hooks-" + released.Version, refs: []string{hooks.Ref()}, key: key, slow: "about a minute",
 		make: func(ctx context.Context, _ string) (v1.Image, error) {
-			return hooksimage.Build(ctx, dir, runtime.GOARCH)
+			return hooksimage.Build(ctx, dir, runtime.GOARCH, "")
 		},
 	}}
 

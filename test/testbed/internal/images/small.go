@@ -44,7 +44,9 @@ func finished(name string, image v1.Image, refs ...string) (recipe, error) {
 }
 
 func (b builder) pause(ctx context.Context) ([]recipe, error) {
-	source := gobuild.Program{Dir: filepath.Join(b.root, "test/testbed"), Package: "./internal/images/pause", Arch: runtime.GOARCH}
+	source := gobuild.Program{
+		Dir: filepath.Join(b.root, "test/testbed"), Package: "./internal/images/pause", Arch: runtime.GOARCH, Keep: b.dir,
+	}
 	program, err := source.Build(ctx)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func (b builder) pause(ctx context.Context) ([]recipe, error) {
 }
 
 func (b builder) hooks(ctx context.Context) ([]recipe, error) {
-	image, err := hooksimage.Build(ctx, b.root, runtime.GOARCH)
+	image, err := hooksimage.Build(ctx, b.root, runtime.GOARCH, b.dir)
 	if err != nil {
 		return nil, err
 	}

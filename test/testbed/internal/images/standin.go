@@ -82,7 +82,7 @@ func (b builder) standins(ctx context.Context) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := gobuild.Program{Dir: b.root, Package: "./test/standin", Arch: runtime.GOARCH}.Build(ctx)
+	program, err := gobuild.Program{Dir: b.root, Package: "./test/standin", Arch: runtime.GOARCH, Keep: b.dir}.Build(ctx)
 	if err != nil {
 		return nil, err
 	}
