@@ -45,7 +45,7 @@ var examples = map[string]example{
 	"helm neutree backup restore 20261123-141500 -n nap": {
 		cluster: withBackups, input: "neutree\n", stderr: "what was there before is backup before-restore-",
 	},
-	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml":      {cluster: emptyCluster, exit: 2, stdout: "storage.class"},
+	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml":          {cluster: emptyCluster, exit: 2, stdout: "storage.class"},
 	"helm neutree preflight -n nap -f values.yaml --no-pods --only storage,exposure": {cluster: emptyCluster, exit: 2, stdout: "storage.class"},
 	// On this cluster the checks would fail for the five minutes of --wait. One that does not answer ends it before.
 	"helm neutree preflight -n nap -f values.yaml --wait 5m --timeout 10m --strict -o junit > preflight.xml": {
