@@ -7,7 +7,7 @@ release=neutree
 namespace=nap
 
 up() {
-  step "building what the demo needs (the first time takes about 12 minutes on two cores)"
+  step "building what the demo needs (the first time it compiles Kubernetes, which takes a while)"
   HELM=$("$testbed" tool --path helm-4)
   use_cluster demo
   kubectl=$("$testbed" tool --path kubectl)
