@@ -61,7 +61,8 @@ bench: ## Boot and install times, what users notice of upgrades, migrations agai
 ## --- things to build
 
 .PHONY: generate
-generate: bin/helm-docs ## Write the chart's README from its values
+generate: bin/helm-docs ## Write the chart's facts, its schemas' shared definitions, and its README
+	$(GO) run ./hack/facts
 	$(GO) run ./hack/readme
 
 .PHONY: plugin

@@ -16,5 +16,6 @@ for module in . test/testbed; do
   (cd "$module" && go vet -tags e2e,helm ./... && "$root/bin/staticcheck" -tags e2e,helm ./...)
 done
 
+go run ./hack/facts --check
 make --no-print-directory bin/helm-docs
 go run ./hack/readme --check

@@ -29,13 +29,14 @@ type MigrationSource struct {
 // Ledger is the ledger's qualified name.
 func (s MigrationSource) Ledger() string { return s.Schema + ".schema_migrations" }
 
-// MigrationSources lists the sources in the order in which they are applied.
+// MigrationSources lists the sources in the order in which they are applied: a browser is a sandbox, so those of
+// sandboxes come first.
 func MigrationSources() []MigrationSource {
 	return []MigrationSource{
 		{Name: "control-plane", ImageKey: "controlPlane", Dir: "/app/migrations", Schema: "public", ResetSearchPath: true, CredentialKey: true},
 		{Name: "gateway", ImageKey: "gateway", Dir: "/app/channel-gateway/migrations", Schema: "public", IDPrefix: "channel_", ResetSearchPath: true},
-		{Name: "browser", ImageKey: "browserService", Dir: "/app/browser-service/migrations", Schema: "browser"},
 		{Name: "sandbox", ImageKey: "sandboxService", Dir: "/app/sandbox-service/migrations", Schema: "sandbox"},
+		{Name: "browser", ImageKey: "browserService", Dir: "/app/browser-service/migrations", Schema: "browser"},
 	}
 }
 

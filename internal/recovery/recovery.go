@@ -19,10 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
-
-// hookComponents are the Jobs that a Helm client waits for, and those that these start.
-var hookComponents = []string{"guard", "prepare", "pull", "backup", "migrate", "seed", "rollback", "teardown", "delete"}
 
 // ErrBusy says that the release is being worked on, so that nothing may be mended.
 var ErrBusy = errors.New("the release is being worked on")
@@ -75,8 +73,9 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	if err != nil {
 		return nil, fmt.Errorf("list the Jobs in namespace %s: %w", namespace, err)
 	}
+	components := platform.HookComponents()
 	for _, job := range jobs {
-		if !ended(job) && slices.Contains(hookComponents, job.Labels["app.kubernetes.io/component"]) {
+		if !ended(job) && slices.Contains(components, job.Labels["app.kubernetes.io/component"]) {
 			newest.Running = append(newest.Running, job.Name)
 		}
 	}

@@ -3,11 +3,13 @@ package recovery
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 const (
@@ -88,6 +90,15 @@ func TestPendingRevisionIsMarkedFailed(t *testing.T) {
 	}
 	if next := found.Next(); !strings.Contains(next, "helm rollback neutree 1 --namespace nap") {
 		t.Errorf("the way on is %s", next)
+	}
+}
+
+func TestEveryJobThatAHelmClientWaitsForIsSeen(t *testing.T) {
+	for _, component := range platform.HookComponents() {
+		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob(component, `{active: 1}`))
+		if got, want := find(t, server).Running, []string{"nap-" + component}; !slices.Equal(got, want) {
+			t.Errorf("while Job nap-%s runs, the running ones are %v", component, got)
+		}
 	}
 }
 

@@ -22,14 +22,15 @@ func images(t *testing.T, objects []chart.Object) map[string]string {
 		for _, c := range p.containers() {
 			found[c.Image] = p.from.String() + " container " + c.Name
 			set := variables(t, p, c)
-			for _, variable := range []string{"AFS_IMAGE", "MEMORY_FUSE_IMAGE", "BROWSER_IMAGE"} {
-				if env, ok := set[variable]; ok {
-					found[env.Value] = p.from.String() + " " + variable
-				}
-			}
-			if agent, ok := set["AGENT_IMAGE_PREFIX"]; ok {
-				for _, kind := range platform.AgentTypes {
-					found[agent.Value+"-"+kind+":"+set["AGENT_IMAGE_TAG"].Value] = p.from.String() + " AGENT_IMAGE_PREFIX"
+			for _, image := range platform.RuntimeImages() {
+				env, ok := set[image.Variable]
+				switch {
+				case ok && image.Image == "agent":
+					for _, kind := range platform.AgentTypes {
+						found[env.Value+"-"+kind+":"+set["AGENT_IMAGE_TAG"].Value] = p.from.String() + " " + image.Variable
+					}
+				case ok:
+					found[env.Value] = p.from.String() + " " + image.Variable
 				}
 			}
 		}

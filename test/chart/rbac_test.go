@@ -161,7 +161,7 @@ func TestTokensOnlyWhereRightsAreUsed(t *testing.T) {
 	for _, p := range pods(t, objects) {
 		account := namespaceOf(p.from) + "/" + p.spec().ServiceAccountName
 		// A Job that a hook makes runs before this release's own accounts exist. It has no token, as below.
-		byHook := p.from.Source == "neutree/templates/preinstall/objects.yaml"
+		byHook := p.from.Source == "neutree/templates/prepare/objects.yaml"
 		if p.spec().ServiceAccountName == "" || p.spec().ServiceAccountName == "default" && !byHook {
 			t.Errorf("%s: spec.serviceAccountName is %q, want one of its own", p.from, p.spec().ServiceAccountName)
 		}

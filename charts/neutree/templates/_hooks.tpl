@@ -9,3 +9,73 @@ helm.sh/hook: {{ index . 0 }}
 helm.sh/hook-weight: {{ index . 1 | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
+
+{{/*
+Job of one phase. Its name without the prefix is its component and its command of nap-hooks too. Takes a dict:
+  root    $
+  name    name without the prefix
+  hook    list of events and weight
+  logs    of which outcomes Helm prints the log
+  job     dict for "common.jobSpec"; its ConfigMap and ServiceAccount have the Job's name unless it names others
+*/}}
+{{- define "neutree.hookJob" -}}
+{{- $app := dict "root" .root "name" (include "common.name" (list .root .name)) "component" .name -}}
+{{- $objects := dict "configMap" $app.name "serviceAccount" $app.name "command" .name -}}
+{{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  {{- include "common.metadata" $app | nindent 2 }}
+  annotations:
+    {{- include "neutree.hook" .hook | nindent 4 }}
+    helm.sh/hook-output-log-policy: {{ .logs }}
+spec:
+  {{- include "common.jobSpec" (merge $app .job $objects $start) | nindent 2 }}
+{{- end }}
+
+{{/*
+All that the Jobs of one phase need, as one hook: Helm waits after each. A ServiceAccount, a ConfigMap, and roles with
+bindings. Takes a dict:
+  app             dict with root, name, component
+  hook            list of events and weight
+  data            data of the ConfigMap
+  rules           of the role in the release's namespace, none for a phase that does without the Kubernetes API
+  clusterRules    of a ClusterRole
+  workspaceRules  of a role in the workspaces' namespace
+  more            YAML of one more object
+*/}}
+{{- define "neutree.hookObjects" -}}
+{{- $namespace := .app.root.Release.Namespace -}}
+{{- $hook := include "neutree.hook" .hook | fromYaml -}}
+{{- $configMap := dict "apiVersion" "v1" "kind" "ConfigMap" "metadata" (include "common.metadata" .app | fromYaml) "data" (printf "%s\n" .data | fromYaml) -}}
+{{- $items := list (include "common.serviceAccount" .app | fromYaml) $configMap -}}
+{{- $roles := list
+  (dict "app" .app "rules" .rules "name" .app.name "namespace" $namespace)
+  (dict "app" .app "rules" .clusterRules "name" (printf "%s-%s" $namespace .app.name))
+  (dict "app" .app "rules" .workspaceRules "name" (printf "%s-workspaces" .app.name) "namespace" (include "common.workspaceNamespace" .app.root)) -}}
+{{- range $roles }}
+{{- if trim (.rules | default "") }}
+{{- $items = concat $items (list (include "common.role" . | fromYaml) (include "common.roleBinding" . | fromYaml)) }}
+{{- end }}
+{{- end }}
+{{- with .more }}
+{{- $items = append $items (fromYaml .) }}
+{{- end -}}
+apiVersion: v1
+kind: List
+metadata:
+  name: {{ .app.name }}
+  annotations:
+    {{- toYaml $hook | nindent 4 }}
+items:
+  {{- range $items }}
+  {{- $_ := set .metadata "annotations" $hook }}
+  - {{ toYaml . | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
+
+{{/* A file in the data of a ConfigMap. Usage: include "neutree.file" (list "seed.yaml" <content>) */}}
+{{- define "neutree.file" -}}
+{{ index . 0 }}: |
+  {{- index . 1 | nindent 2 }}
+{{- end }}

@@ -61,7 +61,7 @@ A YAML list of sentences.
 {{/* What stands in the way of the operator, or of doing without it: one sentence, or nothing. */}}
 {{- define "neutree.validate.operator" -}}
 {{- $operator := index .Values "cloudnative-pg" -}}
-{{- $crd := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "clusters.postgresql.cnpg.io" -}}
+{{- $crd := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (include "common.facts" . | fromJson).operator.clusterCRD -}}
 {{- $crdOwner := include "neutree.owner" (list . $crd) -}}
 {{- $webhookOwner := "" -}}
 {{- range list "MutatingWebhookConfiguration" "ValidatingWebhookConfiguration" -}}

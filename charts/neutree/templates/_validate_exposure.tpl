@@ -18,5 +18,16 @@
 {{- $problems = append $problems (printf "global.exposure.tls.%s %q is used by type ingress with tls.enabled only: with type gateway the certificate belongs to the Gateway's listener" $key (get $exposure.tls $key)) }}
 {{- end }}
 {{- end }}
+{{- if eq $exposure.type "nodePort" }}
+{{- $taken := dict }}
+{{- range include "neutree.nodePorts" . | fromYamlArray }}
+{{- $port := toString .port }}
+{{- $key := trimPrefix "global.exposure.nodePorts." .value }}
+{{- with get $taken $port }}
+{{- $problems = append $problems (printf "global.exposure.nodePorts.%s and .%s are both %s: give each a port of its own" . $key $port) }}
+{{- end }}
+{{- $_ := set $taken $port $key }}
+{{- end }}
+{{- end }}
 {{- $problems | toYaml }}
 {{- end }}

@@ -25,17 +25,5 @@
 {{- $problems = append $problems (printf "browser.coturn.relayPorts.min %d is above max %d" (int $browser.coturn.relayPorts.min) (int $browser.coturn.relayPorts.max)) }}
 {{- end }}
 {{- end }}
-{{- if eq $global.exposure.type "nodePort" }}
-{{- $taken := dict }}
-{{- range $key := list "web" "sandbox" "browser" }}
-{{- if or (eq $key "web") (dig $key "enabled" false $modules) }}
-{{- $port := get $global.exposure.nodePorts $key | toString }}
-{{- with get $taken $port }}
-{{- $problems = append $problems (printf "global.exposure.nodePorts.%s and .%s are both %s: give each a port of its own" . $key $port) }}
-{{- end }}
-{{- $_ := set $taken $port $key }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- $problems | toYaml }}
 {{- end }}

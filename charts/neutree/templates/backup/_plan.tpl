@@ -118,7 +118,7 @@ spec:
     "image" (include "common.imageRef" (list .root $image))
     "initContainers" .initContainers
     "resources" $global.backup.resources
-    "labels" (include "common.afsVolumeLabel" .root)
+    "labels" (include "common.afsVolumeLabel" .root | fromYaml)
     "user" .root.Values.workspaceRuntime.afsController.runAsUser
     "placement" (dict "tolerations" $global.backup.tolerations "priorityClassName" "" "affinity" (include "neutree.backup.affinity" .root | fromYaml))
     "volumeMounts" (include "neutree.backup.mounts" .root)

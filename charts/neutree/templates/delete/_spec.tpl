@@ -21,6 +21,7 @@ yes
 
 {{/* What an uninstall deletes that is to delete the data. */}}
 {{- define "neutree.delete.spec" -}}
+{{- $facts := include "common.facts" . | fromJson -}}
 {{- $global := .Values.global -}}
 {{- $workspaces := include "common.workspaceNamespace" . -}}
 {{- $made := include "neutree.secrets.madeNames" . | fromYamlArray -}}
@@ -56,11 +57,13 @@ claims: {{ $claims | toJson }}
 givenClaims: {{ $given | toJson }}
 # Those that failed stay for their log.
 jobs:
-  {{- range list "pull" "migrate" "backup" "restore" }}
-  - {{ include "common.name" (list $ .) }}
+  {{- range $facts.hookJobs }}
+  {{- if .stays }}
+  - {{ include "common.name" (list $ .name) }}
+  {{- end }}
   {{- end }}
 {{- if index .Values "cloudnative-pg" "enabled" }}
-leases: [db9c8771.cnpg.io]
+leases: [{{ $facts.operator.lease }}]
 crdGroup: postgresql.cnpg.io
 {{- end }}
 workspaces:

@@ -12,34 +12,39 @@ the longer of two paths wins.
     {{- end }}
     {{- if .Values.global.exposure.webhooks }}
     # And nothing else of the channel gateway, which trusts whoever reaches it.
-    - {path: /webhook, service: {{ include "common.name" (list . "cg") }}, port: 3002}
+    - {path: /webhook, {{ include "neutree.backend" (list . "cg") }}}
     {{- end }}
-    - {path: /, service: {{ include "common.name" (list . "cp") }}, port: 3000}
+    - {path: /, {{ include "neutree.backend" (list . "cp") }}}
 {{- if ne (include "common.filesURL" .) (include "common.webURL" .) }}
 - name: files
   host: {{ include "common.hostOf" (include "common.filesURL" .) | quote }}
   paths:
-    - {path: /, service: {{ include "common.name" (list . "cp") }}, port: 3000}
+    - {path: /, {{ include "neutree.backend" (list . "cp") }}}
 {{- end }}
 {{- if .Values.global.modules.browser.enabled }}
 - name: browser
   host: {{ include "common.hostOf" (include "common.browserURL" .) | quote }}
   paths:
-    - {path: /, service: {{ include "common.name" (list . "browser") }}, port: 3005}
+    - {path: /, {{ include "neutree.backend" (list . "browser") }}}
 {{- end }}
 {{- if .Values.global.modules.sandbox.enabled }}
 {{- $sandbox := include "common.hostOf" (include "common.sandboxURL" .) }}
 - name: sandbox
   host: {{ $sandbox | quote }}
   paths:
-    - {path: /, service: {{ include "common.name" (list . "sandbox") }}, port: 3006}
+    - {path: /, {{ include "neutree.backend" (list . "sandbox") }}}
 # What runs in a sandbox.
 - name: sandbox-previews
   host: "*.{{ $sandbox }}"
   wildcard: true
   paths:
-    - {path: /, service: {{ include "common.name" (list . "sandbox") }}, port: 3006}
+    - {path: /, {{ include "neutree.backend" (list . "sandbox") }}}
 {{- end }}
+{{- end }}
+
+{{/* The Service that a path leads to. Usage: include "neutree.backend" (list $ "cp") */}}
+{{- define "neutree.backend" -}}
+service: {{ include "common.serviceName" . }}, port: {{ include "common.servicePort" . }}
 {{- end }}
 
 {{/* Service of paths that lead nowhere, for an Ingress. */}}

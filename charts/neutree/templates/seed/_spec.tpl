@@ -32,5 +32,5 @@ seeds:
   value: {{ printf "%s/api/auth/callback" (include "common.sandboxURL" .) | quote }}
 {{- end }}
 - name: CP_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "cp" 3000) }}
+  value: {{ include "common.serviceURL" (list . "cp") }}
 {{- end }}

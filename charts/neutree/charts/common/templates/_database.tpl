@@ -41,12 +41,18 @@
 {{- end }}
 
 {{/*
-The most connections that the services open at once: the sum of their pools, those of services that surge counted twice,
-of the seeds, and what the operator uses.
+The most connections that are open at once: the sum of the services' pools, those of services that surge counted twice,
+and what else connects.
 */}}
 {{- define "common.connections" -}}
-{{- $global := .Values.global -}}
-{{- add ($global.rollout.surge | ternary 219 166) ($global.modules.sandbox.enabled | ternary 10 0) ($global.modules.browser.enabled | ternary 10 0) -}}
+{{- $facts := include "common.facts" . | fromJson -}}
+{{- $total := $facts.reservedConnections -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- $service := get $facts.services . }}
+{{- $pods := and $service.surge $.Values.global.rollout.surge | empty | ternary 1 2 }}
+{{- $total = add $total (mul $pods ($service.connections | default 0)) }}
+{{- end }}
+{{- $total }}
 {{- end }}
 
 {{/*
@@ -54,37 +60,43 @@ Where migrations come from: the image that carries them, the folder in it, and a
 services of that source wait for. In the order in which they are applied.
 */}}
 {{- define "common.migrationSources" -}}
-{{- $sources := list (list "control-plane" "controlPlane" "/app/migrations") (list "gateway" "gateway" "/app/channel-gateway/migrations") -}}
-{{- if .Values.global.modules.sandbox.enabled }}
-{{- $sources = append $sources (list "sandbox" "sandboxService" "/app/sandbox-service/migrations") }}
+{{- $facts := include "common.facts" . | fromJson -}}
+{{- $on := list -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- $on = append $on (get $facts.services .).migrations }}
 {{- end }}
-{{- if .Values.global.modules.browser.enabled }}
-{{- $sources = append $sources (list "browser" "browserService" "/app/browser-service/migrations") }}
-{{- end }}
-{{- range $sources }}
-{{- $image := include "common.image" (list $ (index . 1)) }}
-- source: {{ index . 0 }}
+{{- range $facts.migrationSources }}
+{{- if has .name $on }}
+{{- $image := include "common.image" (list $ .image) }}
+- source: {{ .name }}
   image: {{ $image }}
-  folder: {{ index . 2 }}
-  set: {{ printf "%s %s" (index . 0) $image | sha256sum }}
+  folder: {{ .folder }}
+  set: {{ printf "%s %s" .name $image | sha256sum }}
+{{- end }}
 {{- end }}
 {{- end }}
 
 {{/* Services that use the database, by names without the prefix, as a YAML list. */}}
 {{- define "common.databaseServices" -}}
-{{- $clients := list "cp" "cg" "skills" "env-runner-k8s" "scheduler" }}
-{{- if .Values.global.modules.sandbox.enabled }}
-{{- $clients = append $clients "sandbox" }}
+{{- $facts := include "common.facts" . | fromJson -}}
+{{- $names := list -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- if (get $facts.services .).connections }}
+{{- $names = append $names . }}
 {{- end }}
-{{- if .Values.global.modules.browser.enabled }}
-{{- $clients = append $clients "browser" }}
 {{- end }}
-{{- $clients | toYaml }}
+{{- $names | toYaml }}
 {{- end }}
 
 {{/* The same with the Jobs that use it. */}}
 {{- define "common.databaseClients" -}}
-{{- concat (include "common.databaseServices" . | fromYamlArray) (list "prepare" "rollback" "migrate" "bootstrap" "seed" "test" "backup") | toYaml }}
+{{- $names := include "common.databaseServices" . | fromYamlArray -}}
+{{- range (include "common.facts" . | fromJson).hookJobs }}
+{{- if .database }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- $names | toYaml }}
 {{- end }}
 
 {{/* Label of all pods that mount the AFS controller's volume. */}}

@@ -13,7 +13,7 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   image           optional: a service's image, into which init containers brought nap-hooks
   initContainers  YAML list, optional
   resources       optional
-  labels          YAML of more labels of the pod, optional
+  labels          dict of more labels of the pod, optional
   user            uid, 1000 unless given
   placement       dict like global.hooks, which says where the pod runs unless this is given
   volumes, volumeMounts  YAML lists, optional

@@ -27,13 +27,21 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: neutree-{{ .root.Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* Metadata of an object in the release's namespace: its name and labels. Annotations may follow it. Takes an "app". */}}
+{{- define "common.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "common.labels" . | nindent 2 }}
+{{- end }}
+
 {{/*
 Metadata of the pods of a workload: the chart's labels, and what its values add to them.
-Usage: include "common.podMetadata" (dict "app" $app "values" <the workload's> "annotations" (dict …) "labels" <more, as YAML>)
+Usage: include "common.podMetadata" (dict "app" $app "values" <the workload's> "annotations" (dict …) "labels" (dict …))
 */}}
 {{- define "common.podMetadata" -}}
 labels:
-  {{- toYaml (merge (include "common.podLabels" .app | fromYaml) (.labels | default "{}" | fromYaml) (.values.podLabels | default dict)) | nindent 2 }}
+  {{- toYaml (merge (include "common.podLabels" .app | fromYaml) (.labels | default dict) (.values.podLabels | default dict)) | nindent 2 }}
 {{- with merge (.annotations | default dict) (.values.podAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -9,10 +9,7 @@ reaches its own pods. Takes an "app", and:
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
-  labels:
-    {{- include "common.labels" . | nindent 4 }}
+  {{- include "common.metadata" . | nindent 2 }}
 spec:
   podSelector:
     matchLabels:
@@ -41,5 +38,5 @@ spec:
       kubernetes.io/metadata.name: {{ include "common.workspaceNamespace" . }}
   podSelector:
     matchLabels:
-      app: tos
+      app: {{ (include "common.facts" . | fromJson).workspaces.app }}
 {{- end }}

@@ -70,10 +70,7 @@ Usage: include "common.secretEnv" (list "JWT_SECRET" <Secret> "JWT_SECRET")
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
-  labels:
-    {{- include "common.labels" . | nindent 4 }}
+  {{- include "common.metadata" . | nindent 2 }}
 # Pods that need the Kubernetes API say so themselves.
 automountServiceAccountToken: false
 {{- end }}

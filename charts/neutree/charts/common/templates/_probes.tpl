@@ -1,28 +1,42 @@
 {{/*
-Probes of a service that answers HTTP. It is ready within two seconds of being able to, and has
-startSeconds to come up before it is started again.
-Usage: include "common.probes" (dict "path" "/healthz" "port" "http" "startSeconds" 120)
+Probes of a service, from its facts. It is ready within two seconds of being able to, and has time to come up before it
+is started again. One that listens on no port has nothing to probe.
 */}}
 {{- define "common.probes" -}}
+{{- if .health -}}
+{{- $get := dict "path" .health "port" .portName -}}
+{{- with .start.why -}}
+# {{ . }}
+{{ end -}}
 startupProbe:
   httpGet:
-    path: {{ .path }}
-    port: {{ .port }}
+    {{- toYaml $get | nindent 4 }}
   periodSeconds: 2
   timeoutSeconds: 5
-  failureThreshold: {{ div .startSeconds 2 }}
+  failureThreshold: {{ div .start.seconds 2 }}
 readinessProbe:
   httpGet:
-    path: {{ .path }}
-    port: {{ .port }}
+    {{- toYaml $get | nindent 4 }}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 3
 livenessProbe:
   httpGet:
-    path: {{ .path }}
-    port: {{ .port }}
+    {{- toYaml $get | nindent 4 }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
+{{- else if .port -}}
+# It serves no health check, so an open port is all that can be asked for.
+readinessProbe:
+  tcpSocket:
+    port: {{ .portName }}
+  periodSeconds: 2
+livenessProbe:
+  tcpSocket:
+    port: {{ .portName }}
+  initialDelaySeconds: 10
+  periodSeconds: 10
+  failureThreshold: 6
+{{- end }}
 {{- end }}

@@ -17,11 +17,20 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* Security context of a container. Facts of a service may ask for less of it, each with its reason. */}}
 {{- define "common.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
+{{- if .writableRoot }}
+# No read-only root: {{ .writableRoot }}
+{{- else }}
 readOnlyRootFilesystem: true
+{{- end }}
 capabilities:
   drop: [ALL]
+  {{- with .capability }}
+  # {{ .why }}
+  add: [{{ .name }}]
+  {{- end }}
 {{- end }}
 
 {{/* With a read-only root every service still wants a /tmp. */}}

@@ -1,6 +1,21 @@
-{{/* Address of a service inside the cluster, valid in every namespace. Usage: include "common.serviceURL" (list $ "cp" 3000) */}}
+{{/* host:port of a service inside the cluster, valid in every namespace. Usage: include "common.serviceAddress" (list $ "cp") */}}
+{{- define "common.serviceAddress" -}}
+{{ include "common.serviceName" . }}.{{ (index . 0).Release.Namespace }}.svc:{{ include "common.servicePort" . }}
+{{- end }}
+
+{{/* The same as a URL. */}}
 {{- define "common.serviceURL" -}}
-http://{{ include "common.name" . }}.{{ (index . 0).Release.Namespace }}.svc:{{ index . 2 }}
+http://{{ include "common.serviceAddress" . }}
+{{- end }}
+
+{{/* URL that answers when the service is up. */}}
+{{- define "common.healthURL" -}}
+{{ include "common.serviceURL" . }}{{ (get (include "common.facts" . | fromJson).services (index . 1)).health }}
+{{- end }}
+
+{{/* Port of its Service. */}}
+{{- define "common.servicePort" -}}
+{{ (get (include "common.facts" . | fromJson).services (index . 1)).servicePort }}
 {{- end }}
 
 {{/* Origin under which users reach the web interface. */}}
@@ -14,7 +29,7 @@ http://{{ $host }}:{{ $global.exposure.nodePorts.web }}
 {{- else if include "common.routed" . -}}
 {{ $global.exposure.tls.enabled | ternary "https" "http" }}://{{ $host }}
 {{- else -}}
-http://{{ $host }}:3000
+http://{{ $host }}:{{ include "common.servicePort" (list . "cp") }}
 {{- end }}
 {{- end }}
 
@@ -33,17 +48,17 @@ Origin under which users fetch exported files. The control plane tells them apar
 
 {{/* Origin under which users reach sandboxes; what runs in one is a name below it. */}}
 {{- define "common.sandboxURL" -}}
-{{ include "common.moduleURL" (list . "sandbox" "sandbox" 3006) }}
+{{ include "common.moduleURL" (list . "sandbox" "sandbox") }}
 {{- end }}
 
 {{/* Origin under which users reach browsers. */}}
 {{- define "common.browserURL" -}}
-{{ include "common.moduleURL" (list . "browser" "browsers" 3005) }}
+{{ include "common.moduleURL" (list . "browser" "browsers") }}
 {{- end }}
 
 {{/*
 Origin of a module: as given, or on a port of its own, or by a name before that of the web interface.
-Usage: include "common.moduleURL" (list $ <key> <name> <port>)
+Usage: include "common.moduleURL" (list $ <service> <name>)
 */}}
 {{- define "common.moduleURL" -}}
 {{- $root := index . 0 -}}
@@ -54,7 +69,7 @@ Usage: include "common.moduleURL" (list $ <key> <name> <port>)
 {{- else if include "common.routed" $root -}}
 {{ regexReplaceAll "^(https?://)" $web (printf "${1}%s." (index . 2)) }}
 {{- else -}}
-http://{{ $global.host | default "localhost" }}:{{ eq $global.exposure.type "nodePort" | ternary (get $global.exposure.nodePorts (index . 1)) (index . 3) }}
+http://{{ $global.host | default "localhost" }}:{{ eq $global.exposure.type "nodePort" | ternary (get $global.exposure.nodePorts (index . 1)) (include "common.servicePort" .) }}
 {{- end }}
 {{- end }}
 

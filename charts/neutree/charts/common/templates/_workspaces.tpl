@@ -1,6 +1,6 @@
 {{/* Address of the AFS controller, as services, workspaces and the configuration of their mounts must all spell it. */}}
 {{- define "common.afsControllerAddress" -}}
-afs-controller.{{ .Release.Namespace }}.svc:9100
+{{ include "common.serviceAddress" (list . "afs-controller") }}
 {{- end }}
 
 {{/*
@@ -17,7 +17,7 @@ them from the same: a difference between the two would rebuild every workspace f
 - name: K8S_NAMESPACE
   value: {{ include "common.workspaceNamespace" . }}
 - name: CP_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "cp" 3000) }}
+  value: {{ include "common.serviceURL" (list . "cp") }}
 # The kind of agent is added to the prefix: one tag serves all kinds.
 - name: AGENT_IMAGE_PREFIX
   value: {{ $global.imageRegistry | default $agent.registry }}/{{ $agent.repository }}

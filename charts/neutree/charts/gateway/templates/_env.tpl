@@ -1,7 +1,5 @@
 {{- define "gateway.env" -}}
-{{ include "common.databaseEnv" . }}
-{{ include "common.trustEnv" . }}
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.keysSecret" .) "JWT_SECRET") }}
 - name: NAP_API_URL
-  value: {{ include "common.serviceURL" (list . "cp" 3000) }}
+  value: {{ include "common.serviceURL" (list . "cp") }}
 {{- end }}

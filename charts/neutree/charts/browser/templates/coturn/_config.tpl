@@ -11,7 +11,7 @@ chart's root, and this chart's values. Usage: include "browser.coturn.config" (l
 {{- $root := index . 0 -}}
 {{- $values := index . 1 -}}
 {{- $coturn := $values.coturn -}}
-listening-port=3478
+listening-port={{ include "common.servicePort" (list $root "coturn") }}
 min-port={{ $coturn.relayPorts.min }}
 max-port={{ $coturn.relayPorts.max }}
 realm={{ include "common.hostOf" (include "common.webURL" $root) }}
@@ -33,4 +33,24 @@ allowed-peer-ip={{ . }}
 log-file=stdout
 pidfile=/tmp/turnserver.pid
 userdb=/tmp/turndb
+{{- end }}
+
+{{/* Its own address: on its node's network that is the node's. */}}
+{{- define "browser.coturn.env" -}}
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- end }}
+
+{{/* The image's own start goes through a shell. */}}
+{{- define "browser.coturn.command" -}}
+command: [turnserver]
+args:
+  - -c
+  - /etc/coturn/turnserver.conf
+  - --listening-ip=$(POD_IP)
+  - --relay-ip=$(POD_IP)
+  - --external-ip={{ .Values.turn.host }}/$(POD_IP)
+  - --allowed-peer-ip=$(POD_IP)
 {{- end }}

@@ -1,8 +1,9 @@
 {{/* It asks for credentials itself. On its node's network no policy holds. */}}
 {{- define "browser.coturn.ingress" -}}
+{{- $port := include "common.servicePort" (list . "coturn") -}}
 - ports:
-    - port: 3478
-    - port: 3478
+    - port: {{ $port }}
+    - port: {{ $port }}
       protocol: UDP
     - port: {{ .Values.coturn.relayPorts.min }}
       endPort: {{ .Values.coturn.relayPorts.max }}

@@ -1,6 +1,4 @@
 {{- define "controlPlane.cp.env" -}}
-{{ include "common.databaseEnv" . }}
-{{ include "common.trustEnv" . }}
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.keysSecret" .) "JWT_SECRET") }}
 {{ include "common.secretEnv" (list "CREDENTIAL_ENCRYPTION_KEY" (include "common.keysSecret" .) "CREDENTIAL_ENCRYPTION_KEY") }}
 {{ include "common.secretEnv" (list "PLATFORM_SERVICE_KEY" (include "common.keysSecret" .) "PLATFORM_SERVICE_KEY") }}
@@ -12,15 +10,15 @@
   value: {{ . | quote }}
 {{- end }}
 - name: CG_URL
-  value: {{ include "common.serviceURL" (list . "cg" 3002) }}
+  value: {{ include "common.serviceURL" (list . "cg") }}
 - name: SKILLS_CONTENT_URL
-  value: {{ include "common.serviceURL" (list . "skills" 3008) }}
+  value: {{ include "common.serviceURL" (list . "skills") }}
 - name: OFFICE_CONVERTER_URL
-  value: {{ include "common.serviceURL" (list . "office-converter" 3007) }}
+  value: {{ include "common.serviceURL" (list . "office-converter") }}
 - name: BROWSER_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "browser" 3005) }}
+  value: {{ include "common.serviceURL" (list . "browser") }}
 - name: SANDBOX_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "sandbox" 3006) }}
+  value: {{ include "common.serviceURL" (list . "sandbox") }}
 {{- with .Values.cp.proxy }}
 {{- if or .http .https }}
 {{- with .http }}

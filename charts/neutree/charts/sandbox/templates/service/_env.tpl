@@ -1,10 +1,8 @@
 {{- define "sandbox.env" -}}
-{{ include "common.databaseEnv" . }}
-{{ include "common.trustEnv" . }}
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.sandboxSecret" .) "JWT_SECRET") }}
 {{ include "common.secretEnv" (list "SERVICE_KEY" (include "common.sandboxSecret" .) "SERVICE_KEY") }}
 - name: NAP_URL
-  value: {{ include "common.serviceURL" (list . "cp" 3000) }}
+  value: {{ include "common.serviceURL" (list . "cp") }}
 # Users are sent there to log in, and this service asks there who they are.
 - name: NAP_OAUTH_URL
   value: {{ include "common.webURL" . | quote }}

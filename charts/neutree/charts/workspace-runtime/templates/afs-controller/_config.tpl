@@ -1,6 +1,6 @@
 {{- define "workspaceRuntime.afsController.config" -}}
 [server]
-listen = "0.0.0.0:9100"
+listen = "0.0.0.0:{{ include "common.servicePort" (list . "afs-controller") }}"
 
 [storage]
 db_path = "/var/lib/afs/controller.db"

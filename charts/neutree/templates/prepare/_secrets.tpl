@@ -134,7 +134,7 @@ secrets:
           {{- include "neutree.secrets.externalURL" . | nindent 10 }}
           {{- else }}
           host: {{ include "common.name" (list . "pg-rw") }}
-          port: 5432
+          port: {{ (include "common.facts" . | fromJson).database.port }}
           database: {{ $global.database.name | quote }}
           userFrom: {secret: {{ $user }}, key: username}
           passwordFrom: {secret: {{ $user }}, key: password}

@@ -44,19 +44,7 @@ storageClasses:
 {{- include "neutree.guard.volumes" . }}
 {{- if eq $global.exposure.type "nodePort" }}
 nodePorts:
-  - service: {{ include "common.name" (list . "cp") }}
-    port: {{ $global.exposure.nodePorts.web }}
-    value: global.exposure.nodePorts.web
-  {{- if $global.modules.sandbox.enabled }}
-  - service: {{ include "common.name" (list . "sandbox") }}
-    port: {{ $global.exposure.nodePorts.sandbox }}
-    value: global.exposure.nodePorts.sandbox
-  {{- end }}
-  {{- if $global.modules.browser.enabled }}
-  - service: {{ include "common.name" (list . "browser") }}
-    port: {{ $global.exposure.nodePorts.browser }}
-    value: global.exposure.nodePorts.browser
-  {{- end }}
+  {{- include "neutree.nodePorts" . | trim | nindent 2 }}
 {{- end }}
 podSecurity:
   {{- if eq $namespace .Release.Namespace }}
@@ -80,5 +68,18 @@ podSecurity:
   {{- end }}
 kubernetes:
   # The oldest that the operator of the bundled CloudNativePG chart is tested with.
-  tested: "1.30"
+  tested: {{ (include "common.facts" . | fromJson).operator.kubernetes | quote }}
+{{- end }}
+
+{{/* Ports of the nodes by which users reach services: of each its Service, number and value, as a YAML list. */}}
+{{- define "neutree.nodePorts" -}}
+{{- $facts := include "common.facts" . | fromJson -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- $service := . }}
+{{- with (get $facts.services .).nodePort }}
+- service: {{ include "common.serviceName" (list $ $service) }}
+  port: {{ get $.Values.global.exposure.nodePorts . }}
+  value: global.exposure.nodePorts.{{ . }}
+{{- end }}
+{{- end }}
 {{- end }}

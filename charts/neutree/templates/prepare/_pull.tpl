@@ -1,20 +1,10 @@
 {{/* Containers of Deployments and the images they will have, as a YAML list. */}}
 {{- define "neutree.pull.workloads" -}}
-{{- $modules := .Values.global.modules -}}
-{{- $workloads := list (list "cp" "control-plane" "controlPlane") (list "cg" "channel-gateway" "gateway")
-  (list "skills" "skills-content-service" "skills") (list "scheduler" "scheduler" "scheduler")
-  (list "env-runner-k8s" "env-runner-k8s" "envRunner")
-  (list "office-converter" "gotenberg" "officeConverter") -}}
-{{- if $modules.sandbox.enabled }}
-{{- $workloads = append $workloads (list "sandbox" "sandbox" "sandboxService") }}
+{{- $facts := include "common.facts" . | fromJson -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- $service := get $facts.services . }}
+- {deployment: {{ include "common.serviceName" (list $ .) }}, container: {{ $service.container }}, image: {{ include "common.image" (list $ $service.image) | quote }}}
 {{- end }}
-{{- if $modules.browser.enabled }}
-{{- $workloads = append $workloads (list "browser" "browser" "browserService") }}
-{{- end }}
-{{- range $workloads }}
-- {deployment: {{ include "common.name" (list $ (index . 0)) }}, container: {{ index . 1 }}, image: {{ include "common.image" (list $ (index . 2)) | quote }}}
-{{- end }}
-- {deployment: afs-controller, container: afs-controller, image: {{ include "common.image" (list $ "afs") | quote }}}
 {{- end }}
 
 {{/*

@@ -73,7 +73,7 @@ spec:
   # One that failed stays for its log, for a day.
   ttlSecondsAfterFinished: 86400
   {{- include "common.jobSpec" (dict "root" . "name" $app.name "component" $app.component
-    "configMap" (include "common.name" (list . "pre-install"))
+    "configMap" (include "neutree.prepare.phase" .)
     "serviceAccount" "default" "automount" false
     "command" "migrate" "timeout" $timeouts.migrate
     "startSeconds" (add $timeouts.start 600)

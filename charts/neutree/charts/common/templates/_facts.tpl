@@ -1,0 +1,194 @@
+{{/*
+Facts about the platform's services. Written by make generate from internal/platform: change them there.
+Usage: $facts := include "common.facts" . | fromJson
+*/}}
+{{- define "common.facts" -}}
+{
+  "migrationSources": [
+    {"name":"control-plane","image":"controlPlane","folder":"/app/migrations"},
+    {"name":"gateway","image":"gateway","folder":"/app/channel-gateway/migrations"},
+    {"name":"sandbox","image":"sandboxService","folder":"/app/sandbox-service/migrations"},
+    {"name":"browser","image":"browserService","folder":"/app/browser-service/migrations"}
+  ],
+  "order": ["cp","cg","skills","office-converter","afs-controller","env-runner-k8s","scheduler","sandbox","browser","coturn"],
+  "services": {
+    "afs-controller": {
+      "component": "afs-controller",
+      "portName": "grpc",
+      "replace": "SQLite has one writer: two pods on one file could destroy it.",
+      "grace": {"seconds":5,"why":"It does not listen for the signal to stop, so waiting longer would only keep its successor from starting."},
+      "fixedName": true,
+      "container": "afs-controller",
+      "image": "afs",
+      "port": 9100,
+      "servicePort": 9100
+    },
+    "browser": {
+      "component": "browser",
+      "module": "browser",
+      "portName": "http",
+      "nodePort": "browser",
+      "replace": "Who is about to log in, and which browsers are ready, it remembers in memory.",
+      "start": {"seconds":120},
+      "grace": {"seconds":5,"why":"It does not listen to SIGTERM, so longer would only be a longer gap."},
+      "trustedCAs": true,
+      "container": "browser",
+      "image": "browserService",
+      "port": 3005,
+      "servicePort": 3005,
+      "health": "/health",
+      "connections": 10,
+      "migrations": "browser"
+    },
+    "cg": {
+      "component": "channel-gateway",
+      "portName": "http",
+      "start": {"seconds":120},
+      "grace": {"seconds":40},
+      "awaitsControlPlane": true,
+      "trustedCAs": true,
+      "container": "channel-gateway",
+      "image": "gateway",
+      "port": 3002,
+      "servicePort": 3002,
+      "health": "/health",
+      "surge": true,
+      "connections": 10,
+      "migrations": "gateway"
+    },
+    "coturn": {
+      "component": "coturn",
+      "module": "coturn",
+      "portName": "turn",
+      "replace": "On its node's network two pods would want the same port.",
+      "grace": {"seconds":10},
+      "user": 65534,
+      "capability": {"name":"NET_BIND_SERVICE","why":"The program's file asks for it, and without it is not executed."},
+      "fixedName": true,
+      "container": "coturn",
+      "image": "coturn",
+      "port": 3478,
+      "servicePort": 3478
+    },
+    "cp": {
+      "component": "control-plane",
+      "portName": "http",
+      "nodePort": "web",
+      "start": {"seconds":300,"why":"It listens only after its queues have started."},
+      "grace": {"seconds":40},
+      "trustedCAs": true,
+      "container": "control-plane",
+      "image": "controlPlane",
+      "port": 3000,
+      "servicePort": 3000,
+      "health": "/healthz",
+      "surge": true,
+      "connections": 35,
+      "migrations": "control-plane",
+      "kubernetesAPI": true
+    },
+    "env-runner-k8s": {
+      "component": "environment-runner",
+      "replace": "Two runners would both apply every change.",
+      "awaitsControlPlane": true,
+      "container": "env-runner-k8s",
+      "image": "envRunner",
+      "connections": 20,
+      "kubernetesAPI": true
+    },
+    "office-converter": {
+      "component": "office-converter",
+      "portName": "http",
+      "start": {"seconds":120},
+      "user": 1001,
+      "writableRoot": "LibreOffice and Chromium keep their profiles in several places.",
+      "container": "gotenberg",
+      "image": "officeConverter",
+      "port": 3000,
+      "servicePort": 3007,
+      "health": "/health",
+      "surge": true
+    },
+    "sandbox": {
+      "component": "sandbox",
+      "module": "sandbox",
+      "portName": "http",
+      "nodePort": "sandbox",
+      "replace": "Who is about to log in it remembers in memory.",
+      "start": {"seconds":120},
+      "grace": {"seconds":5,"why":"It does not listen to SIGTERM, so longer would only be a longer gap."},
+      "trustedCAs": true,
+      "container": "sandbox",
+      "image": "sandboxService",
+      "port": 3006,
+      "servicePort": 3006,
+      "health": "/health",
+      "connections": 10,
+      "migrations": "sandbox"
+    },
+    "scheduler": {
+      "component": "scheduler",
+      "replace": "Two schedulers at once would run twice as many jobs as their limits say.",
+      "grace": {"seconds":45},
+      "stopCommand": {"command":["node","-e","process.kill(1, 'SIGINT')"],"why":"It finishes its jobs on SIGINT only, and its image has no kill."},
+      "awaitsControlPlane": true,
+      "trustedCAs": true,
+      "container": "scheduler",
+      "image": "scheduler",
+      "connections": 50
+    },
+    "skills": {
+      "component": "skills",
+      "portName": "http",
+      "start": {"seconds":120},
+      "awaitsControlPlane": true,
+      "trustedCAs": true,
+      "cache": {"volume":"dufs-cache","path":"/var/cache/skills-content"},
+      "container": "skills-content-service",
+      "image": "skills",
+      "port": 3008,
+      "servicePort": 3008,
+      "health": "/health",
+      "surge": true,
+      "connections": 8
+    }
+  },
+  "hookJobs": [
+    {"name":"guard","component":"guard","awaited":true},
+    {"name":"prepare","component":"prepare","awaited":true,"database":true},
+    {"name":"rollback","component":"rollback","awaited":true,"database":true},
+    {"name":"pull","component":"pull","awaited":true,"stays":true},
+    {"name":"migrate","component":"migrate","awaited":true,"database":true,"stays":true},
+    {"name":"bootstrap","component":"bootstrap","database":true},
+    {"name":"seed","component":"seed","awaited":true,"database":true},
+    {"name":"test","component":"test","database":true},
+    {"name":"backup","component":"backup","awaited":true,"database":true,"stays":true},
+    {"name":"restore","component":"backup","stays":true},
+    {"name":"teardown","component":"teardown","awaited":true},
+    {"name":"delete","component":"delete","awaited":true}
+  ],
+  "reservedConnections": 43,
+  "operator": {
+    "kubernetes": "1.30",
+    "lease": "db9c8771.cnpg.io",
+    "clusterCRD": "clusters.postgresql.cnpg.io"
+  },
+  "database": {
+    "port": 5432,
+    "status": 8000,
+    "metrics": 9187
+  },
+  "workspaces": {
+    "app": "tos",
+    "agent": 3001,
+    "files": 9101,
+    "memory": 9102
+  },
+  "runtimeImages": [
+    {"image":"agent","variable":"AGENT_IMAGE_PREFIX","in":"workspaces"},
+    {"image":"afs","variable":"AFS_IMAGE","in":"workspaces"},
+    {"image":"memoryFuse","variable":"MEMORY_FUSE_IMAGE","in":"workspaces"},
+    {"image":"chromium","variable":"BROWSER_IMAGE","in":"sandboxes"}
+  ]
+}
+{{- end }}

@@ -1,4 +1,0 @@
-{{- define "workspaceRuntime.runner.env" -}}
-{{ include "common.databaseEnv" . }}
-{{ include "common.workspaceEnv" . }}
-{{- end }}

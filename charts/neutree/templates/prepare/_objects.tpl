@@ -1,0 +1,121 @@
+{{/* Name of what the Jobs of this phase share. */}}
+{{- define "neutree.prepare.phase" -}}
+{{ include "common.name" (list . "pre-install") }}
+{{- end }}
+
+{{/* Files for the Jobs of this phase. */}}
+{{- define "neutree.prepare.data" -}}
+guard.yaml: |
+  {{- include "neutree.guard.spec" . | nindent 2 }}
+prepare.yaml: |
+  {{- include "neutree.prepare.spec" . | nindent 2 }}
+pull-job.yaml: |
+  {{- include "neutree.pull.job" . | nindent 2 }}
+migrate-job.yaml: |
+  {{- include "neutree.migrate.job" . | nindent 2 }}
+{{- with include "neutree.backup.hookFiles" (list . (include "neutree.prepare.phase" .)) }}{{ nindent 0 (trim .) }}{{ end }}
+migrate.yaml: |
+  {{- include "neutree.migrate.spec" . | nindent 2 }}
+{{- if not (include "common.externalDatabase" .) }}
+cluster.yaml: |
+  {{- include "neutree.cluster" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Rights in the release's namespace. */}}
+{{- define "neutree.prepare.rules" -}}
+# For server-side dry-runs: does the port conflict, is the pod admitted?
+- apiGroups: [""]
+  resources: [services, pods]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [services]
+  resourceNames:
+    {{- range include "neutree.nodePorts" . | fromYamlArray }}
+    - {{ .service }}
+    {{- end }}
+  verbs: [get]
+# What runs, and what an upgrade must not change.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ include "neutree.installation" . }}]
+  verbs: [get]
+- apiGroups: [apps]
+  resources: [deployments]
+  resourceNames:
+    {{- range include "neutree.pull.workloads" . | fromYamlArray }}
+    - {{ .deployment }}
+    {{- end }}
+  verbs: [get]
+{{- if not (include "common.externalDatabase" .) }}
+- apiGroups: [postgresql.cnpg.io]
+  resources: [clusters]
+  resourceNames: [{{ include "common.name" (list . "pg") }}]
+  verbs: [get]
+{{- end }}
+# The Jobs that pull and migrate, and one of an earlier attempt that failed.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create]
+- apiGroups: [batch]
+  resources: [jobs]
+  resourceNames: [{{ include "common.name" (list . "pull") }}, {{ include "common.name" (list . "migrate") }}, {{ include "neutree.bootstrap.name" . }}]
+  verbs: [get, delete]
+{{- with include "neutree.backup.hookRules" . }}{{ nindent 0 (trim .) }}{{ end }}
+# How those fare, on which nodes services run, and what keeps the database from answering.
+- apiGroups: [""]
+  resources: [pods, events, persistentvolumeclaims]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  resourceNames: {{ include "neutree.guard.claims" (list . .Release.Namespace) }}
+  verbs: [get]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ include "neutree.secrets.names" . | fromYamlArray | toJson }}
+  verbs: [get]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ include "neutree.secrets.madeNames" . | fromYamlArray | toJson }}
+  verbs: [update]
+{{- end }}
+
+{{/* Rights in the cluster. */}}
+{{- define "neutree.prepare.clusterRules" -}}
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: {{ list .Release.Namespace (include "common.workspaceNamespace" .) | uniq | toJson }}
+  verbs: [get]
+# To name the Service that holds a port already.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list]
+{{- if eq (include "common.sharedSource" .) "node" }}
+# To see that a volume which is a folder of a node has one node.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list]
+{{- end }}
+{{- end }}
+
+{{/*
+Rights in the workspaces' namespace: does it admit workspaces, by a server-side dry-run, and can their shared volume
+grow? Only where it exists before this release does.
+*/}}
+{{- define "neutree.prepare.workspaceRules" -}}
+{{- if include "neutree.workspaceNamespaceExists" . }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  resourceNames: [{{ include "common.sharedClaim" . }}]
+  verbs: [get]
+{{- end }}
+{{- end }}

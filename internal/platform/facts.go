@@ -1,0 +1,294 @@
+package platform
+
+import "slices"
+
+// Facts is what the chart's templates know about the platform. hack/facts writes it into the library chart, so that
+// each number and each list is defined once, in this package.
+type Facts struct {
+	// MigrationSources are in the order in which they are applied.
+	MigrationSources []SourceFacts `json:"migrationSources"`
+	// Order lists the services in the order in which they may start.
+	Order []string `json:"order"`
+	// Services are the workloads, by name without the prefix.
+	Services map[string]ServiceFacts `json:"services"`
+	// HookJobs are the Jobs besides the services.
+	HookJobs []HookJob `json:"hookJobs"`
+	// ReservedConnections are those to the database that no service opens.
+	ReservedConnections int           `json:"reservedConnections"`
+	Operator            OperatorFacts `json:"operator"`
+	Database            DatabasePorts `json:"database"`
+	Workspaces          WorkspacePods `json:"workspaces"`
+	// RuntimeImages are pulled at run time.
+	RuntimeImages []RuntimeImage `json:"runtimeImages"`
+}
+
+// SourceFacts is a MigrationSource as the chart needs it.
+type SourceFacts struct {
+	Name   string `json:"name"`
+	Image  string `json:"image"`
+	Folder string `json:"folder"`
+}
+
+// ServiceFacts is a Workload and its Run as the chart needs them. What is false or zero is left out.
+type ServiceFacts struct {
+	Run
+	FixedName   bool   `json:"fixedName,omitempty"`
+	Container   string `json:"container"`
+	Image       string `json:"image"`
+	Port        int32  `json:"port,omitempty"`
+	ServicePort int32  `json:"servicePort,omitempty"`
+	Health      string `json:"health,omitempty"`
+	Surge       bool   `json:"surge,omitempty"`
+	Connections int    `json:"connections,omitempty"`
+	// Migrations is the name of the MigrationSource in its image.
+	Migrations string `json:"migrations,omitempty"`
+	// KubernetesAPI says that its pods get a token.
+	KubernetesAPI bool `json:"kubernetesAPI,omitempty"`
+}
+
+// Run is how the chart runs a workload, with the reasons.
+type Run struct {
+	// Component is the value of the label app.kubernetes.io/component.
+	Component string `json:"component"`
+	// Module is the key under global.modules that switches it on, empty for the core. "coturn" is no such key: the
+	// values of the browser chart switch the TURN server on.
+	Module string `json:"module,omitempty"`
+	// PortName is the name of its port.
+	PortName string `json:"portName,omitempty"`
+	// NodePort is the key under global.exposure.nodePorts, empty for a service that users do not reach.
+	NodePort string `json:"nodePort,omitempty"`
+	// Replace is why two pods must not run at once, or empty.
+	Replace string `json:"replace,omitempty"`
+	// Start is how long it may take until it answers, before it is started again.
+	Start *Limit `json:"start,omitempty"`
+	// Grace is how long it has to end; Kubernetes gives 30 seconds.
+	Grace *Limit `json:"grace,omitempty"`
+	// StopCommand makes a process end that does not listen for SIGTERM.
+	StopCommand *Command `json:"stopCommand,omitempty"`
+	// AwaitsControlPlane says that it starts after the control plane answers.
+	AwaitsControlPlane bool `json:"awaitsControlPlane,omitempty"`
+	// TrustedCAs says that it is a Node service that calls others, and reads the user's CA certificates.
+	TrustedCAs bool `json:"trustedCAs,omitempty"`
+	// User is the uid that its image is made for, 0 for any.
+	User int64 `json:"user,omitempty"`
+	// WritableRoot is why its root file system is not read-only, or empty.
+	WritableRoot string `json:"writableRoot,omitempty"`
+	// Capability is the one that it needs, and why.
+	Capability *Capability `json:"capability,omitempty"`
+	// Cache is a folder that it fills up to a limit.
+	Cache *Cache `json:"cache,omitempty"`
+}
+
+// Limit is a time limit and its reason.
+type Limit struct {
+	Seconds int    `json:"seconds"`
+	Why     string `json:"why,omitempty"`
+}
+
+// Command is a command line and its reason.
+type Command struct {
+	Command []string `json:"command"`
+	Why     string   `json:"why"`
+}
+
+// Capability is a Linux capability and its reason.
+type Capability struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+// Cache is a folder in a volume of its own.
+type Cache struct {
+	Volume string `json:"volume"`
+	Path   string `json:"path"`
+}
+
+const noSIGTERM = "It does not listen to SIGTERM, so longer would only be a longer gap."
+
+// Runs are how the chart runs each workload, by its Name.
+func Runs() map[string]Run {
+	return map[string]Run{
+		"cp": {
+			Component: "control-plane", PortName: "http", NodePort: "web", TrustedCAs: true,
+			Start: &Limit{300, "It listens only after its queues have started."},
+			// Streams get five seconds to end, after five in which nodes still send to the pod.
+			Grace: &Limit{Seconds: 40},
+		},
+		"cg": {
+			Component: "channel-gateway", PortName: "http", AwaitsControlPlane: true, TrustedCAs: true,
+			Start: &Limit{Seconds: 120},
+			Grace: &Limit{Seconds: 40},
+		},
+		"skills": {
+			Component: "skills", PortName: "http", AwaitsControlPlane: true, TrustedCAs: true,
+			Start: &Limit{Seconds: 120},
+			Cache: &Cache{Volume: "dufs-cache", Path: "/var/cache/skills-content"},
+		},
+		"office-converter": {
+			Component: "office-converter", PortName: "http", User: 1001,
+			Start:        &Limit{Seconds: 120},
+			WritableRoot: "LibreOffice and Chromium keep their profiles in several places.",
+		},
+		"afs-controller": {
+			Component: "afs-controller", PortName: "grpc",
+			Replace: "SQLite has one writer: two pods on one file could destroy it.",
+			Grace: &Limit{5,
+				"It does not listen for the signal to stop, so waiting longer would only keep its successor from starting."},
+		},
+		"env-runner-k8s": {
+			Component: "environment-runner", AwaitsControlPlane: true,
+			Replace: "Two runners would both apply every change.",
+		},
+		"scheduler": {
+			Component: "scheduler", AwaitsControlPlane: true, TrustedCAs: true,
+			Replace: "Two schedulers at once would run twice as many jobs as their limits say.",
+			// Jobs get time to finish.
+			Grace: &Limit{Seconds: 45},
+			StopCommand: &Command{[]string{"node", "-e", "process.kill(1, 'SIGINT')"},
+				"It finishes its jobs on SIGINT only, and its image has no kill."},
+		},
+		"sandbox": {
+			Component: "sandbox", Module: "sandbox", PortName: "http", NodePort: "sandbox", TrustedCAs: true,
+			Replace: "Who is about to log in it remembers in memory.",
+			Start:   &Limit{Seconds: 120},
+			Grace:   &Limit{5, noSIGTERM},
+		},
+		"browser": {
+			Component: "browser", Module: "browser", PortName: "http", NodePort: "browser", TrustedCAs: true,
+			Replace: "Who is about to log in, and which browsers are ready, it remembers in memory.",
+			Start:   &Limit{Seconds: 120},
+			Grace:   &Limit{5, noSIGTERM},
+		},
+		"coturn": {
+			Component: "coturn", Module: "coturn", PortName: "turn", User: 65534,
+			Replace:    "On its node's network two pods would want the same port.",
+			Grace:      &Limit{Seconds: 10},
+			Capability: &Capability{"NET_BIND_SERVICE", "The program's file asks for it, and without it is not executed."},
+		},
+	}
+}
+
+// HookJob is a Job that the chart runs besides the services.
+type HookJob struct {
+	// Name is the Job's name without the prefix.
+	Name string `json:"name"`
+	// Component is the value of the label app.kubernetes.io/component.
+	Component string `json:"component"`
+	// Awaited says that a Helm client waits for it, or for a Job that starts it.
+	Awaited bool `json:"awaited,omitempty"`
+	// Database says that its pods open connections to the database.
+	Database bool `json:"database,omitempty"`
+	// Stays says that it is no hook of Helm's: one that failed stays for its log.
+	Stays bool `json:"stays,omitempty"`
+}
+
+// HookJobs are the Jobs besides the services.
+func HookJobs() []HookJob {
+	return []HookJob{
+		{Name: "guard", Component: "guard", Awaited: true},
+		{Name: Prepare, Component: Prepare, Awaited: true, Database: true},
+		{Name: Rollback, Component: Rollback, Awaited: true, Database: true},
+		{Name: "pull", Component: "pull", Awaited: true, Stays: true},
+		{Name: Migrate, Component: Migrate, Awaited: true, Database: true, Stays: true},
+		// A part of the release, which outlives the Helm client.
+		{Name: Bootstrap, Component: Bootstrap, Database: true},
+		{Name: Seed, Component: Seed, Awaited: true, Database: true},
+		// A test of a release that is not pending.
+		{Name: Test, Component: Test, Database: true},
+		{Name: "backup", Component: "backup", Awaited: true, Database: true, Stays: true},
+		// The same pods as those of a backup, with the same label.
+		{Name: "restore", Component: "backup", Stays: true},
+		{Name: "teardown", Component: "teardown", Awaited: true},
+		{Name: "delete", Component: "delete", Awaited: true},
+	}
+}
+
+// HookComponents are the components of the Jobs that a Helm client waits for, and of those that these start.
+func HookComponents() []string {
+	var components []string
+	for _, job := range HookJobs() {
+		if job.Awaited {
+			components = append(components, job.Component)
+		}
+	}
+	return components
+}
+
+// ReservedConnections are those that a seed Job opens, which are as many as a control plane's, and eight of the operator
+// and the hooks.
+const ReservedConnections = 35 + 8
+
+// OperatorFacts are what the chart knows about CloudNativePG.
+type OperatorFacts struct {
+	// Kubernetes is the oldest version that it is tested with.
+	Kubernetes string `json:"kubernetes"`
+	// Lease is the one of its leader election.
+	Lease string `json:"lease"`
+	// ClusterCRD is the CustomResourceDefinition of its Clusters.
+	ClusterCRD string `json:"clusterCRD"`
+}
+
+// DatabasePorts are the ports of the pods of PostgreSQL.
+type DatabasePorts struct {
+	Port int32 `json:"port"`
+	// Status is where instances and operator ask for an instance's state.
+	Status  int32 `json:"status"`
+	Metrics int32 `json:"metrics"`
+}
+
+// WorkspacePods are what the chart knows about the pods of workspaces.
+type WorkspacePods struct {
+	// App is the value of their label "app".
+	App string `json:"app"`
+	// Ports are those of the agent, and of the mounts of its files and of its memory.
+	Agent  int32 `json:"agent"`
+	Files  int32 `json:"files"`
+	Memory int32 `json:"memory"`
+}
+
+// RuntimeImage is an image that no container of the release names: a service starts pods with it.
+type RuntimeImage struct {
+	// Image is the key under global.images.
+	Image string `json:"image"`
+	// Variable is how services are told about it.
+	Variable string `json:"variable"`
+	// In is where it runs.
+	In string `json:"in"`
+}
+
+// RuntimeImages are pulled at run time. The image of an agent gets a dash and one of AgentTypes added to its name.
+func RuntimeImages() []RuntimeImage {
+	return []RuntimeImage{
+		{Image: "agent", Variable: "AGENT_IMAGE_PREFIX", In: "workspaces"},
+		{Image: "afs", Variable: "AFS_IMAGE", In: "workspaces"},
+		{Image: "memoryFuse", Variable: "MEMORY_FUSE_IMAGE", In: "workspaces"},
+		{Image: "chromium", Variable: "BROWSER_IMAGE", In: "sandboxes"},
+	}
+}
+
+// ChartFacts are the facts that the chart's templates read.
+func ChartFacts() Facts {
+	facts := Facts{
+		Services: map[string]ServiceFacts{}, HookJobs: HookJobs(), ReservedConnections: ReservedConnections,
+		Operator:      OperatorFacts{OperatorKubernetes, "db9c8771.cnpg.io", "clusters.postgresql.cnpg.io"},
+		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187},
+		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
+		RuntimeImages: RuntimeImages(),
+	}
+	sources := map[string]string{}
+	for _, source := range MigrationSources() {
+		facts.MigrationSources = append(facts.MigrationSources, SourceFacts{source.Name, source.ImageKey, source.Dir})
+		sources[source.ImageKey] = source.Name
+	}
+	runs := Runs()
+	for _, w := range slices.Concat(Workloads(), ModuleWorkloads()) {
+		facts.Order = append(facts.Order, w.Name)
+		facts.Services[w.Name] = ServiceFacts{
+			FixedName: w.Fixed, Container: w.Container, Image: w.Image,
+			Port: w.Port, ServicePort: w.ServicePort, Health: w.Health,
+			Surge: w.Rollout != Recreate, Connections: w.Pool, Migrations: sources[w.Image],
+			KubernetesAPI: len(w.Rules) > 0, Run: runs[w.Name],
+		}
+	}
+	return facts
+}
