@@ -16,7 +16,9 @@ type Provider struct{}
 func (*Provider) SetDefaults() {}
 
 // Init refuses to be configured.
-func (*Provider) Init() error { return errors.New("the provider ECS is not part of the testbed's Traefik") }
+func (*Provider) Init() error {
+	return errors.New("the provider ECS is not part of the testbed's Traefik")
+}
 
 // Provide is never called: Init comes first.
 func (*Provider) Provide(chan<- dynamic.Message, *safe.Pool) error { return nil }
