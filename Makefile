@@ -6,10 +6,14 @@ SHELL       := /bin/bash
 GO         ?= go
 VERSION    := $(shell sed -n 's/^version: *"\(.*\)"/\1/p' plugin.yaml)
 LDFLAGS    := -s -w -X github.com/neutree-ai/packaging/internal/version.version=$(VERSION)
-BUILD      := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
+BUILD      := $(GO) build -buildvcs=false -ldflags "$(LDFLAGS)"
 NODES      ?= 3
 KUBERNETES ?= 1.34
 REGISTRY   ?= ghcr.io/neutree-ai/packaging
+
+# As in internal/gobuild: what is compiled alike is compiled once, for programs, tests and vet.
+export CGO_ENABLED := 0
+export GOFLAGS     := -trimpath -gcflags=all=-dwarf=false
 
 # With KUBECONFIG set, demo and cluster tests use that cluster; otherwise they bring up the testbed.
 export KUBECONFIG
@@ -96,7 +100,7 @@ down: bin/testbed ## Remove the embedded cluster
 
 .PHONY: bin/testbed bin/helm-neutree bin/nap-hooks bin/helm-docs
 bin/testbed:
-	cd test/testbed && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o ../../bin/testbed ./cmd/testbed
+	cd test/testbed && $(GO) build -buildvcs=false -o ../../bin/testbed ./cmd/testbed
 bin/helm-neutree:
 	$(BUILD) -o bin/helm-neutree ./plugin
 bin/nap-hooks:

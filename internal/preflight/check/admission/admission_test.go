@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
 	"github.com/neutree-ai/packaging/internal/requirement"
@@ -92,6 +93,22 @@ func TestQuotas(t *testing.T) {
 			}
 			checktest.Want(t, checktest.Run(t, Checks(), "quota.limits", checktest.Subject(t, api, work())), tc.words...)
 		})
+	}
+}
+
+// What keeps a pod out before its quota is looked at leaves the quota unknown, and the check says what that was.
+func TestQuotaThatNobodyLookedAt(t *testing.T) {
+	for refuse, want := range map[string]string{
+		violates: "pods of workspace could not be tried: the pod security of namespace work keeps them out before that " +
+			"(psa.level)",
+		kyverno: "pods of workspace could not be tried: " + kube.Brief(forbidden(kyverno)),
+	} {
+		api := kubetest.New(t, namespace("work", ""))
+		api.Refuse(-1, "POST", "/api/v1/namespaces/work/pods", kubetest.Status(403, metav1.StatusReasonForbidden, refuse))
+		_, err := quotas(t.Context(), checktest.Subject(t, api, work()))
+		if err == nil || err.Error() != want {
+			t.Errorf("%v\nwant\n%s", err, want)
+		}
 	}
 }
 

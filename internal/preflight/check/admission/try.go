@@ -1,8 +1,10 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -56,8 +58,17 @@ func tryPods(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 				return nil
 			})
 		}
-		return trials, group.Wait()
+		err := group.Wait()
+		return inOrder(trials), err
 	})
+}
+
+// inOrder sorts what was tried at once, so that two runs say the same.
+func inOrder(trials []trial) []trial {
+	slices.SortStableFunc(trials, func(a, b trial) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.object, b.object))
+	})
+	return trials
 }
 
 // podOf is the pod as its controller would make it, without what is not there yet: its ServiceAccount, its priority.
@@ -100,7 +111,8 @@ func tryObjects(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 				return nil
 			})
 		}
-		return trials, group.Wait()
+		err := group.Wait()
+		return inOrder(trials), err
 	})
 }
 
@@ -167,7 +179,7 @@ func classify(err error) kind {
 // there is none.
 func unjudged(trials []trial, topic kind) error {
 	var owners []string
-	var first error
+	var first trial
 	for _, t := range trials {
 		switch classify(t.err) {
 		case admitted, topic:
@@ -176,16 +188,22 @@ func unjudged(trials []trial, topic kind) error {
 			// The namespace was removed meanwhile: as if it had not been there.
 			continue
 		}
-		if owners = append(owners, t.object); first == nil {
-			first = t.err
+		if owners = append(owners, t.object); first.err == nil {
+			first = t
 		}
 	}
-	if first == nil {
+	if len(owners) == 0 {
 		return nil
 	}
-	cause := kube.MissingPermission(first)
+	var cause string
+	switch classify(first.err) {
+	case podSecurity:
+		cause = fmt.Sprintf("the pod security of namespace %s keeps them out before that (psa.level)", first.namespace)
+	case noRight:
+		cause = kube.MissingPermission(first.err)
+	}
 	if cause == "" {
-		cause = kube.Brief(first)
+		cause = kube.Brief(first.err)
 	}
 	return fmt.Errorf("pods of %s could not be tried: %s", strings.Join(owners, ", "), cause)
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/gobuild"
 	"github.com/neutree-ai/packaging/test/testbed/internal/cache"
 	"github.com/neutree-ai/packaging/test/testbed/internal/source"
 )
@@ -94,7 +95,7 @@ func (b builder) key(ctx context.Context, m module) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("tool module %s: ask go for its version: %w", dir, err)
 	}
-	key := cache.NewKey().Add(string(env)).Add(m.flags()...)
+	key := cache.NewKey().Add(string(env), gobuild.Flags).Add(m.flags()...)
 	// A program's source is in the module's directory, or in one below it.
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -114,7 +115,7 @@ func (b builder) key(ctx context.Context, m module) (string, error) {
 }
 
 func (m module) flags() []string {
-	return []string{"-trimpath", "-ldflags", strings.Join(append([]string{"-s", "-w"}, m.ldflags...), " ")}
+	return []string{"-ldflags", strings.Join(append([]string{"-s", "-w"}, m.ldflags...), " ")}
 }
 
 // compile builds the named programs in one go build, which shares their many common packages, and puts each into dir,
@@ -131,8 +132,12 @@ func (b builder) compile(ctx context.Context, m module, names []string, dir stri
 
 	b.log.Info(fmt.Sprintf("building %s (about %s the first time)…", m.title, m.cold))
 	start := time.Now()
+	stubbed, err := b.stub(ctx, m, temporary)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", m.title, err)
+	}
 	// The checkout's revision is no part of a tool, and git may refuse to tell it to root.
-	args := append([]string{"build", "-buildvcs=false"}, m.flags()...)
+	args := slices.Concat([]string{"build", "-buildvcs=false"}, stubbed, m.flags())
 	args = append(args, "-o", temporary+string(filepath.Separator))
 	packages := m.packages(names)
 	command := b.goCommand(ctx, filepath.Join(b.sources, m.dir), append(args, packages...)...)
@@ -178,7 +183,7 @@ func link(program, to string) error {
 func (b builder) goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, "go", args...)
 	command.Dir = dir
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+gobuild.Flags, "GOWORK=off", "GO111MODULE=on")
 	// Killed, go leaves its compilers running; interrupted, it stops them.
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = 10 * time.Second

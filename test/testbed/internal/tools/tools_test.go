@@ -59,6 +59,48 @@ func build(t *testing.T, b builder) string {
 	return paths["etcd"]
 }
 
+// What is stubbed is compiled from the stub, the rest of its module from what its authors wrote.
+func TestStubs(t *testing.T) {
+	b, _ := bench(t)
+	library := t.TempDir()
+	for name, content := range map[string]string{
+		"go.mod":       "module example.com/library\n\ngo 1.26\n",
+		"a/a.go":       "package a\n\nconst Says = \"a\"\n",
+		"b/b.go":       "package b\n\nconst Says = missing\n",
+		"b/below/c.go": "package below\n\nconst Says = \"c\"\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(library, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(library, name), []byte(content), 0o444); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(t, b, "go.mod", "module example.com/kubernetes\n\ngo 1.26\n\nrequire example.com/library v0.0.0\n\n"+
+		"replace example.com/library => "+library+"\n")
+	edit(t, b, "etcd/main.go", "package main\n\nimport (\n\t\"example.com/library/a\"\n\t\"example.com/library/b\"\n"+
+		"\t\"example.com/library/b/below\"\n)\n\nfunc main() { print(a.Says, b.Says, below.Says) }\n")
+	edit(t, b, "stubs/b.go", "package b\n\nconst Says = \"stub\"\n")
+	m := module{
+		dir: "kubernetes-1.34", title: "a tool", programs: map[string]string{"etcd": "./etcd"},
+		stubs: map[string]string{"example.com/library/b": "stubs"},
+	}
+	paths := map[string]string{}
+	if err := b.module(t.Context(), m, []string{"etcd"}, paths); err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.CommandContext(t.Context(), paths["etcd"]).CombinedOutput()
+	if err != nil || string(said) != "astubc" {
+		t.Errorf("the tool said %q, %v", said, err)
+	}
+	m.stubs = map[string]string{"example.com/library/none": "stubs"}
+	edit(t, b, "stubs/b.go", "package b\n")
+	if err := b.module(t.Context(), m, []string{"etcd"}, paths); err == nil ||
+		!strings.Contains(err.Error(), "find package example.com/library/none, which is to be stubbed") {
+		t.Errorf("a package that is not there: %v", err)
+	}
+}
+
 func TestToolIsBuiltOnce(t *testing.T) {
 	b, log := bench(t)
 	var group sync.WaitGroup

@@ -11,6 +11,22 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
 mount --make-rprivate /
 
+# PostgreSQL does without just-in-time compilation where its library is absent; LLVM is half of what would be unpacked.
+# Nothing here has to outlast a power cut.
+mkdir -p "$dir/etc/dpkg/dpkg.cfg.d"
+cat >"$dir/etc/dpkg/dpkg.cfg.d/small" <<CFG
+force-unsafe-io
+path-exclude=/usr/share/doc/*
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/locale/*
+path-exclude=/usr/lib/*/libLLVM*
+path-exclude=/usr/lib/*/libz3*
+path-exclude=/usr/lib/llvm-*
+path-exclude=/usr/lib/postgresql/$major/lib/llvmjit*
+path-exclude=/usr/lib/postgresql/$major/lib/bitcode/*
+CFG
+
 debootstrap --variant=minbase --force-check-gpg --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$suite" "$dir" "$mirror"
 
 run() { chroot "$dir" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
@@ -18,12 +34,6 @@ run() { chroot "$dir" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=
 # Nothing may start inside the chroot.
 printf '#!/bin/sh\nexit 101\n' >"$dir/usr/sbin/policy-rc.d"
 chmod 0755 "$dir/usr/sbin/policy-rc.d"
-cat >"$dir/etc/dpkg/dpkg.cfg.d/small" <<'CFG'
-path-exclude=/usr/share/doc/*
-path-exclude=/usr/share/man/*
-path-exclude=/usr/share/info/*
-path-exclude=/usr/share/locale/*
-CFG
 echo 'APT::Install-Recommends "false";' >"$dir/etc/apt/apt.conf.d/small"
 
 # The operator runs the database as uid and gid 26 and expects the image's postgres to be that user. Debian gives
@@ -46,9 +56,6 @@ done
 test -e "$dir/usr/share/postgresql/$major/extension/pgcrypto.control" || { echo "postgresql-$major has no pgcrypto" >&2; exit 1; }
 test "$(run id -u postgres):$(run id -g postgres)" = 26:26 || { echo "postgres is not 26:26" >&2; exit 1; }
 
-# PostgreSQL does without just-in-time compilation where its library is absent; LLVM is half of the image.
-rm -rf "$dir/usr/lib/postgresql/$major/lib"/llvmjit* "$dir/usr/lib/postgresql/$major/lib/bitcode"
-find "$dir/usr/lib" \( -name "libLLVM*" -o -name "libz3*" \) -delete
 run apt-get clean
 rm -rf "$dir"/var/lib/apt/lists/* "$dir"/var/cache/* "$dir"/var/log/* "$dir"/usr/share/doc/* "$dir"/usr/share/man/* \
 	"$dir"/usr/share/info/* "$dir"/usr/share/locale/* "$dir"/tmp/* "$dir"/usr/sbin/policy-rc.d \
