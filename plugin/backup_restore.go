@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -56,7 +57,7 @@ func confirm(in io.Reader, talk io.Writer, release, name string) error {
 	fmt.Fprintf(talk, "This replaces the databases of release %s by backup %s and stops its services meanwhile.\nType the release's name to go on: ", release, name)
 	line, _ := bufio.NewReader(in).ReadString('\n')
 	if answer := strings.TrimSpace(line); answer != release {
-		return hook.Errorf(hook.Refused, "nothing was changed: %q is not the release's name %q (--yes leaves the question out)", answer, release)
+		return hook.Refusef(finding.BackupNotConfirmed, "--yes leaves the question out", "nothing was changed: %q is not the release's name %q", answer, release)
 	}
 	return nil
 }

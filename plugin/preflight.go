@@ -17,7 +17,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
-	"github.com/neutree-ai/packaging/internal/preflight/prepare"
+	"github.com/neutree-ai/packaging/internal/preflight/load"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/report"
 	"github.com/neutree-ai/packaging/internal/version"
@@ -42,7 +42,7 @@ const preflightExample = `  # What would "helm install neutree ./charts/neutree 
   helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml
 
   # Only read, and only look at storage and ports
-  helm neutree preflight -n nap -f values.yaml --no-pods --only storage,port
+  helm neutree preflight -n nap -f values.yaml --no-pods --only storage,exposure
 
   # In a pipeline: wait up to five minutes for the cluster to become fit, and take warnings for failures
   helm neutree preflight -n nap -f values.yaml --wait 5m --timeout 10m --strict -o junit > preflight.xml
@@ -131,6 +131,9 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	if _, err := report.New(flags.output, cmd.OutOrStdout(), report.Subject{}, report.Look{}); err != nil {
 		return err
 	}
+	for _, warning := range flags.checks.UseCurrentNames() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Warning: %s\n", warning)
+	}
 	checks, err := preflight.Select(catalog.Checks(), flags.checks)
 	if err != nil {
 		return err
@@ -141,14 +144,14 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), flags.timeout)
 	defer cancel()
-	options := prepare.Options{Config: config, Namespace: settings.Namespace(), Values: flags.values, Checks: flags.checks}
+	options := load.Options{Config: config, Namespace: settings.Namespace(), Values: flags.values, Checks: flags.checks}
 	var remove func()
 	options.Release, options.Chart, remove, err = locate(ctx, args, flags.chartVersion)
 	if err != nil {
 		return hook.Stopped(ctx, err)
 	}
 	defer remove()
-	subject, err := prepare.Subject(ctx, options)
+	subject, err := load.Subject(ctx, options)
 	if err != nil {
 		return hook.Stopped(ctx, err)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/preflight/prepare"
+	"github.com/neutree-ai/packaging/internal/preflight/load"
 	"github.com/neutree-ai/packaging/internal/rbac"
 )
 
@@ -56,7 +56,7 @@ func writeRoles(cmd *cobra.Command, settings *helmenv.Settings, args []string, o
 		}
 		bound = append(bound, subject)
 	}
-	subject, err := load(cmd.Context(), settings, args, options, chartVersion)
+	subject, err := readSubject(cmd.Context(), settings, args, options, chartVersion)
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,8 @@ func writeRoles(cmd *cobra.Command, settings *helmenv.Settings, args []string, o
 	return rbac.Write(cmd.OutOrStdout(), subject.Requirements, needs, rbac.Options{Subjects: bound})
 }
 
-// load reads the cluster and the chart, and starts nothing.
-func load(ctx context.Context, settings *helmenv.Settings, args []string, options values.Options, chartVersion string) (*preflight.Subject, error) {
+// readSubject reads the cluster and the chart, and starts nothing.
+func readSubject(ctx context.Context, settings *helmenv.Settings, args []string, options values.Options, chartVersion string) (*preflight.Subject, error) {
 	config, err := settings.Connect()
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func load(ctx context.Context, settings *helmenv.Settings, args []string, option
 		return nil, err
 	}
 	defer remove()
-	return prepare.Subject(ctx, prepare.Options{
+	return load.Subject(ctx, load.Options{
 		Config: config, Release: release, Chart: path, Namespace: settings.Namespace(), Values: options, Checks: preflight.Options{NoPods: true},
 	})
 }

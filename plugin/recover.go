@@ -11,7 +11,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/recovery"
+	"github.com/neutree-ai/packaging/internal/recover"
 )
 
 func newRecoverCommand(settings *helmenv.Settings) *cobra.Command {
@@ -38,7 +38,7 @@ Exit codes: 0 mended, or nothing to mend; 1 failed; 2 refused, since a hook stil
 				return err
 			}
 			talk := cmd.ErrOrStderr()
-			found, err := recovery.Find(cmd.Context(), client, settings.Namespace(), args[0])
+			found, err := recover.Find(cmd.Context(), client, settings.Namespace(), args[0])
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ Exit codes: 0 mended, or nothing to mend; 1 failed; 2 refused, since a hook stil
 				}
 			}
 			switch err := found.Mend(cmd.Context(), client); {
-			case errors.Is(err, recovery.ErrBusy):
+			case errors.Is(err, recover.ErrBusy):
 				fmt.Fprintf(talk, "Error: %v\n", err)
 				return exitCode(2)
 			case err != nil:

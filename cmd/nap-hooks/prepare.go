@@ -9,7 +9,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/upgrade"
+	"github.com/neutree-ai/packaging/internal/prepare"
 )
 
 func newPrepareCommand(o *hook.Options) *cobra.Command {
@@ -18,7 +18,7 @@ func newPrepareCommand(o *hook.Options) *cobra.Command {
 		Short: "Refuse what could not work, make Secrets, pull new images and migrate, before anything is replaced",
 	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.PrepareSpec) (string, error) {
 		jobs := &jobrun.Runner{Log: log, Client: client, Namespace: spec.Namespace}
-		result, err := (&upgrade.Prepare{Log: log, Client: client, Spec: spec, Jobs: jobs}).Run(ctx)
+		result, err := (&prepare.Prepare{Log: log, Client: client, Spec: spec, Jobs: jobs}).Run(ctx)
 		if err == nil {
 			log.Info(result)
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/upgrade"
+	"github.com/neutree-ai/packaging/internal/prepare"
 )
 
 func newRollbackCommand(o *hook.Options) *cobra.Command {
@@ -16,7 +16,7 @@ func newRollbackCommand(o *hook.Options) *cobra.Command {
 		Use:   "rollback --spec FILE",
 		Short: "Decide whether an older revision can use the database as it is",
 	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.RollbackSpec) (string, error) {
-		result, err := (&upgrade.Rollback{Log: log, Client: client, Spec: spec}).Run(ctx)
+		result, err := (&prepare.Rollback{Log: log, Client: client, Spec: spec}).Run(ctx)
 		if err == nil {
 			log.Info(result)
 		}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -51,7 +52,7 @@ func (b *Backup) lock() (unlock func(), err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, hook.Errorf(hook.Busy, "another backup or restore is using claim %s: wait until it ends", b.Spec.Claim)
+			return nil, hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends", "another backup or restore is using claim %s", b.Spec.Claim)
 		}
 		return nil, fmt.Errorf("lock the folder of the backups: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
@@ -47,7 +48,7 @@ func (b *Backup) contents(ctx context.Context, path string) (int, error) {
 		}
 	}
 	if tables == 0 {
-		return 0, hook.Errorf(hook.Refused, "the dump holds no table: is DATABASE_URL the platform's database?")
+		return 0, hook.Refusef(finding.BackupWrongDatabase, "is DATABASE_URL the platform's database?", "the dump holds no table")
 	}
 	return tables, nil
 }
@@ -55,20 +56,20 @@ func (b *Backup) contents(ctx context.Context, path string) (int, error) {
 // check proves that the files of a backup are those that were made, and that pg_restore reads the dump.
 func (b *Backup) check(ctx context.Context, m Metadata) error {
 	if _, ok := m.Files[databaseFile]; !ok {
-		return hook.Errorf(hook.Refused, "backup %s is damaged: it names no dump of the database", m.Name)
+		return damaged(m.Name, "it names no dump of the database")
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
 		if name != databaseFile && name != afsFile {
-			return hook.Errorf(hook.Refused, "backup %s is damaged: it names a file %q", m.Name, name)
+			return damaged(m.Name, "it names a file %q", name)
 		}
 		want := m.Files[name]
 		got, err := checksum(ctx, filepath.Join(b.Spec.Dir, m.Name, name))
 		if err != nil {
-			return hook.Errorf(hook.Refused, "backup %s is damaged: %w", m.Name, err)
+			return damaged(m.Name, "%v", err)
 		}
 		if got != want {
-			return hook.Errorf(hook.Refused, "backup %s is damaged: %s has %s and the checksum %.12s…, not %s and %.12s… as when it was made; restore another one",
-				m.Name, name, Size(got.Bytes), got.SHA256, Size(want.Bytes), want.SHA256)
+			return damaged(m.Name, "%s has %s and the checksum %.12s…, not %s and %.12s… as when it was made",
+				name, Size(got.Bytes), got.SHA256, Size(want.Bytes), want.SHA256)
 		}
 	}
 	if _, err := b.contents(ctx, filepath.Join(b.Spec.Dir, m.Name, databaseFile)); err != nil {
@@ -112,7 +113,7 @@ func (b *Backup) Check(ctx context.Context, name string, newer bool) (Metadata, 
 	if err != nil {
 		return m, fmt.Errorf("connect to the database: %s", migrate.Reason(err))
 	}
-	defer closeConn(ctx, conn)
+	defer migrate.Close(ctx, conn)
 	if err := b.checkServer(ctx, conn, m); err != nil {
 		return m, err
 	}
@@ -121,8 +122,9 @@ func (b *Backup) Check(ctx context.Context, name string, newer bool) (Metadata, 
 		return m, err
 	}
 	if len(ahead) > 0 && !newer {
-		return m, hook.Errorf(hook.Refused, "backup %s is of a newer release than the one that is installed: it holds the migrations %s, which the images do not have; install that release first (the backup was made under chart %s), or restore with --allow-newer-schema",
-			m.Name, strings.Join(ahead, ", "), m.Chart)
+		return m, hook.Refusef(finding.BackupNewer, fmt.Sprintf("install that release first (the backup was made under chart %s), or restore with --allow-newer-schema", m.Chart),
+			"backup %s is of a newer release than the one that is installed: it holds the migrations %s, which the images do not have",
+			m.Name, strings.Join(ahead, ", "))
 	}
 	return m, b.check(ctx, m)
 }
@@ -136,7 +138,7 @@ func (b *Backup) checkServer(ctx context.Context, conn *pgx.Conn, m Metadata) er
 	number, _, _ := strings.Cut(m.Server, ".")
 	was, err := strconv.Atoi(strings.TrimRight(number, " abcdefghijklmnopqrstuvwxyz()"))
 	if err == nil && was > major {
-		return hook.Errorf(hook.Refused, "backup %s is of PostgreSQL %d, and the server is PostgreSQL %d: it takes a server that is not older", m.Name, was, major)
+		return hook.Refusef(finding.BackupServer, "it takes a server that is not older", "backup %s is of PostgreSQL %d, and the server is PostgreSQL %d", m.Name, was, major)
 	}
 	return b.checkMajor(ctx, major)
 }

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -96,7 +95,7 @@ func (b *Backup) dump(ctx context.Context, path string, m *Metadata) error {
 	if err != nil {
 		return fmt.Errorf("connect to the database: %s", migrate.Reason(err))
 	}
-	defer closeConn(ctx, conn)
+	defer migrate.Close(ctx, conn)
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return fmt.Errorf("ask the database: %w", err)
@@ -230,32 +229,6 @@ func (b *Backup) removePartial() error {
 		}
 	}
 	return nil
-}
-
-// prune deletes the oldest backups beyond the retention, but none of those named.
-func (b *Backup) prune(keep ...string) error {
-	list, damaged, err := b.List()
-	if err != nil {
-		return err
-	}
-	for _, d := range damaged {
-		b.Log.Warn(d)
-	}
-	for _, m := range list[min(len(list), max(1, b.Spec.Retention)):] {
-		if slices.Contains(keep, m.Name) {
-			continue
-		}
-		if err := b.remove(m.Name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func closeConn(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
 }
 
 // Summary says in one sentence what a backup holds.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -80,18 +81,23 @@ func (b *Backup) Read(name string) (Metadata, error) {
 	}
 	raw, err := os.ReadFile(filepath.Join(b.Spec.Dir, name, metadataFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, hook.Errorf(hook.Refused, "there is no backup %s in claim %s; helm neutree backup list shows those that are", name, b.Spec.Claim)
+		return m, hook.Refusef(finding.BackupMissing, "helm neutree backup list shows those that are", "there is no backup %s in claim %s", name, b.Spec.Claim)
 	}
 	if err != nil {
 		return m, fmt.Errorf("read backup %s: %w", name, err)
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, hook.Errorf(hook.Refused, "backup %s is damaged: its %s is no JSON: %w", name, metadataFile, err)
+		return m, damaged(name, "its %s is no JSON: %v", metadataFile, err)
 	}
 	if m.Name != name {
-		return m, hook.Errorf(hook.Refused, "backup %s is damaged: its %s is that of %q", name, metadataFile, m.Name)
+		return m, damaged(name, "its %s is that of %q", metadataFile, m.Name)
 	}
 	return m, nil
+}
+
+// damaged refuses a backup.
+func damaged(name, format string, args ...any) error {
+	return hook.Refusef(finding.BackupDamaged, "restore another one", "backup %s is damaged: %s", name, fmt.Sprintf(format, args...))
 }
 
 // List returns all backups, the newest first, and warnings on those that can't be read.

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -58,14 +59,15 @@ func run(cmd *exec.Cmd, stdout io.Writer) error {
 func explain(cmd *exec.Cmd, err error, stderr *tail) error {
 	name := filepath.Base(cmd.Path)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return hook.Errorf(hook.Refused, "the image has no %s: set global.backup.image to one that holds PostgreSQL's client programs", name)
+		return hook.Refusef(finding.BackupPrograms, "set global.backup.image to one that holds PostgreSQL's client programs", "the image has no %s", name)
 	}
 	if err == nil {
 		return nil
 	}
 	said := stderr.String()
 	if strings.Contains(said, "No space left on device") || strings.Contains(said, "Disk quota exceeded") {
-		return hook.Errorf(hook.Refused, "%s: the volume of the backups is full; raise global.backup.size, or delete a backup with helm neutree backup delete: %s", name, said)
+		return hook.Refusef(finding.BackupSpace, "raise global.backup.size, or delete a backup with helm neutree backup delete",
+			"%s: the volume of the backups is full (%s)", name, said)
 	}
 	return fmt.Errorf("%s: %w: %s", name, err, said)
 }
@@ -101,7 +103,8 @@ func (b *Backup) checkMajor(ctx context.Context, serverMajor int) error {
 		return fmt.Errorf("pg_dump does not tell its version but %q", out.String())
 	}
 	if major, _ := strconv.Atoi(m[1]); major != serverMajor {
-		return hook.Errorf(hook.Refused, "the image holds PostgreSQL %d's programs, and the server is PostgreSQL %d: set global.backup.image to an image of PostgreSQL %d", major, serverMajor, serverMajor)
+		return hook.Refusef(finding.BackupPrograms, fmt.Sprintf("set global.backup.image to an image of PostgreSQL %d", serverMajor),
+			"the image holds PostgreSQL %d's programs, and the server is PostgreSQL %d", major, serverMajor)
 	}
 	return nil
 }

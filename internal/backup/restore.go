@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
@@ -37,7 +38,7 @@ func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, 
 	if _, hasAFS = m.Files[afsFile]; hasAFS && b.Spec.AFS != "" {
 		afs = filepath.Join(b.Spec.Dir, name, afsFile)
 		if err := checkSQLite(ctx, afs); err != nil {
-			return "", hook.Errorf(hook.Refused, "backup %s: %w", name, err)
+			return "", damaged(name, "%v", err)
 		}
 	}
 	began := time.Now()
@@ -66,7 +67,7 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
 	if err != nil {
 		return fmt.Errorf("connect to the database: %s", migrate.Reason(err))
 	}
-	defer closeConn(ctx, conn)
+	defer migrate.Close(ctx, conn)
 	if err := migrate.Lock(ctx, b.Log, conn, lockWait); err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
 	b.Log.Info("restoring the database", "size", Size(m.DatabaseBytes))
 	if err := b.replay(ctx, dump, list); err != nil {
 		if blockers := b.blockers(ctx, conn); strings.Contains(err.Error(), "lock timeout") && blockers != "" {
-			return hook.Errorf(hook.Busy, "nothing is changed: other sessions use the database: %s; end them, then restore again", blockers)
+			return hook.Failf(hook.Busy, finding.BackupBusy, "end them, then restore again", "nothing is changed: other sessions use the database (%s)", blockers)
 		}
 		return fmt.Errorf("nothing is changed: %w", err)
 	}

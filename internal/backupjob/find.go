@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -21,8 +22,8 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	}
 	configs, err := kube.List[corev1.ConfigMap](ctx, client, kube.ConfigMaps, namespace, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		if missing := kube.MissingPermission(err); missing != "" {
-			return Plan{}, hook.Errorf(hook.Refused, "%s", missing)
+		if denied, is := kube.Denied(err); is {
+			return Plan{}, hook.Refuse(denied)
 		}
 		return Plan{}, fmt.Errorf("look for the release in namespace %s: %s", namespace, kube.Brief(err))
 	}
@@ -39,17 +40,18 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 			err = plan.Validate()
 		}
 		if err != nil {
-			return Plan{}, hook.Errorf(hook.Refused, "ConfigMap %s in namespace %s does not fit this version of the plugin: %w", config.Name, namespace, err)
+			return Plan{}, hook.Refusef(finding.BackupRelease, "use the plugin of the chart's version", "ConfigMap %s in namespace %s does not fit this version of the plugin (%v)", config.Name, namespace, err)
 		}
 		plans, names = append(plans, plan), append(names, plan.Release)
 	}
 	switch len(plans) {
 	case 0:
-		return Plan{}, hook.Errorf(hook.Refused, "namespace %s holds no release%s with backups: name its namespace with --namespace; if it is the right one, set global.backup.enabled=true by an upgrade", namespace, called(release))
+		return Plan{}, hook.Refusef(finding.BackupRelease, "name its namespace with --namespace; if it is the right one, set global.backup.enabled=true by an upgrade",
+			"namespace %s holds no release%s with backups", namespace, called(release))
 	case 1:
 		return plans[0], nil
 	}
-	return Plan{}, hook.Errorf(hook.Refused, "namespace %s holds several releases: choose one with --release, of %s", namespace, strings.Join(names, ", "))
+	return Plan{}, hook.Refusef(finding.BackupRelease, "choose one with --release, of "+strings.Join(names, ", "), "namespace %s holds several releases", namespace)
 }
 
 func called(release string) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -34,7 +35,8 @@ func (r *Restore) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if state.Backup != "" && state.Backup != r.Name {
-		return "", hook.Errorf(hook.Refused, "a restore of backup %s was begun and did not end: finish it first with helm neutree backup restore %s", state.Backup, state.Backup)
+		return "", hook.Refusef(finding.BackupUnfinished, "finish it first with helm neutree backup restore "+state.Backup,
+			"a restore of backup %s was begun and did not end", state.Backup)
 	}
 	if state.Backup == "" {
 		if state, err = r.prepare(ctx); err != nil {

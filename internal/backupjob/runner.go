@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -26,12 +27,7 @@ type Runner struct {
 	Namespace string
 	Plan      Plan
 	// Jobs runs the Jobs.
-	Jobs JobRunner
-}
-
-// JobRunner runs a Job to its end and returns what it said, as jobrun.Runner does.
-type JobRunner interface {
-	Run(ctx context.Context, job *batchv1.Job) (string, error)
+	Jobs jobrun.Jobs
 }
 
 // New returns a Runner for the release that plan describes.
@@ -158,7 +154,7 @@ func (r *Runner) needClaim(ctx context.Context, name string) error {
 	}
 	exists, err := r.claimExists(ctx)
 	if err == nil && !exists {
-		return hook.Errorf(hook.Refused, "there is no backup %s: namespace %s has no claim %s, so no backup was made yet", name, r.Namespace, r.Plan.Claim.Name)
+		return hook.Refusef(finding.BackupMissing, "", "there is no backup %s: namespace %s has no claim %s, so no backup was made yet", name, r.Namespace, r.Plan.Claim.Name)
 	}
 	return err
 }
@@ -186,8 +182,8 @@ func (r *Runner) ensureClaim(ctx context.Context) error {
 		"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": want.String()}}},
 	})
 	if err != nil {
-		return hook.Errorf(hook.Refused, "claim %s can't grow from %s to %s: %s; set global.backup.size back, or make room with helm neutree backup delete",
-			claim.Name, has.String(), want.String(), kube.Brief(err))
+		return hook.Refusef(finding.StorageClaims, "set global.backup.size back, or make room with helm neutree backup delete",
+			"claim %s can't grow from %s to %s (%s)", claim.Name, has.String(), want.String(), kube.Brief(err))
 	}
 	return nil
 }
@@ -200,7 +196,7 @@ func (r *Runner) snapshot(ctx context.Context, name string) error {
 	object := (&unstructured.Unstructured{Object: r.Plan.Snapshot}).DeepCopy()
 	object.SetName(object.GetName() + name)
 	if err := r.Client.Create(ctx, kube.Backups, r.Namespace, object, false); err != nil && !apierrors.IsAlreadyExists(err) {
-		return hook.Errorf(hook.Refused, "have the operator take a snapshot: %s", kube.Brief(err))
+		return hook.Refusef(finding.BackupSnapshot, "", "the operator could not be asked for a snapshot: %s", kube.Brief(err))
 	}
 	return hook.Poll(ctx, r.Log, "snapshot "+object.GetName(), func(ctx context.Context) (bool, string, error) {
 		live, err := r.Client.Resource(kube.Backups, r.Namespace).Get(ctx, object.GetName(), metav1.GetOptions{})
@@ -210,7 +206,7 @@ func (r *Runner) snapshot(ctx context.Context, name string) error {
 		phase, _, _ := unstructured.NestedString(live.Object, "status", "phase")
 		if phase == "failed" {
 			cause, _, _ := unstructured.NestedString(live.Object, "status", "error")
-			return false, "", hook.Errorf(hook.Refused, "snapshot %s failed: %s; mend the cause or empty global.backup.volumeSnapshotClass", object.GetName(), cause)
+			return false, "", hook.Refusef(finding.BackupSnapshot, "mend the cause or empty global.backup.volumeSnapshotClass", "snapshot %s failed: %s", object.GetName(), cause)
 		}
 		return phase == "completed", "its phase is " + phase, nil
 	})

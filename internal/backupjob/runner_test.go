@@ -50,7 +50,7 @@ func TestClaimGrows(t *testing.T) {
 	r.Plan.Claim.Spec.Resources.Requests["storage"] = resource.MustParse("30Gi")
 	c.Refuse(1, "PATCH", claimPath, kubetest.Status(403, "Forbidden", "only dynamically provisioned pvc can be resized"))
 	_, err := r.Create(within(t, 10*time.Second), "", "b2", "", "")
-	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "claim nap-backups can't grow from 20Gi to 30Gi: only dynamically provisioned") {
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "claim nap-backups can't grow from 20Gi to 30Gi (only dynamically provisioned") {
 		t.Errorf("%v", err)
 	}
 }

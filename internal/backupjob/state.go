@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -37,7 +38,8 @@ func (r *Restore) readState(ctx context.Context) (state, error) {
 		return s, fmt.Errorf("look for ConfigMap %s in namespace %s: %s", r.stateName(), r.Namespace, kube.Brief(err))
 	}
 	if err := json.Unmarshal([]byte(config.Data[stateKey]), &s); err != nil || s.Backup == "" {
-		return s, hook.Errorf(hook.Refused, "ConfigMap %s in namespace %s should hold how far a restore is, and does not: scale the services as they should be, then delete it", r.stateName(), r.Namespace)
+		return s, hook.Refusef(finding.BackupUnfinished, "scale the services as they should be, then delete it",
+			"ConfigMap %s in namespace %s should hold how far a restore is, and does not", r.stateName(), r.Namespace)
 	}
 	return s, nil
 }
@@ -56,7 +58,7 @@ func (r *Restore) writeState(ctx context.Context, s state) error {
 	}
 	if err := r.Client.Create(ctx, kube.ConfigMaps, r.Namespace, config, false); err != nil {
 		if apierrors.IsAlreadyExists(err) {
-			return hook.Errorf(hook.Busy, "another restore has just begun in namespace %s", r.Namespace)
+			return hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends", "another restore has just begun in namespace %s", r.Namespace)
 		}
 		return fmt.Errorf("note the restore in namespace %s: %s", r.Namespace, kube.Brief(err))
 	}

@@ -130,19 +130,3 @@ func validate(spec hook.BootstrapSpec) error {
 	}
 	return nil
 }
-
-// refused gives an API error the exit code that fits it: what the API server will refuse again, a
-// person must change.
-func refused(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	what := fmt.Sprintf(format, args...)
-	switch missing := kube.MissingPermission(err); {
-	case missing != "":
-		return hook.Errorf(hook.Refused, "%s: %s", what, missing)
-	case kube.Permanent(err):
-		return hook.Errorf(hook.Refused, "%s: %s", what, kube.Brief(err))
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
@@ -28,17 +29,18 @@ func (b *Bootstrap) examine(ctx context.Context, cluster *database.Cluster) erro
 	allow := b.Spec.Allow
 	switch {
 	case len(plan.Ahead) > 0 && !allow.OlderImages:
-		return hook.Errorf(hook.Refused, "%s", migrate.Older(plan.Ahead))
+		return hook.Refuse(migrate.Older(plan.Ahead))
 	case standing.Key.Known() && b.CredentialKey != "" && !standing.Key.Matches(b.CredentialKey):
 		if !allow.SecretChanges {
-			return hook.Errorf(hook.Refused, "%s", migrate.OtherKey("the Secret with this release's keys", "CREDENTIAL_ENCRYPTION_KEY"))
+			return hook.Refuse(migrate.OtherKey("the Secret with this release's keys", "CREDENTIAL_ENCRYPTION_KEY"))
 		}
 		if err := migrate.RecordKey(ctx, b.DatabaseURL, b.CredentialKey); err != nil {
 			return err
 		}
 	}
 	if b.Spec.SaveFirst && !standing.Empty && len(plan.Pending) > 0 {
-		return hook.Errorf(hook.Refused, "the database that was kept needs %d migrations (the first one is %s), and is to be saved before: it runs now, so the same helm command once more, as upgrade --install, saves and migrates it", len(plan.Pending), plan.Pending[0].Name())
+		return hook.Refusef(finding.UpgradeKeptDatabase, "it runs now, so the same helm command once more, as upgrade --install, saves and migrates it",
+			"the database that was kept needs %d migrations (the first one is %s), and is to be saved before", len(plan.Pending), plan.Pending[0].Name())
 	}
 	return cluster.Examined(ctx)
 }

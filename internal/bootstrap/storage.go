@@ -11,29 +11,31 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 // storageClasses writes the names of the classes that pods of the platform hand on to a ConfigMap.
 // Where no class is named, what was chosen once stays, even if the cluster's default changes.
 func (b *Bootstrap) storageClasses(ctx context.Context) error {
-	storage := b.Spec.Storage
-	if storage.ConfigMap == "" || len(storage.Classes) == 0 {
+	spec := b.Spec.Storage
+	if spec.ConfigMap == "" || len(spec.Classes) == 0 {
 		return nil
 	}
-	live, err := kube.Get[corev1.ConfigMap](ctx, b.Client, kube.ConfigMaps, b.Spec.Namespace, storage.ConfigMap)
+	live, err := kube.Get[corev1.ConfigMap](ctx, b.Client, kube.ConfigMaps, b.Spec.Namespace, spec.ConfigMap)
 	if apierrors.IsNotFound(err) {
 		live = &corev1.ConfigMap{}
 	} else if err != nil {
-		return refused(err, "read ConfigMap %s/%s", b.Spec.Namespace, storage.ConfigMap)
+		return kube.Refused(err, "read ConfigMap %s/%s", b.Spec.Namespace, spec.ConfigMap)
 	}
-	classes, err := kube.ListStorageClasses(ctx, b.Client)
+	classes, err := storage.ListClasses(ctx, b.Client)
 	if err != nil {
-		return refused(err, "find the storage classes")
+		return kube.Refused(err, "find the storage classes")
 	}
 	data := map[string]string{}
-	for _, class := range storage.Classes {
+	for _, class := range spec.Classes {
 		kept := live.Data[class.Key]
 		if class.Name == "" && kept != "" {
 			data[class.Key] = kept
@@ -42,7 +44,7 @@ func (b *Bootstrap) storageClasses(ctx context.Context) error {
 			}
 			continue
 		}
-		name, err := resolve(classes, "the workspaces' volumes", class.Value, class.Name, class.AccessMode)
+		name, err := b.resolve(classes, "the workspaces' volumes", class.Value, class.Name, class.AccessMode)
 		if err != nil {
 			return err
 		}
@@ -53,24 +55,27 @@ func (b *Bootstrap) storageClasses(ctx context.Context) error {
 	}
 	_, err = b.Client.Apply(ctx, kube.ConfigMaps, b.Spec.Namespace, &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Name: storage.ConfigMap, Labels: managed()},
+		ObjectMeta: metav1.ObjectMeta{Name: spec.ConfigMap, Labels: managed()},
 		Data:       data,
 	}, false)
 	if err != nil {
-		return refused(err, "apply ConfigMap %s/%s", b.Spec.Namespace, storage.ConfigMap)
+		return kube.Refused(err, "apply ConfigMap %s/%s", b.Spec.Namespace, spec.ConfigMap)
 	}
-	b.Log.Info("storage classes chosen", "configMap", storage.ConfigMap, "classes", data)
+	b.Log.Info("storage classes chosen", "configMap", spec.ConfigMap, "classes", data)
 	return nil
 }
 
-func resolve(classes []storagev1.StorageClass, purpose, value, name, accessMode string) (string, error) {
-	name, err := kube.ResolveStorageClass(classes, kube.ClassRequest{
+func (b *Bootstrap) resolve(classes []storagev1.StorageClass, purpose, value, name, accessMode string) (string, error) {
+	class, problem := storage.Resolve(classes, storage.ClassRequest{
 		Purpose: purpose, Value: value, Name: name, AccessMode: corev1.PersistentVolumeAccessMode(accessMode),
 	})
-	if err != nil {
-		return "", hook.Errorf(hook.Refused, "%w", err)
+	switch {
+	case class == nil:
+		return "", hook.Refuse(*problem)
+	case problem != nil:
+		b.Log.Warn(problem.Sentence(), "finding", problem.ID)
 	}
-	return name, nil
+	return class.Name, nil
 }
 
 // sharedClaim applies the claim that all workspaces mount. It is outside the release, since Helm
@@ -96,18 +101,18 @@ func (b *Bootstrap) sharedClaim(ctx context.Context) error {
 	case apierrors.IsNotFound(err):
 		return b.createClaim(ctx, desired)
 	case err != nil:
-		return refused(err, "read claim %s/%s", namespace, name)
+		return kube.Refused(err, "read claim %s/%s", namespace, name)
 	}
 	kept, err := keepClaim(desired, live)
 	if err != nil {
-		return hook.Errorf(hook.Refused, "claim %s/%s: %w", namespace, name, err)
+		return hook.Refusef(finding.StorageClaims, "", "claim %s/%s: %v", namespace, name, err)
 	}
 	for _, k := range kept {
 		b.Log.Warn(k, "claim", namespace+"/"+name)
 	}
 	_, err = b.Client.Apply(ctx, kube.Claims, namespace, desired, false)
 	if err == nil || kube.MissingPermission(err) != "" || !kube.Permanent(err) {
-		return refused(err, "apply claim %s/%s", namespace, name)
+		return kube.Refused(err, "apply claim %s/%s", namespace, name)
 	}
 	// The class can't grow volumes, or the claim is not bound yet. What there is works.
 	b.Log.Warn("the shared claim stays as it is", "claim", namespace+"/"+name, "cause", kube.Brief(err))
@@ -133,11 +138,11 @@ func (b *Bootstrap) createClaim(ctx context.Context, claim *unstructured.Unstruc
 	_, classGiven := spec["storageClassName"]
 	_, volumeGiven := spec["volumeName"]
 	if !volumeGiven && (!classGiven || name != "") {
-		classes, err := kube.ListStorageClasses(ctx, b.Client)
+		classes, err := storage.ListClasses(ctx, b.Client)
 		if err != nil {
-			return refused(err, "find the storage classes")
+			return kube.Refused(err, "find the storage classes")
 		}
-		name, err = resolve(classes, "the volume that all workspaces share", "global.storage.shared.storageClass", name, firstMode(spec))
+		name, err = b.resolve(classes, "the volume that all workspaces share", "global.storage.shared.storageClass", name, firstMode(spec))
 		if err != nil {
 			return err
 		}
@@ -146,7 +151,7 @@ func (b *Bootstrap) createClaim(ctx context.Context, claim *unstructured.Unstruc
 		}
 	}
 	if _, err := b.Client.Apply(ctx, kube.Claims, claim.GetNamespace(), claim, false); err != nil {
-		return refused(err, "create claim %s/%s", claim.GetNamespace(), claim.GetName())
+		return kube.Refused(err, "create claim %s/%s", claim.GetNamespace(), claim.GetName())
 	}
 	b.Log.Info("shared claim made", "claim", claim.GetNamespace()+"/"+claim.GetName(), "class", name)
 	return nil

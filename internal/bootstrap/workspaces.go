@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -28,7 +29,7 @@ func (b *Bootstrap) workspaces(ctx context.Context) error {
 		AutomountServiceAccountToken: &no,
 	}, false)
 	if err != nil {
-		return refused(err, "take the token from ServiceAccount %s/default", namespace)
+		return kube.Refused(err, "take the token from ServiceAccount %s/default", namespace)
 	}
 	if namespace == b.Spec.Namespace {
 		return nil
@@ -45,11 +46,11 @@ func (b *Bootstrap) workspaces(ctx context.Context) error {
 func (b *Bootstrap) waitForServiceAccount(ctx context.Context, namespace string) error {
 	return hook.Poll(ctx, b.Log, "ServiceAccount "+namespace+"/default", func(ctx context.Context) (bool, string, error) {
 		_, err := b.Client.Resource(kube.ServiceAccounts, namespace).Get(ctx, "default", metav1.GetOptions{})
-		switch missing := kube.MissingPermission(err); {
+		switch denied, is := kube.Denied(err); {
 		case err == nil:
 			return true, "", nil
-		case missing != "":
-			return false, "", hook.Errorf(hook.Refused, "%s", missing)
+		case is:
+			return false, "", hook.Refuse(denied)
 		case apierrors.IsNotFound(err):
 			return false, "it does not exist yet; is there a namespace " + namespace + "?", nil
 		}
@@ -62,10 +63,11 @@ func (b *Bootstrap) waitForServiceAccount(ctx context.Context, namespace string)
 func (b *Bootstrap) copyPullSecret(ctx context.Context, name, namespace string) error {
 	source, err := kube.Get[corev1.Secret](ctx, b.Client, kube.Secrets, b.Spec.Namespace, name)
 	if apierrors.IsNotFound(err) {
-		return hook.Errorf(hook.Refused, "global.imagePullSecrets names %s, but there is no such Secret in namespace %s: create it there or remove the name", name, b.Spec.Namespace)
+		return hook.Refusef(finding.ImagesSecret, "create it there or remove the name",
+			"global.imagePullSecrets names %s, but there is no such Secret in namespace %s", name, b.Spec.Namespace)
 	}
 	if err != nil {
-		return refused(err, "read pull secret %s/%s", b.Spec.Namespace, name)
+		return kube.Refused(err, "read pull secret %s/%s", b.Spec.Namespace, name)
 	}
 	live, err := kube.Get[corev1.Secret](ctx, b.Client, kube.Secrets, namespace, name)
 	switch {
@@ -73,7 +75,7 @@ func (b *Bootstrap) copyPullSecret(ctx context.Context, name, namespace string) 
 		b.Log.Info("pull secret was put there by somebody else and stays", "secret", namespace+"/"+name)
 		return nil
 	case err != nil && !apierrors.IsNotFound(err):
-		return refused(err, "read pull secret %s/%s", namespace, name)
+		return kube.Refused(err, "read pull secret %s/%s", namespace, name)
 	}
 	_, err = b.Client.Apply(ctx, kube.Secrets, namespace, &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
@@ -82,7 +84,7 @@ func (b *Bootstrap) copyPullSecret(ctx context.Context, name, namespace string) 
 		Data:       source.Data,
 	}, false)
 	if err != nil {
-		return refused(err, "copy pull secret %s into namespace %s", name, namespace)
+		return kube.Refused(err, "copy pull secret %s into namespace %s", name, namespace)
 	}
 	b.Log.Info("pull secret copied", "secret", name, "namespace", namespace)
 	return nil

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // Lookup is one question of a template to the cluster. An empty Name asks for all objects of the kind.
@@ -73,9 +75,9 @@ func Own(u *unstructured.Unstructured, release, namespace string) {
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	labels["app.kubernetes.io/managed-by"] = "Helm"
-	annotations["meta.helm.sh/release-name"] = release
-	annotations["meta.helm.sh/release-namespace"] = namespace
+	labels[kube.ManagedByLabel] = kube.Helm
+	annotations[kube.ReleaseAnnotation] = release
+	annotations[kube.ReleaseNamespaceAnnotation] = namespace
 	u.SetLabels(labels)
 	u.SetAnnotations(annotations)
 }

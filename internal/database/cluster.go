@@ -15,8 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 const (
@@ -114,30 +116,34 @@ func (c *Cluster) admission(ctx context.Context, err error) (bool, string, error
 	case kube.MissingPermission(err) != "":
 		return wait(err)
 	case kube.Permanent(err):
-		return false, "", hook.Errorf(hook.Refused, "the CloudNativePG operator refuses Cluster %s; mend the values below global.database: %s", c.name, kube.Brief(err))
+		return false, "", hook.Refuse(finding.Finding{
+			ID: finding.CNPGWebhook, Severity: finding.Error, Object: fmt.Sprintf("Cluster %s/%s", c.namespace, c.name), Value: "global.database",
+			Found: fmt.Sprintf("the CloudNativePG operator refuses Cluster %s (%s)", c.name, kube.Brief(err)),
+			Fix:   "mend the values below global.database",
+		})
 	}
 	return wait(err)
 }
 
 // checkClass refuses a first install whose claims no class would serve.
 func (c *Cluster) checkClass(ctx context.Context, manifest *unstructured.Unstructured) error {
-	classes, err := kube.ListStorageClasses(ctx, c.client)
+	classes, err := storage.ListClasses(ctx, c.client)
 	if err != nil {
 		return err
 	}
 	name, _, _ := unstructured.NestedString(manifest.Object, "spec", "storage", "storageClass")
-	if _, err = kube.ResolveStorageClass(classes, kube.ClassRequest{
+	if class, problem := storage.Resolve(classes, storage.ClassRequest{
 		Purpose: "PostgreSQL", Value: "global.database.cnpg.storage.storageClass", Name: name, AccessMode: corev1.ReadWriteOnce,
-	}); err != nil {
-		return hook.Errorf(hook.Refused, "%w", err)
+	}); class == nil {
+		return hook.Refuse(*problem)
 	}
 	return nil
 }
 
 // wait takes err for something that passes, unless it says that it never will.
 func wait(err error) (bool, string, error) {
-	if missing := kube.MissingPermission(err); missing != "" {
-		return false, "", hook.Errorf(hook.Refused, "%s", missing)
+	if denied, is := kube.Denied(err); is {
+		return false, "", hook.Refuse(denied)
 	}
 	if code := hook.CodeOf(err); code != hook.Unexpected {
 		return false, "", err

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
@@ -28,13 +29,13 @@ func PrepareExternal(ctx context.Context, log *slog.Logger, databaseURL string, 
 	if err != nil {
 		return fmt.Errorf("connect to the external database: %s", migrate.Reason(err))
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	defer migrate.Close(ctx, conn)
 	state, err := inspect(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("look at the external database: %s", migrate.Reason(err))
 	}
 	if problems := state.problems(); len(problems) > 0 {
-		return hook.Errorf(hook.Refused, "the external database can't be used yet: %s", strings.Join(problems, "; "))
+		return hook.Refuse(problems...)
 	}
 	if free := state.available(); free < want.Connections {
 		log.Warn("the external database allows fewer connections than the services open under load, and those beyond will fail: raise max_connections, or the role's or the database's limit",
@@ -43,8 +44,13 @@ func PrepareExternal(ctx context.Context, log *slog.Logger, databaseURL string, 
 	return nil
 }
 
-// external is what a server says of itself, of one database and of the role that asks.
-type external struct {
+// external is a finding about a database that is not ours.
+func external(found, fix string) finding.Finding {
+	return finding.Finding{ID: finding.DatabaseExternal, Severity: finding.Error, Value: "global.database.external", Found: found, Fix: fix}
+}
+
+// server is what a server says of itself, of one database and of the role that asks.
+type server struct {
 	Version         int
 	Encoding        string
 	Role, Database  string
@@ -77,44 +83,48 @@ SELECT current_setting('server_version_num')::int / 10000 AS version,
        (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role_limit,
        (SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS database_limit`
 
-func inspect(ctx context.Context, conn *pgx.Conn) (external, error) {
+func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 	rows, err := conn.Query(ctx, inspection)
 	if err != nil {
-		return external{}, err
+		return server{}, err
 	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[external])
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[server])
 }
 
 // problems are what only its administrator can change, each with the statement that does.
-func (e external) problems() []string {
+func (e server) problems() []finding.Finding {
 	role, database := pgx.Identifier{e.Role}.Sanitize(), pgx.Identifier{e.Database}.Sanitize()
-	var problems []string
+	var problems []finding.Finding
+	add := func(fix, format string, args ...any) {
+		problems = append(problems, external("the external database can't be used yet: "+fmt.Sprintf(format, args...), fix))
+	}
 	if e.Version < oldest {
-		problems = append(problems, fmt.Sprintf("it is PostgreSQL %d, and the platform needs %d or newer", e.Version, oldest))
+		add(fmt.Sprintf("upgrade it to %d or newer", oldest), "it is PostgreSQL %d, and the platform needs %d or newer", e.Version, oldest)
 	}
 	if e.Encoding != "UTF8" {
-		problems = append(problems, fmt.Sprintf("database %s has the encoding %s and must have UTF8: make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", database, e.Encoding))
+		add("make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", "database %s has the encoding %s and must have UTF8", database, e.Encoding)
 	}
 	if !e.OnDatabase {
-		problems = append(problems, fmt.Sprintf("role %s may not make schemas: ALTER DATABASE %s OWNER TO %s", role, database, role))
+		add(fmt.Sprintf("ALTER DATABASE %s OWNER TO %s", database, role), "role %s may not make schemas", role)
 	}
 	if !e.OnPublic {
-		problems = append(problems, fmt.Sprintf("role %s may make nothing in schema public: GRANT CREATE ON SCHEMA public TO %s", role, role))
+		add("GRANT CREATE ON SCHEMA public TO "+role, "role %s may make nothing in schema public", role)
 	}
 	if !e.OwnsTables {
-		problems = append(problems, fmt.Sprintf("the platform's tables are there, but role %s does not own them: restore them as that role, or REASSIGN OWNED BY their owner TO %s", role, role))
+		add("restore them as that role, or REASSIGN OWNED BY their owner TO "+role, "the platform's tables are there, but role %s does not own them", role)
 	}
 	switch {
 	case e.CryptoOwner == "" && !e.CryptoAvailable:
-		problems = append(problems, "the server lacks the extension pgcrypto: install the package that holds PostgreSQL's contrib modules")
+		add("install the package that holds PostgreSQL's contrib modules", "the server lacks the extension pgcrypto")
 	case !e.CryptoOurs && !e.Migrated:
-		problems = append(problems, fmt.Sprintf("extension pgcrypto belongs to role %s, and the first migration must own it: DROP EXTENSION pgcrypto, and role %s will make it", pgx.Identifier{e.CryptoOwner}.Sanitize(), role))
+		add(fmt.Sprintf("DROP EXTENSION pgcrypto, and role %s will make it", role),
+			"extension pgcrypto belongs to role %s, and the first migration must own it", pgx.Identifier{e.CryptoOwner}.Sanitize())
 	}
 	return problems
 }
 
 // available is how many connections the role may open.
-func (e external) available() int {
+func (e server) available() int {
 	free := e.Most - e.Reserved
 	for _, limit := range []int{e.RoleLimit, e.DatabaseLimit} {
 		if limit >= 0 {
@@ -124,29 +134,29 @@ func (e external) available() int {
 	return free
 }
 
-// refusal says what about a connection to a database that is not ours won't mend itself, or nothing.
-func refusal(err error) string {
+// refusal says what about a connection to a database that is not ours won't mend itself, and what to do; or nothing.
+func refusal(err error) (cause, fix string) {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch pg.Code {
 		// Authentication, an unknown database, no right to connect, an option that the server does not know.
 		case "28000", "28P01", "3D000", "42501", "42704":
-			return migrate.Reason(err) + "; correct the Secret that holds its address"
+			return migrate.Reason(err), "correct the Secret that holds its address"
 		}
-		return ""
+		return "", ""
 	}
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &authority):
-		return "its certificate is signed by an authority that nobody here knows: name a Secret with that authority's certificate in global.database.external.caSecret"
+		return "its certificate is signed by an authority that nobody here knows", "name a Secret with that authority's certificate in global.database.external.caSecret"
 	case errors.As(err, &name):
-		return name.Error() + ": set global.database.external.host to a name in it, or sslmode to verify-ca"
+		return name.Error(), "set global.database.external.host to a name in it, or sslmode to verify-ca"
 	case errors.As(err, &invalid):
-		return invalid.Error() + ": renew the server's certificate, or put its authority's into global.database.external.caSecret"
+		return invalid.Error(), "renew the server's certificate, or put its authority's into global.database.external.caSecret"
 	case strings.Contains(err.Error(), "server refused TLS connection"):
-		return "the server does not speak TLS: turn it on there, or set global.database.external.sslmode to disable"
+		return "the server does not speak TLS", "turn it on there, or set global.database.external.sslmode to disable"
 	}
-	return ""
+	return "", ""
 }

@@ -72,22 +72,22 @@ func TestPrepareExternal(t *testing.T) {
 }
 
 func TestWhatAServerLacks(t *testing.T) {
-	fine := external{Version: 17, Encoding: "UTF8", Role: "nap", Database: "nap", OnDatabase: true, OnPublic: true, OwnsTables: true, CryptoOurs: true, CryptoAvailable: true}
-	for want, change := range map[string]func(*external){
-		"it is PostgreSQL 12, and the platform needs 13": func(e *external) { e.Version = 12 },
-		"has the encoding LATIN1 and must have UTF8":     func(e *external) { e.Encoding = "LATIN1" },
-		"the server lacks the extension pgcrypto":        func(e *external) { e.CryptoAvailable = false },
+	fine := server{Version: 17, Encoding: "UTF8", Role: "nap", Database: "nap", OnDatabase: true, OnPublic: true, OwnsTables: true, CryptoOurs: true, CryptoAvailable: true}
+	for want, change := range map[string]func(*server){
+		"it is PostgreSQL 12, and the platform needs 13": func(e *server) { e.Version = 12 },
+		"has the encoding LATIN1 and must have UTF8":     func(e *server) { e.Encoding = "LATIN1" },
+		"the server lacks the extension pgcrypto":        func(e *server) { e.CryptoAvailable = false },
 	} {
 		state := fine
 		change(&state)
-		if got := state.problems(); len(got) != 1 || !strings.Contains(got[0], want) {
-			t.Errorf("problems = %q, want one that says %q", got, want)
+		if got := state.problems(); len(got) != 1 || !strings.Contains(got[0].Sentence(), want) {
+			t.Errorf("problems = %v, want one that says %q", got, want)
 		}
 	}
 	if got := fine.problems(); len(got) > 0 {
-		t.Errorf("a server that lacks nothing: %q", got)
+		t.Errorf("a server that lacks nothing: %v", got)
 	}
-	limited := external{Most: 100, Reserved: 3, RoleLimit: -1, DatabaseLimit: 20}
+	limited := server{Most: 100, Reserved: 3, RoleLimit: -1, DatabaseLimit: 20}
 	if got := limited.available(); got != 20 {
 		t.Errorf("available() = %d with a limit of 20 on the database", got)
 	}
@@ -100,11 +100,11 @@ func TestConnectionsThatWontMend(t *testing.T) {
 		"renew the server's certificate":                fmt.Errorf("tls: %w", x509.CertificateInvalidError{Reason: x509.Expired}),
 		"the server does not speak TLS":                 errors.New("failed to connect: tls error: server refused TLS connection"),
 	} {
-		if got := refusal(err); !strings.Contains(got, want) {
-			t.Errorf("refusal(%v) = %q, want it to say %q", err, got, want)
+		if cause, fix := refusal(err); !strings.Contains(cause+": "+fix, want) || fix == "" {
+			t.Errorf("refusal(%v) = %q, %q, want it to say %q, and what to do", err, cause, fix, want)
 		}
 	}
-	if got := refusal(errors.New("connection refused")); got != "" {
-		t.Errorf("a server that is down is refused for good: %s", got)
+	if cause, _ := refusal(errors.New("connection refused")); cause != "" {
+		t.Errorf("a server that is down is refused for good: %s", cause)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -81,7 +82,7 @@ func larger(now, was any, path string) (any, error) {
 	}
 	nowSize, err := resource.ParseQuantity(nowText)
 	if err != nil {
-		return nil, hook.Errorf(hook.Refused, "%s.size %q is no size such as 10Gi: %w", path, nowText, err)
+		return nil, hook.Refusef(finding.UpgradeDatabaseValues, "correct the values below global.database.cnpg", "%s.size %q is no size such as 10Gi: %v", path, nowText, err)
 	}
 	wasSize, err := resource.ParseQuantity(wasText)
 	if err != nil || nowSize.Cmp(wasSize) >= 0 {

@@ -106,7 +106,7 @@ func TestKeepLive(t *testing.T) {
 			name:    "no size",
 			desired: `spec: {storage: {size: lots}}`,
 			live:    `spec: {storage: {size: 10Gi}}`,
-			wantErr: `spec.storage.size "lots" is no size such as 10Gi: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'`,
+			wantErr: `spec.storage.size "lots" is no size such as 10Gi: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$': correct the values below global.database.cnpg [upgrade.database-values]`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -31,8 +32,8 @@ func (c *Cluster) WaitForSQL(ctx context.Context, databaseURL string) error {
 // certificate that is wrong there won't mend itself.
 func WaitForExternalSQL(ctx context.Context, log *slog.Logger, databaseURL string) error {
 	return waitForSQL(ctx, log, databaseURL, func(_ context.Context, err error) (string, error) {
-		if cause := refusal(err); cause != "" {
-			return "", hook.Errorf(hook.Refused, "the external database refuses the connection: %s", cause)
+		if cause, fix := refusal(err); cause != "" {
+			return "", hook.Refuse(external(fmt.Sprintf("the external database refuses the connection: %s", cause), fix))
 		}
 		return migrate.Reason(err), nil
 	})
@@ -62,7 +63,7 @@ func askPrimary(ctx context.Context, config *pgx.ConnConfig) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close(ctx) }()
+	defer migrate.Close(ctx, conn)
 	var standby bool
 	if err := conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
 
 // Trouble says what keeps the database from coming up, as far as it can be told: the phase that
@@ -60,7 +60,7 @@ func (c *Cluster) claimTrouble(ctx context.Context, selector string) string {
 		if claim.Status.Phase != corev1.ClaimPending {
 			continue
 		}
-		if event := c.lastWarning(ctx, "PersistentVolumeClaim", claim.Name); event != "" {
+		if event := c.pods().OfClaim(ctx, c.namespace, claim.Name); event != "" {
 			return fmt.Sprintf("claim %s is Pending: %s", claim.Name, event)
 		}
 	}
@@ -73,48 +73,11 @@ func (c *Cluster) podTrouble(ctx context.Context, selector string) string {
 		return ""
 	}
 	for i := range pods {
-		if trouble, ok := podstate.Of(&pods[i]); ok {
+		if trouble, ok := c.pods().Of(ctx, &pods[i]); ok {
 			return fmt.Sprintf("pod %s %s", pods[i].Name, trouble)
-		}
-		if pods[i].Status.Phase == corev1.PodPending {
-			// A volume that can't be mounted shows in events only.
-			if event := c.lastWarning(ctx, "Pod", pods[i].Name); event != "" {
-				return fmt.Sprintf("pod %s is Pending: %s", pods[i].Name, event)
-			}
 		}
 	}
 	return ""
 }
 
-// lastWarning is the newest event of an object that is no mere news.
-func (c *Cluster) lastWarning(ctx context.Context, kind, name string) string {
-	events, err := kube.List[corev1.Event](ctx, c.client, kube.Events, c.namespace, metav1.ListOptions{
-		FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name,
-	})
-	if err != nil {
-		return ""
-	}
-	var last *corev1.Event
-	for i := range events {
-		e := &events[i]
-		// A claim on a class that no provisioner serves gets only normal events.
-		telling := e.Type == corev1.EventTypeWarning || e.Reason == "ExternalProvisioning"
-		if telling && (last == nil || when(last).Before(when(e))) {
-			last = e
-		}
-	}
-	if last == nil {
-		return ""
-	}
-	return podstate.OneLine(last.Message)
-}
-
-func when(e *corev1.Event) *metav1.Time {
-	if !e.LastTimestamp.IsZero() {
-		return &e.LastTimestamp
-	}
-	if !e.EventTime.IsZero() {
-		return &metav1.Time{Time: e.EventTime.Time}
-	}
-	return &e.CreationTimestamp
-}
+func (c *Cluster) pods() poddiag.Client { return poddiag.Client{Client: c.client} }

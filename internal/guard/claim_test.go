@@ -67,7 +67,7 @@ func TestClaims(t *testing.T) {
 		"its class does not":       {[]string{localPath, fixedClaim}, sized(controller, "5Gi"), "claim afs-controller-db in namespace nap can't grow from 1Gi to 5Gi, since its StorageClass local-path does not allow expansion: leave global.storage.afsController.size at 1Gi, or move the data to another volume"},
 		"its class is gone":        {[]string{fixedClaim}, sized(controller, "5Gi"), "since its StorageClass local-path is gone"},
 		"of its class":             {[]string{localPath, fixedClaim}, classed("local-path", false), ""},
-		"of another class":         {[]string{localPath, fixedClaim}, classed("fast", false), `claim afs-controller-db in namespace nap has StorageClass "local-path", and a claim can't change it to "fast": set global.storage.afsController.storageClass back, or move the data to another volume`},
+		"of another class":         {[]string{localPath, fixedClaim}, classed("fast", false), `claim afs-controller-db in namespace nap has StorageClass "local-path", and a claim can't change it to "fast": set global.storage.afsController.storageClass back to "local-path", or move the data to another volume`},
 		"of another, and left so":  {[]string{localPath, fixedClaim}, classed("fast", true), ""},
 		"made by hand":             {[]string{handMadeClaim}, sized(shared, "100Gi"), "since its volume was made by hand: leave global.storage.shared.size at 50Gi"},
 		"the user's own":           {[]string{fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Required: true, Value: "v"}, ""},

@@ -7,46 +7,44 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
-// Problem is something that a person must change. Other errors mean that a check could not be made.
-type Problem string
-
-// Error says what is wrong and what to do.
-func (p Problem) Error() string { return string(p) }
-
-func problemf(format string, args ...any) error { return Problem(fmt.Sprintf(format, args...)) }
-
-// Run makes every check of spec and reports all problems at once.
+// Run makes every check of spec and refuses with all that must be fixed at once.
 func Run(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.GuardSpec) error {
-	return Report(Check(ctx, log, client, spec))
+	return kube.Refuse(Check(ctx, log, client, spec))
 }
 
-// Check makes every check of spec. Of the errors, those that a person must do something about are Problems.
-func Check(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.GuardSpec) []error {
+// Check makes every check of spec. The error says what could not be checked.
+func Check(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.GuardSpec) ([]finding.Finding, error) {
 	g := &guard{log: log, client: client, namespace: spec.Namespace}
-	errs := append([]error{g.kubernetes(ctx, spec.Kubernetes)}, g.storageClasses(ctx, spec.StorageClasses)...)
+	err := g.kubernetes(ctx, spec.Kubernetes)
+	found := []finding.Finding{}
+	errs := []error{err}
+	add := func(findings []finding.Finding, err error) {
+		found, errs = append(found, findings...), append(errs, err)
+	}
+	add(g.storageClasses(ctx, spec.StorageClasses))
 	for _, check := range spec.Claims {
-		errs = append(errs, g.claim(ctx, check))
+		add(g.claim(ctx, check))
 	}
 	for _, check := range spec.Nodes {
-		errs = append(errs, g.node(ctx, check))
+		add(g.node(ctx, check))
 	}
 	for _, check := range spec.NodePorts {
-		errs = append(errs, g.nodePort(ctx, check))
+		add(g.nodePort(ctx, check))
 	}
 	for _, check := range spec.PodSecurity {
-		errs = append(errs, g.podSecurity(ctx, check))
+		add(g.podSecurity(ctx, check))
 	}
-	return errs
+	return found, errors.Join(errs...)
 }
 
 type guard struct {
@@ -55,51 +53,10 @@ type guard struct {
 	namespace string
 }
 
-// Report makes one error of all problems. Only when there is none does an unexpected error count:
-// a retry could end differently, but not better.
-func Report(errs []error) error {
-	var problems []string
-	var unexpected []error
-	seen := map[string]bool{}
-	for _, err := range errs {
-		var problem Problem
-		var coded *hook.Error
-		switch missing := kube.MissingPermission(err); {
-		case err == nil:
-			continue
-		case errors.As(err, &problem):
-		case missing != "":
-			problem = Problem(missing)
-		case errors.As(err, &coded):
-			return err
-		default:
-			unexpected = append(unexpected, err)
-			continue
-		}
-		if seen[problem.Error()] {
-			continue
-		}
-		seen[problem.Error()] = true
-		problems = append(problems, problem.Error())
-	}
-	switch {
-	case len(problems) == 1:
-		return hook.Errorf(hook.Refused, "%s", problems[0])
-	case len(problems) > 1:
-		return hook.Errorf(hook.Refused, "%d things must be changed first: %s", len(problems), numbered(problems))
-	}
-	return errors.Join(unexpected...)
-}
-
-func numbered(problems []string) string {
-	var b strings.Builder
-	for i, problem := range problems {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		fmt.Fprintf(&b, "(%d) %s", i+1, problem)
-	}
-	return b.String()
+// one is a single finding.
+func one(f finding.Finding) ([]finding.Finding, error) {
+	f.Severity = finding.Error
+	return []finding.Finding{f}, nil
 }
 
 // kubernetes only warns: an older cluster may well work.
@@ -127,30 +84,28 @@ func (g *guard) kubernetes(ctx context.Context, check hook.KubernetesCheck) erro
 	return nil
 }
 
-func (g *guard) storageClasses(ctx context.Context, checks []hook.StorageClassCheck) []error {
+func (g *guard) storageClasses(ctx context.Context, checks []hook.StorageClassCheck) ([]finding.Finding, error) {
 	if len(checks) == 0 {
-		return nil
+		return nil, nil
 	}
-	classes, err := kube.ListStorageClasses(ctx, g.client)
+	classes, err := storage.ListClasses(ctx, g.client)
 	if err != nil {
-		return []error{err}
+		return nil, err
 	}
-	var errs []error
+	var findings []finding.Finding
 	for _, check := range checks {
-		name, err := kube.ResolveStorageClass(classes, kube.ClassRequest{
+		class, problem := storage.Resolve(classes, storage.ClassRequest{
 			Purpose: check.Purpose, Value: check.Value, Name: check.Name,
 			AccessMode: corev1.PersistentVolumeAccessMode(check.AccessMode),
 		})
-		if err != nil {
-			errs = append(errs, Problem(err.Error()))
+		switch {
+		case class == nil:
+			findings = append(findings, *problem)
 			continue
+		case problem != nil:
+			g.log.Warn(problem.Sentence(), "finding", problem.ID)
 		}
-		g.log.Info("StorageClass found", "purpose", check.Purpose, "class", name)
+		g.log.Info("StorageClass found", "purpose", check.Purpose, "class", class.Name)
 	}
-	return errs
-}
-
-// noNamespace tells whether err says that the namespace, not something in it, is missing.
-func noNamespace(err error, namespace string) bool {
-	return apierrors.IsNotFound(err) && strings.Contains(err.Error(), fmt.Sprintf("namespaces %q not found", namespace))
+	return findings, nil
 }

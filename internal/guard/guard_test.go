@@ -78,7 +78,7 @@ func TestRun(t *testing.T) {
 			name: "class missing", objects: localPath,
 			spec: hook.GuardSpec{StorageClasses: []hook.StorageClassCheck{{Purpose: "PostgreSQL", Value: "global.x", Name: "fast", AccessMode: "ReadWriteOnce"}}},
 			code: hook.Refused,
-			want: `StorageClass "fast" for PostgreSQL does not exist: set global.x to one of local-path (rancher.io/local-path)`,
+			want: `StorageClass "fast" for PostgreSQL does not exist: set global.x to one of local-path (rancher.io/local-path) [storage.class]`,
 		},
 		{
 			name: "classes may not be read",
@@ -87,7 +87,7 @@ func TestRun(t *testing.T) {
 			},
 			spec: hook.GuardSpec{StorageClasses: []hook.StorageClassCheck{{Purpose: "PostgreSQL"}}},
 			code: hook.Refused,
-			want: `g may not list storageclasses.storage.k8s.io in the whole cluster: grant it, or install with rights that let the chart's Roles grant it`,
+			want: `g may not list storageclasses.storage.k8s.io in the whole cluster: grant it, or install with rights that let the chart's Roles grant it [rbac.hook]`,
 		},
 		{
 			name: "classes can't be read for now",
@@ -103,7 +103,7 @@ func TestRun(t *testing.T) {
 			name: "port taken", objects: namespaces + "---\n" + webService, spec: port,
 			refuse: func(s *kubetest.Server) { s.Refuse(-1, "POST", servicesPath, invalid(aboutPort+"already allocated")) },
 			code:   hook.Refused,
-			want:   `node port 30080 for nap-cp is already taken by Service other/web: set global.exposure.nodePorts.web to a port that is free`,
+			want:   `node port 30080 for nap-cp is already taken by Service other/web: set global.exposure.nodePorts.web to a port that is free [exposure.node-port-free]`,
 		},
 		{
 			name: "port taken, owner unknown", objects: namespaces + "---\n" + webService, spec: port,
@@ -112,7 +112,7 @@ func TestRun(t *testing.T) {
 				s.Refuse(-1, "GET", "/api/v1/services", forbidden(noServiceList))
 			},
 			code: hook.Refused,
-			want: `node port 30080 for nap-cp is already taken: set global.exposure.nodePorts.web to a port that is free`,
+			want: `node port 30080 for nap-cp is already taken: set global.exposure.nodePorts.web to a port that is free [exposure.node-port-free]`,
 		},
 		{
 			name:    "port is ours",
@@ -126,7 +126,7 @@ func TestRun(t *testing.T) {
 				s.Refuse(-1, "POST", servicesPath, invalid(aboutPort+"not in the valid range. The range of valid ports is 31000-32767"))
 			},
 			code: hook.Refused,
-			want: `node port 30080 for nap-cp is outside 31000-32767, which this cluster allows: set global.exposure.nodePorts.web to a port inside`,
+			want: `node port 30080 for nap-cp is outside 31000-32767, which this cluster allows: set global.exposure.nodePorts.web to a port inside [exposure.node-port-range]`,
 		},
 		{
 			name: "port outside the usual range", objects: namespaces,
@@ -139,7 +139,7 @@ func TestRun(t *testing.T) {
 				s.Refuse(-1, "POST", servicesPath, forbidden(`admission webhook "policy" denied the request: no NodePorts here`))
 			},
 			code: hook.Refused,
-			want: `a Service with node port 30080 for nap-cp (global.exposure.nodePorts.web) is refused: admission webhook "policy" denied the request: no NodePorts here`,
+			want: `a Service with node port 30080 for nap-cp (global.exposure.nodePorts.web) is refused: admission webhook "policy" denied the request: no NodePorts here [admission.policy]`,
 		},
 		{name: "no namespace for the port yet", spec: port, wantLog: `msg="node port not checked: the namespace does not exist yet"`},
 		{name: "pods admitted", objects: namespaces, spec: pods, wantLog: `msg="namespace admits the pods" namespace=nap-workspaces level=privileged`},
@@ -149,13 +149,13 @@ func TestRun(t *testing.T) {
 				s.Refuse(-1, "POST", podsPath, forbidden(`pods "nap-guard-x7k2p" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes (volume "fuse"), privileged (container "probe" must not set securityContext.privileged=true)`))
 			},
 			code: hook.Refused,
-			want: "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace)",
+			want: "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) [admission.pod-security]",
 		},
 		{
 			name: "pods can't be tried, labels forbid them", objects: namespaces, spec: pods,
 			refuse: func(s *kubetest.Server) { s.Refuse(-1, "POST", podsPath, forbidden(noPods)) },
 			code:   hook.Refused,
-			want:   "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace)",
+			want:   "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) [admission.pod-security]",
 		},
 		{
 			name: "pods can't be tried, labels admit them", objects: strings.Replace(namespaces, "enforce: baseline", "enforce: privileged", 1), spec: pods,
@@ -173,7 +173,7 @@ func TestRun(t *testing.T) {
 				s.Refuse(-1, "POST", podsPath, forbidden(`pods "nap-guard-x7k2p" is forbidden: failed quota: q: must specify limits.cpu for: probe`))
 			},
 			code: hook.Refused,
-			want: `a quota in namespace nap-workspaces refuses the platform's pods: raise it, or add a LimitRange with default requests and limits for containers that state none (pods "nap-guard-x7k2p" is forbidden: failed quota: q: must specify limits.cpu for: probe)`,
+			want: `a quota in namespace nap-workspaces refuses the platform's pods (pods "nap-guard-x7k2p" is forbidden: failed quota: q: must specify limits.cpu for: probe): raise it, or add a LimitRange with default requests and limits for containers that state none [admission.quota]`,
 		},
 		{
 			name: "pods refused by a policy", objects: namespaces, spec: pods,
@@ -181,7 +181,7 @@ func TestRun(t *testing.T) {
 				s.Refuse(-1, "POST", podsPath, forbidden(`admission webhook "validate.kyverno.svc-fail" denied the request: privileged mode is disallowed`))
 			},
 			code: hook.Refused,
-			want: `an admission policy of the cluster refuses pods of the level "privileged" in namespace nap-workspaces (global.workspaces.namespace): make an exception for the namespace there, since the platform can't do with less: admission webhook "validate.kyverno.svc-fail" denied the request: privileged mode is disallowed`,
+			want: `an admission policy of the cluster refuses pods of the level "privileged" in namespace nap-workspaces (global.workspaces.namespace): admission webhook "validate.kyverno.svc-fail" denied the request: privileged mode is disallowed: make an exception for the namespace there, since the platform can't do with less [admission.policy]`,
 		},
 		{
 			name: "a level that does not exist",
@@ -201,7 +201,7 @@ func TestRun(t *testing.T) {
 				NodePorts:      port.NodePorts},
 			refuse: func(s *kubetest.Server) { s.Refuse(-1, "POST", servicesPath, invalid(aboutPort+"already allocated")) },
 			code:   hook.Refused,
-			want:   `2 things must be changed first: (1) PostgreSQL needs a StorageClass and the cluster has none: install a storage provisioner, then set global.x or mark its class as the default; (2) node port 30080 for nap-cp is already taken: set global.exposure.nodePorts.web to a port that is free`,
+			want:   `2 things must be changed first: (1) PostgreSQL needs a StorageClass and the cluster has none: install a storage provisioner, then set global.x or mark its class as the default [storage.class]; (2) node port 30080 for nap-cp is already taken: set global.exposure.nodePorts.web to a port that is free [exposure.node-port-free]`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

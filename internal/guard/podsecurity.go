@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -23,18 +24,18 @@ var levels = map[string]int{"restricted": 0, "baseline": 1, "privileged": 2}
 var violation = regexp.MustCompile(`violates PodSecurity "([a-z]+):`)
 
 // podSecurity lets the API server admit a pod of the level in a dry run.
-func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) error {
+func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) ([]finding.Finding, error) {
 	if _, ok := levels[check.Level]; !ok {
-		return hook.Errorf(hook.Usage, "spec: podSecurity: level %q of namespace %s is none of restricted, baseline, privileged", check.Level, check.Namespace)
+		return nil, hook.Errorf(hook.Usage, "spec: podSecurity: level %q of namespace %s is none of restricted, baseline, privileged", check.Level, check.Namespace)
 	}
 	err := g.client.Create(ctx, kube.Pods, check.Namespace, probePod(check.Level), true)
 	switch {
 	case err == nil:
 		g.log.Info("namespace admits the pods", "namespace", check.Namespace, "level", check.Level)
-		return nil
-	case noNamespace(err, check.Namespace):
+		return nil, nil
+	case kube.NoNamespace(err, check.Namespace):
 		g.log.Info("pod security not checked: the namespace does not exist yet", "namespace", check.Namespace)
-		return nil
+		return nil, nil
 	case kube.MissingPermission(err) != "", strings.Contains(err.Error(), "error looking up service account"),
 		strings.Contains(err.Error(), "does not support dry run"):
 		g.log.Info("no pod can be tried in the namespace: its labels decide", "namespace", check.Namespace, "cause", kube.Brief(err))
@@ -43,24 +44,31 @@ func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) er
 		enforced := violation.FindStringSubmatch(err.Error())[1]
 		return needsLevel(check, enforced)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "quota"):
-		return problemf("a quota in namespace %s refuses the platform's pods: raise it, or add a LimitRange with default requests and limits for containers that state none (%s)", check.Namespace, kube.Brief(err))
+		return one(finding.Finding{
+			ID: finding.AdmissionQuota, Object: "Namespace " + check.Namespace, Value: check.Value,
+			Found: fmt.Sprintf("a quota in namespace %s refuses the platform's pods (%s)", check.Namespace, kube.Brief(err)),
+			Fix:   "raise it, or add a LimitRange with default requests and limits for containers that state none",
+		})
 	case kube.Permanent(err):
-		return problemf("an admission policy of the cluster refuses pods of the level %q in namespace %s (%s): make an exception for the namespace there, since the platform can't do with less: %s",
-			check.Level, check.Namespace, check.Value, kube.Brief(err))
+		return one(finding.Finding{
+			ID: finding.AdmissionPolicy, Object: "Namespace " + check.Namespace, Value: check.Value,
+			Found: fmt.Sprintf("an admission policy of the cluster refuses pods of the level %q in namespace %s (%s): %s", check.Level, check.Namespace, check.Value, kube.Brief(err)),
+			Fix:   "make an exception for the namespace there, since the platform can't do with less",
+		})
 	}
-	return fmt.Errorf("try a pod in namespace %s: %w", check.Namespace, err)
+	return nil, fmt.Errorf("try a pod in namespace %s: %w", check.Namespace, err)
 }
 
 // podSecurityLabels reads what the namespace enforces. Without the label the cluster's default
 // holds, which cannot be read and is "privileged" unless an administrator changed it.
-func (g *guard) podSecurityLabels(ctx context.Context, check hook.PodSecurityCheck) error {
+func (g *guard) podSecurityLabels(ctx context.Context, check hook.PodSecurityCheck) ([]finding.Finding, error) {
 	namespace, err := kube.Get[corev1.Namespace](ctx, g.client, kube.Namespaces, "", check.Namespace)
 	if apierrors.IsNotFound(err) {
 		g.log.Info("pod security not checked: the namespace does not exist yet", "namespace", check.Namespace)
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read namespace %s: %w", check.Namespace, err)
+		return nil, fmt.Errorf("read namespace %s: %w", check.Namespace, err)
 	}
 	enforced := namespace.Labels[enforceLabel]
 	level, known := levels[enforced]
@@ -68,12 +76,16 @@ func (g *guard) podSecurityLabels(ctx context.Context, check hook.PodSecurityChe
 		return needsLevel(check, enforced)
 	}
 	g.log.Info("the namespace's labels do not forbid the pods", "namespace", check.Namespace, "level", check.Level, "enforced", enforced)
-	return nil
+	return nil, nil
 }
 
-func needsLevel(check hook.PodSecurityCheck, enforced string) error {
-	return problemf("namespace %s enforces the pod security level %q, and its pods need %q: run `kubectl label --overwrite namespace %s %s=%s`, or choose another namespace (%s)",
-		check.Namespace, enforced, check.Level, check.Namespace, enforceLabel, check.Level, check.Value)
+func needsLevel(check hook.PodSecurityCheck, enforced string) ([]finding.Finding, error) {
+	return one(finding.Finding{
+		ID: finding.AdmissionPodSecurity, Object: "Namespace " + check.Namespace, Value: check.Value,
+		Found: fmt.Sprintf("namespace %s enforces the pod security level %q, and its pods need %q", check.Namespace, enforced, check.Level),
+		Fix: fmt.Sprintf("run `kubectl label --overwrite namespace %s %s=%s`, or choose another namespace (%s)",
+			check.Namespace, enforceLabel, check.Level, check.Value),
+	})
 }
 
 // probePod is a pod that exactly the level and those above it admit.

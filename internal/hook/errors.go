@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/neutree-ai/packaging/internal/finding"
 )
 
 // Code is an exit code of nap-hooks. A Job's podFailurePolicy acts on it.
@@ -37,6 +39,22 @@ func (e *Error) Unwrap() error { return e.Err }
 // Errorf makes an Error as fmt.Errorf makes an error.
 func Errorf(code Code, format string, args ...any) error {
 	return &Error{Code: code, Err: fmt.Errorf(format, args...)}
+}
+
+// Failf makes an error of one finding, with the code: format and args say what was found, fix what to do.
+func Failf(code Code, id finding.ID, fix, format string, args ...any) error {
+	f := finding.Finding{ID: id, Severity: finding.Error, Found: fmt.Sprintf(format, args...), Fix: fix}
+	return &Error{Code: code, Err: finding.List{f}}
+}
+
+// Refusef is Failf of a command that refuses, since a person has to fix something first.
+func Refusef(id finding.ID, fix, format string, args ...any) error {
+	return Failf(Refused, id, fix, format, args...)
+}
+
+// Refuse refuses because of findings.
+func Refuse(findings ...finding.Finding) error {
+	return &Error{Code: Refused, Err: finding.List(findings)}
 }
 
 // CodeOf is the exit code that err asks for: that of the outermost Error in its chain.

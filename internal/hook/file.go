@@ -8,14 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/neutree-ai/packaging/internal/finding"
 )
+
+const otherImage = "it is not an image of the service, or of a release that is laid out otherwise"
 
 // CopySQL copies the SQL files of from into to and returns how many there were. None is an error:
 // a service's image always has some.
 func CopySQL(from, to string) (int, error) {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, Errorf(Refused, "the image has no folder %s: it is not an image of the service, or of a release that is laid out otherwise", from)
+		return 0, Refusef(finding.ImagesContent, otherImage, "the image has no folder %s", from)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("copy migrations: %w", err)
@@ -34,7 +38,7 @@ func CopySQL(from, to string) (int, error) {
 		copied++
 	}
 	if copied == 0 {
-		return 0, Errorf(Refused, "the folder %s of the image holds no .sql file: it is not an image of the service, or of a release that is laid out otherwise", from)
+		return 0, Refusef(finding.ImagesContent, otherImage, "the folder %s of the image holds no .sql file", from)
 	}
 	return copied, nil
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/neutree-ai/packaging/internal/finding"
 )
 
 // Options are the settings that every command has.
@@ -56,7 +58,11 @@ func (o *Options) Finish(err error, w io.Writer) int {
 		if lerr != nil {
 			log = slog.New(slog.NewJSONHandler(w, nil))
 		}
-		log.Error(message, "exitCode", int(CodeOf(err)))
+		attributes := []any{"exitCode", int(CodeOf(err))}
+		if ids := finding.Of(err).IDs(); len(ids) > 0 {
+			attributes = append(attributes, "findings", ids)
+		}
+		log.Error(message, attributes...)
 	}
 	if message != "" {
 		if werr := WriteTermination(o.TerminationLog, message); werr != nil {

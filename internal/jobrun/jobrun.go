@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -18,9 +17,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
 
 // digestAnnotation tells whether a Job that is there already does what the manifest asks for.
@@ -38,15 +38,23 @@ type Runner struct {
 	StartWait time.Duration
 }
 
+// Jobs runs a Job to its end and returns what it said, as Runner does.
+type Jobs interface {
+	Run(ctx context.Context, job *batchv1.Job) (string, error)
+}
+
 // NotStarted is the error of a Job whose pod does not start. It says which Job, and of what sort the trouble is.
 type NotStarted struct {
 	Job     string
-	Trouble podstate.Trouble
+	Trouble poddiag.Trouble
 }
 
 // Error names the cause: the image, the missing object, or what the scheduler says.
-func (e *NotStarted) Error() string {
-	return fmt.Sprintf("the pod of Job %s %s", e.Job, e.Trouble)
+func (e *NotStarted) Error() string { return e.Unwrap().Error() }
+
+// Unwrap is the same as a finding.
+func (e *NotStarted) Unwrap() error {
+	return finding.List{e.Trouble.Finding("the pod of Job " + e.Job)}
 }
 
 // ReadManifest reads the one Job in the YAML file at path.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
 
 const (
@@ -170,13 +170,13 @@ func TestPodsSettleTheOutcome(t *testing.T) {
 func TestNamesWhatKeepsThePodFromStarting(t *testing.T) {
 	for name, tc := range map[string]struct {
 		pod   string
-		kind  podstate.Kind
+		kind  poddiag.Kind
 		words []string
 	}{
-		"an image that is not there": {waiting("initContainerStatuses", "copy", "ErrImagePull", "registry.test/cp:v9: not found"), podstate.Image, []string{"registry.test/cp:v9", "not found"}},
-		"an image's name":            {waiting("containerStatuses", "migrate", "InvalidImageName", "couldn't parse image name"), podstate.Image, []string{"InvalidImageName", "registry.test/hooks:1"}},
-		"a Secret":                   {waiting("containerStatuses", "migrate", "CreateContainerConfigError", `secret "nap-database" not found`), podstate.Start, []string{`secret "nap-database" not found`}},
-		"no node":                    {podYAML(`{phase: Pending, conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/3 nodes are available"}]}`), podstate.Unschedulable, []string{"0/3 nodes are available"}},
+		"an image that is not there": {waiting("initContainerStatuses", "copy", "ErrImagePull", "registry.test/cp:v9: not found"), poddiag.Image, []string{"registry.test/cp:v9", "not found"}},
+		"an image's name":            {waiting("containerStatuses", "migrate", "InvalidImageName", "couldn't parse image name"), poddiag.Image, []string{"InvalidImageName", "registry.test/hooks:1"}},
+		"a Secret":                   {waiting("containerStatuses", "migrate", "CreateContainerConfigError", `secret "nap-database" not found`), poddiag.Start, []string{`secret "nap-database" not found`}},
+		"no node":                    {podYAML(`{phase: Pending, conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/3 nodes are available"}]}`), poddiag.Unschedulable, []string{"0/3 nodes are available"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := start(t)
@@ -200,8 +200,8 @@ func TestNamesWhatKeepsThePodFromStarting(t *testing.T) {
 
 func TestFirstCauseOfAnImageIsKept(t *testing.T) {
 	w := &watch{}
-	w.note(&podstate.Trouble{Kind: podstate.Image, Container: "copy", Reason: "ErrImagePull", Message: "registry.test/cp:v9: not found"})
-	w.note(&podstate.Trouble{Kind: podstate.Image, Container: "copy", Reason: "ImagePullBackOff", Message: "Back-off"})
+	w.note(&poddiag.Trouble{Kind: poddiag.Image, Container: "copy", Reason: "ErrImagePull", Message: "registry.test/cp:v9: not found"})
+	w.note(&poddiag.Trouble{Kind: poddiag.Image, Container: "copy", Reason: "ImagePullBackOff", Message: "Back-off"})
 	if w.last.Message != "registry.test/cp:v9: not found" {
 		t.Errorf("kept %q", w.last.Message)
 	}

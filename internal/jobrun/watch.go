@@ -15,7 +15,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/podstate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
 
 // watch follows one Job.
@@ -28,7 +28,7 @@ type watch struct {
 	message string
 	code    int32
 	// last is the trouble seen last, since tells when it was first seen.
-	last  *podstate.Trouble
+	last  *poddiag.Trouble
 	since time.Time
 }
 
@@ -57,7 +57,7 @@ func (w *watch) start(ctx context.Context, job *batchv1.Job) error {
 			return false, "", refused(err, "look for", w.name)
 		case live.DeletionTimestamp != nil:
 			return false, "it is being deleted", nil
-		case live.Annotations[digestAnnotation] == digest && !ended(live):
+		case live.Annotations[digestAnnotation] == digest && !Ended(live):
 			w.Log.Info("the Job of an earlier attempt is still at work: its end is awaited", "job", w.name)
 			return true, "", nil
 		}
@@ -102,7 +102,7 @@ func (w *watch) look(pods []corev1.Pod) string {
 	// The newest last: it tells how things stand now.
 	slices.SortFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	state := "its pod is not there yet"
-	var trouble *podstate.Trouble
+	var trouble *poddiag.Trouble
 	for i := range pods {
 		pod := &pods[i]
 		state = "its pod is " + string(pod.Status.Phase)
@@ -114,7 +114,7 @@ func (w *watch) look(pods []corev1.Pod) string {
 				w.message, w.code = strings.TrimSpace(ended.Message), ended.ExitCode
 			}
 		}
-		if t, ok := podstate.Of(pod); ok {
+		if t, ok := poddiag.Of(pod); ok {
 			trouble, state = &t, "its pod "+t.String()
 		}
 	}
@@ -124,7 +124,7 @@ func (w *watch) look(pods []corev1.Pod) string {
 
 // note keeps the time since which the pods have the same sort of trouble. Of an image the first cause is kept:
 // later ones only say that it will be tried again.
-func (w *watch) note(t *podstate.Trouble) {
+func (w *watch) note(t *poddiag.Trouble) {
 	switch {
 	case t == nil:
 		w.last = nil
@@ -145,10 +145,10 @@ func (w *watch) impatient() error {
 		patience = 10 * time.Second
 	}
 	switch w.last.Kind {
-	case podstate.Failed:
+	case poddiag.Failed, poddiag.Rejected, poddiag.Evicted:
 		// The Job itself decides whether there will be another pod.
 		return nil
-	case podstate.Unschedulable:
+	case poddiag.Unschedulable:
 		if patience = w.StartWait; patience == 0 {
 			patience = time.Minute
 		}
@@ -196,24 +196,11 @@ func (w *watch) failed(failure *batchv1.JobCondition) error {
 	case w.message != "" && w.code != 0:
 		return hook.Errorf(code, "%s", w.message)
 	case w.last != nil:
-		return hook.Errorf(code, "Job %s failed: its pod %s", w.name, w.last)
+		return hook.Errorf(code, "Job %s failed: its pod %s", w.name, w.last.String())
 	case failure.Reason == batchv1.JobReasonDeadlineExceeded:
 		return hook.Errorf(hook.Deadline, "Job %s was ended by its deadline", w.name)
 	}
 	return hook.Errorf(code, "Job %s failed: %s %s", w.name, failure.Reason, failure.Message)
-}
-
-func condition(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
-	for i := range job.Status.Conditions {
-		if c := &job.Status.Conditions[i]; c.Type == kind && c.Status == corev1.ConditionTrue {
-			return c
-		}
-	}
-	return nil
-}
-
-func ended(job *batchv1.Job) bool {
-	return condition(job, batchv1.JobFailed) != nil || condition(job, batchv1.JobComplete) != nil
 }
 
 // transient takes err for something that passes, unless the API server will say the same again.
@@ -225,13 +212,5 @@ func transient(err error, job string) (bool, string, error) {
 }
 
 func refused(err error, verb, job string) error {
-	switch missing := kube.MissingPermission(err); {
-	case err == nil:
-		return nil
-	case missing != "":
-		return hook.Errorf(hook.Refused, "cannot %s Job %s: %s", verb, job, missing)
-	case kube.Permanent(err):
-		return hook.Errorf(hook.Refused, "cannot %s Job %s: %s", verb, job, kube.Brief(err))
-	}
-	return fmt.Errorf("%s Job %s: %w", verb, job, err)
+	return kube.Refused(err, "cannot %s Job %s", verb, job)
 }

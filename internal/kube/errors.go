@@ -30,7 +30,12 @@ func MissingPermission(err error) string {
 	if namespace != "" {
 		where = "in namespace " + namespace
 	}
-	return fmt.Sprintf("%s may not %s %s %s: grant it, or install with rights that let the chart's Roles grant it", user, verb, resource, where)
+	return fmt.Sprintf("%s may not %s %s %s", user, verb, resource, where)
+}
+
+// NoNamespace tells whether err says that the namespace, not something in it, is missing.
+func NoNamespace(err error, namespace string) bool {
+	return apierrors.IsNotFound(err) && strings.Contains(err.Error(), fmt.Sprintf("namespaces %q not found", namespace))
 }
 
 // AdmissionWebhookDown tells whether an admission webhook could not be asked, as while its operator

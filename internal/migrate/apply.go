@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -77,7 +78,7 @@ func (m Migrator) Plan(ctx context.Context, folders []hook.Migration) (Plan, err
 	if err != nil {
 		return Plan{}, fmt.Errorf("connect to the database: %w", err)
 	}
-	defer closeConn(ctx, conn)
+	defer Close(ctx, conn)
 	return makePlan(ctx, conn, files)
 }
 
@@ -92,7 +93,7 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	if err != nil {
 		return Result{}, fmt.Errorf("connect to the database: %w", err)
 	}
-	defer closeConn(ctx, conn)
+	defer Close(ctx, conn)
 	plan, err := makePlan(ctx, conn, files)
 	if err != nil {
 		return Result{}, err
@@ -104,7 +105,7 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 				return Result{}, err
 			}
 			if len(ahead) > 0 {
-				return Result{}, hook.Errorf(hook.Refused, "%s", Older(ahead))
+				return Result{}, hook.Refuse(Older(ahead))
 			}
 		}
 		m.Log.Warn("the ledgers hold migrations that these images do not know; a newer release has run on this database", "ids", plan.Ahead)
@@ -245,8 +246,8 @@ func (m Migrator) applyWithRetries(ctx context.Context, l *lock, session *sessio
 			if blockedBy == "" {
 				blockedBy = "a session that ended meanwhile"
 			}
-			return hook.Errorf(hook.Busy, "migration %s got no lock in %d attempts of %s each: it is blocked by %s; stop what that session does, or end it with SELECT pg_terminate_backend(pid)",
-				f.Name(), m.Attempts, m.LockTimeout, blockedBy)
+			return hook.Failf(hook.Busy, finding.MigrationsLocked, "stop what that session does, or end it with SELECT pg_terminate_backend(pid)",
+				"migration %s got no lock in %d attempts of %s each: it is blocked by %s", f.Name(), m.Attempts, m.LockTimeout, blockedBy)
 		}
 		m.Log.Warn("a migration is blocked and will be tried again", "file", f.Name(), "attempt", attempt, "blocked by", who)
 		select {

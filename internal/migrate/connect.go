@@ -43,7 +43,7 @@ func Connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
 		return nil, err
 	}
 	if err := setUp(ctx, conn); err != nil {
-		closeConn(ctx, conn)
+		Close(ctx, conn)
 		return nil, err
 	}
 	return conn, nil
@@ -99,8 +99,8 @@ func applicationName() string {
 	return name[:min(len(name), 63)]
 }
 
-// closeConn closes conn in good order also when ctx has ended.
-func closeConn(ctx context.Context, conn *pgx.Conn) {
+// Close closes a connection in good order also when ctx has ended.
+func Close(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	_ = conn.Close(ctx)

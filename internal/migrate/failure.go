@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -48,8 +49,13 @@ func (m Migrator) failed(f File, sql string, err error) error {
 	if where == "" {
 		where = ": " + cause
 	}
-	return hook.Errorf(hook.MigrationFailed, "migration %s failed%s; nothing of this file was kept, the ones before it were. Mend what the statement met in the database, or use an image of %s with a mended file; then run helm upgrade again",
-		f.Name(), where, f.Source.Name)
+	return &hook.Error{Code: hook.MigrationFailed, Err: finding.List{{
+		ID: finding.MigrationsFailed, Severity: finding.Error, Object: "migration " + f.Name(), Value: "global.images." + f.Source.ImageKey,
+		Found: fmt.Sprintf("migration %s failed%s", f.Name(), where),
+		Why:   "nothing of this file was kept, the ones before it were",
+		Fix: fmt.Sprintf("mend what the statement met in the database, or use an image of %s with a mended file; then run helm upgrade again",
+			f.Source.Name),
+	}}}
 }
 
 // locate finds the statement that failed: by its position in characters where the server gave one,

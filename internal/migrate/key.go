@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/neutree-ai/packaging/internal/finding"
 )
 
 // KeyRecord recognises the key that credentials in a database are encrypted with, and does not tell it. It stands in the
@@ -35,16 +37,21 @@ func RecordKey(ctx context.Context, databaseURL, key string) error {
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
-	defer closeConn(ctx, conn)
+	defer Close(ctx, conn)
 	if err := createOnce(ctx, conn, records); err != nil {
 		return fmt.Errorf("create the schema neutree: %w", err)
 	}
 	return putKey(ctx, conn, key, "UPDATE SET salt = excluded.salt, digest = excluded.digest")
 }
 
-// OtherKey is what there is to say where the key in a Secret is not the database's.
-func OtherKey(secret, key string) string {
-	return fmt.Sprintf("%s holds another %s than the one that the database was set up with: credentials which users have stored could not be read any more; put the old one back, or, if the loss is meant, --set global.upgrade.allowSecretChanges=true", secret, key)
+// OtherKey is the finding for a key in a Secret that is not the database's.
+func OtherKey(secret, key string) finding.Finding {
+	return finding.Finding{
+		ID: finding.UpgradeEncryptionKey, Severity: finding.Error, Value: "global.secrets.existingSecret",
+		Found: fmt.Sprintf("%s holds another %s than the one that the database was set up with", secret, key),
+		Why:   "credentials which users have stored could not be read any more",
+		Fix:   "put the old one back, or, if the loss is meant, --set global.upgrade.allowSecretChanges=true",
+	}
 }
 
 // putKey makes the record, whose table is there.

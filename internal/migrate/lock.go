@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -39,7 +40,8 @@ func acquire(ctx context.Context, log *slog.Logger, conn *pgx.Conn, patience tim
 		return false, "held by " + holder, err
 	})
 	if hook.CodeOf(err) == hook.Deadline && ctx.Err() == nil {
-		return nil, hook.Errorf(hook.Busy, "the migration lock was not free within %s: it is held by %s; wait until that run ends, or end its session with SELECT pg_terminate_backend(pid)", patience, holder)
+		return nil, hook.Failf(hook.Busy, finding.MigrationsLocked, "wait until that run ends, or end its session with SELECT pg_terminate_backend(pid)",
+			"the migration lock was not free within %s: it is held by %s", patience, holder)
 	}
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -30,7 +31,7 @@ func WaitForOutcome(ctx context.Context, log *slog.Logger, databaseURL, set stri
 		if time.Since(since) < patience {
 			return "it has failed, unless another attempt begins: " + found.cause, nil
 		}
-		return "", hook.Errorf(hook.MigrationFailed, "%s will not be there, since it failed: %s", setName(set), found.cause)
+		return "", hook.Failf(hook.MigrationFailed, finding.MigrationsFailed, "", "%s will not be there, since it failed: %s", setName(set), found.cause)
 	})
 }
 
@@ -53,12 +54,13 @@ func failureOf(ctx context.Context, conn *pgx.Conn, set string) (failure, error)
 // recordFailure notes why set can't be applied, if no retry would change that. The failure itself is what a run
 // reports, so a trouble with this note is only logged.
 func (m Migrator) recordFailure(ctx context.Context, conn *pgx.Conn, set string, cause error) {
-	if hook.CodeOf(cause) != hook.MigrationFailed {
+	list := finding.Of(cause)
+	if hook.CodeOf(cause) != hook.MigrationFailed || len(list) == 0 {
 		return
 	}
 	err := createOnce(ctx, conn, records)
 	if err == nil {
-		_, err = conn.Exec(ctx, "INSERT INTO neutree.migration_failures (set_hash, cause) VALUES ($1, $2) ON CONFLICT (set_hash) DO UPDATE SET failed_at = clock_timestamp(), cause = excluded.cause", set, cause.Error())
+		_, err = conn.Exec(ctx, "INSERT INTO neutree.migration_failures (set_hash, cause) VALUES ($1, $2) ON CONFLICT (set_hash) DO UPDATE SET failed_at = clock_timestamp(), cause = excluded.cause", set, list[0].Sentence())
 	}
 	if err != nil {
 		m.Log.Warn("the failure could not be recorded, so who waits for these migrations does so until a deadline", "cause", Reason(err))

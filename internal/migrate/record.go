@@ -110,7 +110,7 @@ func waitForRecord(ctx context.Context, log *slog.Logger, databaseURL, what, con
 	var conn *pgx.Conn
 	defer func() {
 		if conn != nil {
-			closeConn(ctx, conn)
+			Close(ctx, conn)
 		}
 	}()
 	return hook.Poll(ctx, log, what, func(ctx context.Context) (bool, string, error) {
@@ -150,7 +150,7 @@ func Seeded(ctx context.Context, databaseURL, digest string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer closeConn(ctx, conn)
+	defer Close(ctx, conn)
 	return has(ctx, conn, "seed_sets", "set_hash = $1", digest)
 }
 
@@ -160,7 +160,7 @@ func RecordSeeded(ctx context.Context, databaseURL, digest string) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(ctx, conn)
+	defer Close(ctx, conn)
 	_, err = conn.Exec(ctx, "INSERT INTO neutree.seed_sets (set_hash) VALUES ($1) ON CONFLICT DO NOTHING", digest)
 	return err
 }

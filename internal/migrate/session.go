@@ -36,7 +36,7 @@ func (s *session) clean(ctx context.Context) (*pgx.Conn, error) {
 // close ends the session; whatever it had not committed is rolled back.
 func (s *session) close(ctx context.Context) {
 	if s.conn != nil {
-		closeConn(ctx, s.conn)
+		Close(ctx, s.conn)
 		s.conn = nil
 	}
 }

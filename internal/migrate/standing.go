@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -34,7 +35,7 @@ func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) 
 	if err != nil {
 		return Standing{}, fmt.Errorf("connect to the database: %w", err)
 	}
-	defer closeConn(ctx, conn)
+	defer Close(ctx, conn)
 	s := Standing{Empty: true}
 	if s.Key, err = readKey(ctx, conn); err != nil {
 		return s, err
@@ -128,8 +129,12 @@ func breakingIDs(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	return append(ids, platform.BreakingMigrations()...), err
 }
 
-// Older is the sentence for a release that is older than the database.
-func Older(ahead []string) string {
-	return fmt.Sprintf("these images are older than the database: it holds migrations that they do not know (%s). Upgrade to images as new as the database's; or go on with older ones, which mostly works where migrations only added something, by --set global.upgrade.allowOlderImages=true; or restore a backup from before those migrations",
-		strings.Join(ahead, ", "))
+// Older is the finding for a release that is older than the database.
+func Older(ahead []string) finding.Finding {
+	return finding.Finding{
+		ID: finding.UpgradeOlderImages, Severity: finding.Error, Value: "global.images",
+		Found: fmt.Sprintf("these images are older than the database: it holds migrations that they do not know (%s)", strings.Join(ahead, ", ")),
+		Fix: "upgrade to images as new as the database's; or go on with older ones, which mostly works where migrations only added " +
+			"something, by --set global.upgrade.allowOlderImages=true; or restore a backup from before those migrations",
+	}
 }

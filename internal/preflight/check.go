@@ -6,8 +6,9 @@ package preflight
 
 import (
 	"context"
-	"fmt"
 	"strings"
+
+	"github.com/neutree-ai/packaging/internal/finding"
 )
 
 // Check is one thing that an install depends on.
@@ -50,64 +51,16 @@ const (
 // Has says whether all of other is needed.
 func (n Needs) Has(other Needs) bool { return n&other == other }
 
+// Finding is what a check finds. One without an ID gets that of the check.
+type Finding = finding.Finding
+
 // Severity is what a finding weighs.
-type Severity uint8
+type Severity = finding.Severity
 
+// The severities.
 const (
-	// Unset takes the check's own severity.
-	Unset Severity = iota
-	// Note is worth knowing and nothing to mend: what could not be proved, say.
-	Note
-	// Warning lets the install go on.
-	Warning
-	// Error means that the install, or the platform after it, fails.
-	Error
+	Unset   = finding.Unset
+	Note    = finding.Note
+	Warning = finding.Warning
+	Error   = finding.Error
 )
-
-// String is the word for the severity in reports.
-func (s Severity) String() string {
-	switch s {
-	case Note:
-		return "note"
-	case Warning:
-		return "warning"
-	case Error:
-		return "error"
-	}
-	return "unset"
-}
-
-// MarshalText writes the word.
-func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText reads the word.
-func (s *Severity) UnmarshalText(text []byte) error {
-	for _, known := range []Severity{Unset, Note, Warning, Error} {
-		if string(text) == known.String() {
-			*s = known
-			return nil
-		}
-	}
-	return fmt.Errorf("severity %q is none of note, warning and error", text)
-}
-
-// Finding is one thing that is wrong. It never holds a secret.
-type Finding struct {
-	// Object, Node and Value say where: an object of the cluster or of the release, e.g. "Service nap/nap-cp", a
-	// node, and the chart value to change. Each may be empty.
-	Object string `json:"object"`
-	Node   string `json:"node"`
-	Value  string `json:"value"`
-	// Cause is what is wrong, in one line.
-	Cause string `json:"cause"`
-	// Why is what goes wrong because of it.
-	Why string `json:"why"`
-	// Fix is what to do, with the command or value to set.
-	Fix      string   `json:"fix"`
-	Severity Severity `json:"severity"`
-}
-
-// texts are all of them that a check wrote.
-func (f *Finding) texts() []*string {
-	return []*string{&f.Object, &f.Node, &f.Value, &f.Cause, &f.Why, &f.Fix}
-}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/neutree-ai/packaging/internal/finding"
 )
 
 const (
@@ -156,9 +158,9 @@ func (r *run) attempt(ctx context.Context, check Check) Result {
 		case bounded.Err() != nil:
 			reason = fmt.Sprintf(shortTimeOut+": %s", timeout, reason)
 		}
-		return Result{Status: Unproved, Reason: reason, Findings: weigh(findings, check.Severity)}
+		return Result{Status: Unproved, Reason: reason, Findings: complete(findings, check)}
 	}
-	findings = weigh(findings, check.Severity)
+	findings = complete(findings, check)
 	return Result{Status: worst(findings), Findings: findings}
 }
 
@@ -169,21 +171,25 @@ func why(ctx context.Context) string {
 	return "the time for all checks is up (--timeout)"
 }
 
-func weigh(findings []Finding, severity Severity) []Finding {
-	weighed := slices.Clone(findings)
-	for i := range weighed {
-		if weighed[i].Severity == Unset {
-			weighed[i].Severity = severity
+// complete gives findings the ID and severity of their check where they have none, and puts the heaviest first.
+func complete(findings []Finding, check Check) []Finding {
+	completed := slices.Clone(findings)
+	for i := range completed {
+		if completed[i].Severity == Unset {
+			completed[i].Severity = check.Severity
+		}
+		if completed[i].ID == "" {
+			completed[i].ID = finding.ID(check.ID)
 		}
 	}
-	slices.SortStableFunc(weighed, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
-	return weighed
+	slices.SortStableFunc(completed, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+	return completed
 }
 
 func worst(findings []Finding) Status {
 	status := Passed
-	for _, finding := range findings {
-		switch finding.Severity {
+	for _, f := range findings {
+		switch f.Severity {
 		case Error:
 			return Failed
 		case Warning:
@@ -208,7 +214,7 @@ func (r *run) end(i int, result Result) {
 	if hide := r.subject.Hide; hide != nil {
 		result.Reason = hide(result.Reason)
 		for j := range result.Findings {
-			for _, text := range result.Findings[j].texts() {
+			for _, text := range result.Findings[j].Texts() {
 				*text = hide(*text)
 			}
 		}

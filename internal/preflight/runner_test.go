@@ -35,7 +35,7 @@ func passes(context.Context, *preflight.Subject) ([]preflight.Finding, error) { 
 
 func finds(severity preflight.Severity) func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
 	return func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
-		return []preflight.Finding{{Cause: "note", Severity: preflight.Note}, {Cause: "found", Severity: severity}}, nil
+		return []preflight.Finding{{Found: "note", Severity: preflight.Note}, {Found: "found", Severity: severity}}, nil
 	}
 }
 
@@ -61,9 +61,9 @@ func TestRun(t *testing.T) {
 	)
 	want := []preflight.Result{
 		{ID: "a.pass", Title: "passes", Status: preflight.Passed},
-		{ID: "a.note", Status: preflight.Passed, Findings: []preflight.Finding{{Cause: "note", Severity: preflight.Note}, {Cause: "found", Severity: preflight.Note}}},
-		{ID: "a.warns", Status: preflight.Warned, Findings: []preflight.Finding{{Cause: "found", Severity: preflight.Warning}, {Cause: "note", Severity: preflight.Note}}},
-		{ID: "b.fails", Status: preflight.Failed, Findings: []preflight.Finding{{Cause: "found", Severity: preflight.Error}, {Cause: "note", Severity: preflight.Note}}},
+		{ID: "a.note", Status: preflight.Passed, Findings: []preflight.Finding{{Found: "note", Severity: preflight.Note}, {Found: "found", Severity: preflight.Note}}},
+		{ID: "a.warns", Status: preflight.Warned, Findings: []preflight.Finding{{Found: "found", Severity: preflight.Warning}, {Found: "note", Severity: preflight.Note}}},
+		{ID: "b.fails", Status: preflight.Failed, Findings: []preflight.Finding{{Found: "found", Severity: preflight.Error}, {Found: "note", Severity: preflight.Note}}},
 		{ID: "b.pods", Status: preflight.Skipped, Reason: "it starts pods, and --no-pods is set"},
 		{ID: "b.cluster", Status: preflight.Skipped, Reason: "there is no cluster"},
 		{ID: "b.costly", Status: preflight.Skipped, Reason: "it costs money: ask for it with --with=b.costly"},
@@ -110,7 +110,7 @@ func TestAFailedCheckIsRepeatedWhileThereIsTime(t *testing.T) {
 		var tries atomic.Int32
 		mends := preflight.Check{ID: "a.mends", Severity: preflight.Error, Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
 			if tries.Add(1) < 3 {
-				return []preflight.Finding{{Cause: "not yet"}}, nil
+				return []preflight.Finding{{Found: "not yet"}}, nil
 			}
 			return nil, nil
 		}}

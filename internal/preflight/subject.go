@@ -1,9 +1,12 @@
 package preflight
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
@@ -37,6 +40,24 @@ type Options struct {
 	Models []Model
 	// Upgrade says that the release exists and would be upgraded.
 	Upgrade bool
+}
+
+// UseCurrentNames replaces IDs and topics of an earlier version by those of this one, and returns a warning for each.
+func (o *Options) UseCurrentNames() []string {
+	var warnings []string
+	for _, names := range []*[]string{&o.Only, &o.Skip, &o.With} {
+		current := slices.Clone(*names)
+		for i, name := range current {
+			renamed, ok := finding.CurrentName(name)
+			if !ok {
+				continue
+			}
+			current[i] = renamed.New
+			warnings = append(warnings, fmt.Sprintf("%s is called %s now; the old name works until version %s", renamed.Old, renamed.New, renamed.Until))
+		}
+		*names = current
+	}
+	return warnings
 }
 
 // Model is an endpoint of a model: preflight's own input, since the platform is told of models after the install.

@@ -95,24 +95,6 @@ func TestAffinity(t *testing.T) {
 	}
 }
 
-func TestPullState(t *testing.T) {
-	waiting := func(reason string) corev1.ContainerStatus {
-		return corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}
-	}
-	for want, statuses := range map[Pulled][]corev1.ContainerStatus{
-		PullUnknown: {{}, waiting("ContainerCreating"), waiting("PodInitializing")},
-		PullFailed:  {waiting("ErrImagePull"), waiting("ImagePullBackOff"), waiting("InvalidImageName")},
-		PullDone: {waiting("CreateContainerError"), waiting("CreateContainerConfigError"), waiting("RunContainerError"),
-			{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "StartError"}}}, {State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
-	} {
-		for _, status := range statuses {
-			if got := PullState(status); got != want {
-				t.Errorf("%+v: %d, want %d", status.State, got, want)
-			}
-		}
-	}
-}
-
 func terminated(message string, code int32) *corev1.Pod {
 	pod := &corev1.Pod{}
 	pod.Name, pod.Spec.NodeName, pod.Status.Phase = "probe", "node1", corev1.PodSucceeded

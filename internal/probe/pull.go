@@ -6,42 +6,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/neutree-ai/packaging/internal/poddiag"
 )
-
-// Pulled is how far the pull of an image is.
-type Pulled int
-
-// The states of a pull.
-const (
-	// PullUnknown: it goes on, or has not begun.
-	PullUnknown Pulled = iota
-	// PullFailed: an attempt failed.
-	PullFailed
-	// PullDone: the image is on the node.
-	PullDone
-)
-
-// PullState tells by its status how far the pull of a container's image is.
-func PullState(status corev1.ContainerStatus) Pulled {
-	if status.State.Running != nil || status.State.Terminated != nil {
-		return PullDone
-	}
-	if status.State.Waiting == nil {
-		return PullUnknown
-	}
-	switch status.State.Waiting.Reason {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return PullFailed
-	case "CreateContainerError", "CreateContainerConfigError", "RunContainerError", "PreCreateHookError", "PreStartHookError", "PostStartHookError", "CrashLoopBackOff":
-		return PullDone
-	}
-	return PullUnknown
-}
 
 // PullResult is what became of one image on one node.
 type PullResult struct {
 	Image string
-	State Pulled
+	State poddiag.Pull
 	// Message is the kubelet's, if it failed.
 	Message string
 }
@@ -65,8 +37,8 @@ func (s *Session) Pull(ctx context.Context, p Pod) ([]PullResult, error) {
 		for i, image := range p.Images {
 			results[i].Image = image.Ref
 			status := statuses[imageName(i)]
-			results[i].State = PullState(status)
-			if results[i].State == PullFailed {
+			results[i].State = poddiag.PullOf(status)
+			if results[i].State == poddiag.PullFailed {
 				if failing[i].IsZero() {
 					failing[i] = time.Now()
 				}
@@ -75,13 +47,13 @@ func (s *Session) Pull(ctx context.Context, p Pod) ([]PullResult, error) {
 					results[i].Message = message
 				}
 			}
-			if results[i].State == PullUnknown || results[i].State == PullFailed && time.Since(failing[i]) < pullPatience {
+			if results[i].State == poddiag.PullUnknown || results[i].State == poddiag.PullFailed && time.Since(failing[i]) < pullPatience {
 				settled = false
 			}
 		}
 		return settled, nil
 	})
-	var trouble *Trouble
+	var trouble *poddiag.Trouble
 	if err != nil && (errors.As(err, &trouble) || errors.Is(ctx.Err(), context.Canceled)) {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/probe/agent"
 )
 
@@ -26,7 +27,7 @@ type Outcome struct {
 }
 
 // Run starts a pod, waits until all its containers have reported, and removes it. That it did not get so
-// far is a Trouble if the cluster is to blame.
+// far is a poddiag.Trouble if the cluster is to blame.
 func (s *Session) Run(ctx context.Context, p Pod) (*Outcome, error) {
 	running, err := s.Start(ctx, p)
 	if err != nil {
@@ -37,7 +38,7 @@ func (s *Session) Run(ctx context.Context, p Pod) (*Outcome, error) {
 	if limit <= 0 {
 		limit = time.Minute
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit+15*time.Second, &Trouble{Reason: TooLong, Pod: running.Name, Node: p.Node,
+	ctx, cancel := context.WithTimeoutCause(ctx, limit+15*time.Second, &poddiag.Trouble{Kind: poddiag.TooLong, Pod: running.Name, Node: p.Node,
 		Message: fmt.Sprintf("the probe did not end within %s", limit)})
 	defer cancel()
 	pod, err := s.await(ctx, p.Namespace, running.Name, func(pod *corev1.Pod) (bool, error) { return ended(pod), nil })
@@ -75,7 +76,7 @@ func (s *Session) Start(ctx context.Context, p Pod) (*Running, error) {
 	if err := s.config.Client.Create(ctx, kube.Pods, p.Namespace, built, false); err != nil {
 		running.release()
 		if apierrors.IsForbidden(err) && kube.MissingPermission(err) == "" || apierrors.IsInvalid(err) {
-			return nil, &Trouble{Reason: Admission, Pod: built.Name, Node: p.Node, Message: kube.Brief(err)}
+			return nil, &poddiag.Trouble{Kind: poddiag.Admission, Pod: built.Name, Node: p.Node, Message: kube.Brief(err)}
 		}
 		return nil, fmt.Errorf("start a probe pod in namespace %s: %w", p.Namespace, err)
 	}
@@ -119,7 +120,7 @@ func (s *Session) await(ctx context.Context, namespace, name string, done func(*
 			}
 		} else if err == nil {
 			if missing++; missing > 20 {
-				return nil, &Trouble{Reason: Gone, Pod: name, Message: "the probe pod was removed by somebody else"}
+				return nil, &poddiag.Trouble{Kind: poddiag.Gone, Pod: name, Message: "the probe pod was removed by somebody else"}
 			}
 		}
 		select {
@@ -187,10 +188,10 @@ func collect(p Pod, pod *corev1.Pod) (*Outcome, error) {
 	}
 	for _, c := range p.Containers {
 		end := statuses[c.Name].State.Terminated
-		trouble := &Trouble{Reason: Broken, Pod: pod.Name, Node: pod.Spec.NodeName}
+		trouble := &poddiag.Trouble{Kind: poddiag.Broken, Pod: pod.Name, Node: pod.Spec.NodeName}
 		switch {
 		case pod.Status.Reason == "Evicted":
-			trouble.Reason, trouble.Message = Evicted, pod.Status.Message
+			trouble.Kind, trouble.Message = poddiag.Evicted, pod.Status.Message
 			return nil, trouble
 		case end == nil:
 			trouble.Message = "the probe ended without a report: " + pod.Status.Message

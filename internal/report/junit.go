@@ -63,7 +63,7 @@ func writeJUnit(to io.Writer, document Document) error {
 			switch result.Status {
 			case preflight.Failed:
 				suite.Failures++
-				one.Failure = &junitMessage{Message: result.Findings[0].Cause, Type: "error", Text: text}
+				one.Failure = &junitMessage{Message: result.Findings[0].Found, Type: "error", Text: text}
 			case preflight.Unproved:
 				suite.Errors++
 				one.Error = &junitMessage{Message: result.Reason, Text: text}
@@ -92,7 +92,7 @@ func writeJUnit(to io.Writer, document Document) error {
 func junitText(result Result) string {
 	var b strings.Builder
 	for _, finding := range result.Findings {
-		fmt.Fprintf(&b, "%s: %s\n", finding.Severity, finding.Cause)
+		fmt.Fprintf(&b, "%s: %s\n", finding.Severity, finding.Found)
 		for _, line := range detail(finding) {
 			fmt.Fprintf(&b, "  %s: %s\n", line.name, line.text)
 		}

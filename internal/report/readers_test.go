@@ -36,7 +36,7 @@ func TestReaderOfJUnit(t *testing.T) {
 			}
 			switch test.Name {
 			case "storage.class":
-				if test.Message != results[1].Findings[0].Cause || test.Duration != 40*time.Millisecond || test.Error == nil || !strings.Contains(test.Error.Error(), `it has <no> NFS client & no "mount"`) {
+				if test.Message != results[1].Findings[0].Found || test.Duration != 40*time.Millisecond || test.Error == nil || !strings.Contains(test.Error.Error(), `it has <no> NFS client & no "mount"`) {
 					t.Errorf("%+v: %v", test, test.Error)
 				}
 			case "turn.reach":
@@ -80,7 +80,7 @@ func TestReaderOfSARIF(t *testing.T) {
 	var want []one
 	for _, result := range results {
 		for _, finding := range result.Findings {
-			want = append(want, one{result.ID, finding.Severity.String(), finding.Cause})
+			want = append(want, one{result.ID, finding.Severity.String(), finding.Found})
 		}
 	}
 	if len(got) < len(want) {

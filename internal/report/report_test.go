@@ -26,15 +26,15 @@ var subject = report.Subject{
 var results = []preflight.Result{
 	{ID: "kubernetes.version", Title: "Kubernetes is one that the chart is made for", Status: preflight.Passed, Duration: 12 * time.Millisecond},
 	{ID: "storage.class", Title: "Every class exists", Status: preflight.Failed, Duration: 40 * time.Millisecond, Findings: []preflight.Finding{
-		{Object: "PersistentVolumeClaim nap/afs-controller-db", Value: "global.storage.afsController.storageClass", Cause: `StorageClass "fast" does not exist`,
+		{Object: "PersistentVolumeClaim nap/afs-controller-db", Value: "global.storage.afsController.storageClass", Found: `StorageClass "fast" does not exist`,
 			Why: "the claim stays Pending, and with it the AFS controller", Fix: "set it to one of nfs, local", Severity: preflight.Error},
-		{Node: "node2", Cause: "it has <no> NFS client & no \"mount\"", Fix: "install one:\napt-get install nfs-common", Severity: preflight.Warning},
+		{Node: "node2", Found: "it has <no> NFS client & no \"mount\"", Fix: "install one:\napt-get install nfs-common", Severity: preflight.Warning},
 	}},
 	{ID: "storage.snapshot", Title: "Snapshots can be taken", Status: preflight.Warned, Duration: time.Second, Findings: []preflight.Finding{
-		{Cause: "the driver of class nfs takes none", Severity: preflight.Warning}}},
+		{Found: "the driver of class nfs takes none", Severity: preflight.Warning}}},
 	{ID: "turn.reach", Title: "The relay can be reached", Status: preflight.Skipped, Reason: "no browser is wanted"},
 	{ID: "image.pull", Title: "Every node pulls every image", Status: preflight.Passed, Findings: []preflight.Finding{
-		{Cause: "2 of 50 nodes were asked", Severity: preflight.Note}}},
+		{Found: "2 of 50 nodes were asked", Severity: preflight.Note}}},
 	{ID: "llm.codex", Title: "The model answers Codex", Status: preflight.Unproved, Reason: "the probe's pod did not start", Duration: 3 * time.Second},
 }
 

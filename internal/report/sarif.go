@@ -100,7 +100,7 @@ func writeSARIF(to io.Writer, document Document) error {
 				sarifNotification{Level: "error", Message: sarifText{result.Reason}, Rule: sarifRef{result.ID}})
 		}
 		for _, finding := range result.Findings {
-			text := finding.Cause
+			text := finding.Found
 			for _, line := range detail(finding) {
 				text += "\n" + line.name + ": " + line.text
 			}

@@ -31,7 +31,7 @@ func TestNoFormatShowsASecret(t *testing.T) {
 	leak := strings.Join(forms, " ")
 	checks := []preflight.Check{
 		{ID: "ldap.bind", Title: "The directory answers", Severity: preflight.Error, Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
-			return []preflight.Finding{{Object: leak, Node: leak, Value: leak, Cause: "reader is refused with " + leak, Why: leak, Fix: leak}}, nil
+			return []preflight.Finding{{Object: leak, Node: leak, Value: leak, Found: "reader is refused with " + leak, Why: leak, Fix: leak}}, nil
 		}},
 		{ID: "ldap.search", Title: "The directory finds users", Severity: preflight.Error, Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
 			return nil, errors.New("connect to ldap://reader:" + leak)

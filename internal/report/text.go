@@ -88,17 +88,22 @@ func (t *text) Result(result preflight.Result) {
 	heavy := false
 	for _, finding := range result.Findings {
 		heavy = heavy || finding.Severity > preflight.Note
-		t.finding(finding)
+		t.finding(result.ID, finding)
 	}
 	if heavy || result.Status == preflight.Unproved {
 		t.printf("        %s\n", t.look.paint(dim, t.subject.Link(result.ID)))
 	}
 }
 
-func (t *text) finding(finding preflight.Finding) {
+// finding shows one, with its ID where that is not the check's.
+func (t *text) finding(check string, finding preflight.Finding) {
+	found := finding.Found
+	if id := string(finding.ID); id != "" && id != check {
+		found += " [" + id + "]"
+	}
 	lead := map[preflight.Severity]string{preflight.Note: "note", preflight.Warning: "warning", preflight.Error: "error"}[finding.Severity]
 	colour := map[preflight.Severity]string{preflight.Note: dim, preflight.Warning: yellow, preflight.Error: red}[finding.Severity]
-	t.printf("      %s: %s\n", t.look.paint(colour, lead), indent(finding.Cause))
+	t.printf("      %s: %s\n", t.look.paint(colour, lead), indent(found))
 	for _, line := range detail(finding) {
 		t.printf("        %-5s  %s\n", line.name, indent(line.text))
 	}

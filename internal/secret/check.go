@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -48,7 +49,7 @@ func validate(spec hook.SecretsSpec) error {
 }
 
 // check finds out, without a write, what makes s unusable.
-func (k *keeper) check(ctx context.Context, s hook.Secret) ([]string, error) {
+func (k *keeper) check(ctx context.Context, s hook.Secret) ([]finding.Finding, error) {
 	current, err := k.get(ctx, s.Name)
 	if err != nil {
 		return nil, err
@@ -56,20 +57,28 @@ func (k *keeper) check(ctx context.Context, s hook.Secret) ([]string, error) {
 	return k.problems(s, current), nil
 }
 
-// Problems says what makes a Secret unusable, from what there is of it: nil for nothing. Each reads "what is wrong:
-// what to do", and none tells a value.
-func Problems(s hook.Secret, namespace string, current *corev1.Secret) []string {
+// Problems says what makes a Secret unusable, from what there is of it: nil for nothing. None contains a secret.
+func Problems(s hook.Secret, namespace string, current *corev1.Secret) []finding.Finding {
 	return (&keeper{namespace: namespace}).problems(s, current)
 }
 
-func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []string {
+// unusable is the finding of a Secret that can't be used.
+func (k *keeper) unusable(s hook.Secret, found, fix string) finding.Finding {
+	return finding.Finding{
+		ID: finding.SecretsGiven, Severity: finding.Error, Object: "Secret " + k.name(s.Name), Value: s.Value, Found: found, Fix: fix,
+	}
+}
+
+func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []finding.Finding {
 	if s.Existing {
 		return k.checkGiven(s, current)
 	}
-	var problems []string
+	var problems []finding.Finding
 	if want := cmp.Or(s.Type, string(corev1.SecretTypeOpaque)); s.Type != "" && current != nil && string(current.Type) != want {
-		problems = append(problems, fmt.Sprintf("the Secret %s is of type %s and must be of type %s, which cannot be changed in place: save its values, delete it with kubectl delete secret %s --namespace %s, and make it again with that type and the same values",
-			k.name(s.Name), current.Type, want, s.Name, k.namespace))
+		problems = append(problems, k.unusable(s,
+			fmt.Sprintf("the Secret %s is of type %s and must be of type %s, which cannot be changed in place", k.name(s.Name), current.Type, want),
+			fmt.Sprintf("save its values, delete it with kubectl delete secret %s --namespace %s, and make it again with that type and the same values",
+				s.Name, k.namespace)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Data)) {
 		key := s.Data[name]
@@ -79,8 +88,8 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []string {
 		if current != nil {
 			if value, ok := current.Data[name]; ok {
 				if fault := weakness(string(value), minimum(name, key)); fault != "" {
-					problems = append(problems, fmt.Sprintf("the key %s of the Secret %s %s: set another value with %s",
-						name, k.name(s.Name), fault, k.patchCommand(s.Name, []string{name})))
+					problems = append(problems, k.unusable(s, fmt.Sprintf("the key %s of the Secret %s %s", name, k.name(s.Name), fault),
+						"set another value with "+k.patchCommand(s.Name, []string{name})))
 				}
 				continue
 			}
@@ -89,14 +98,15 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []string {
 			continue
 		}
 		if fault := weakness(key.Value, minimum(name, key)); fault != "" {
-			problems = append(problems, fmt.Sprintf("the value for the key %s of the Secret %s %s: change it in the chart's values", name, k.name(s.Name), fault))
+			problems = append(problems, k.unusable(s, fmt.Sprintf("the value for the key %s of the Secret %s %s", name, k.name(s.Name), fault),
+				"change it in the chart's values"))
 		}
 	}
 	return problems
 }
 
 // checkGiven checks a Secret that the user made.
-func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []string {
+func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []finding.Finding {
 	named := ""
 	if s.Value != "" {
 		named = ", named by " + s.Value + ","
@@ -107,10 +117,11 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []string {
 		for _, key := range keys {
 			literals = append(literals, "--from-literal="+key+"=VALUE")
 		}
-		return []string{fmt.Sprintf("the Secret %s%s does not exist: make it with kubectl create secret generic %s --namespace %s %s",
-			k.name(s.Name), named, s.Name, k.namespace, strings.Join(literals, " "))}
+		return []finding.Finding{k.unusable(s, fmt.Sprintf("the Secret %s%s does not exist", k.name(s.Name), named),
+			fmt.Sprintf("make it with kubectl create secret generic %s --namespace %s %s", s.Name, k.namespace, strings.Join(literals, " ")))}
 	}
-	var problems, missing []string
+	var problems []finding.Finding
+	var missing []string
 	for _, name := range keys {
 		value, ok := current.Data[name]
 		if !ok {
@@ -120,13 +131,13 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []string {
 			continue
 		}
 		if fault := weakness(string(value), minimum(name, s.Data[name])); fault != "" {
-			problems = append(problems, fmt.Sprintf("the key %s of the Secret %s%s %s: set another value with %s",
-				name, k.name(s.Name), named, fault, k.patchCommand(s.Name, []string{name})))
+			problems = append(problems, k.unusable(s, fmt.Sprintf("the key %s of the Secret %s%s %s", name, k.name(s.Name), named, fault),
+				"set another value with "+k.patchCommand(s.Name, []string{name})))
 		}
 	}
 	if len(missing) > 0 {
-		problems = append(problems, fmt.Sprintf("the Secret %s%s lacks %s: add what is missing with %s",
-			k.name(s.Name), named, list(missing), k.patchCommand(s.Name, missing)))
+		problems = append(problems, k.unusable(s, fmt.Sprintf("the Secret %s%s lacks %s", k.name(s.Name), named, list(missing)),
+			"add what is missing with "+k.patchCommand(s.Name, missing)))
 	}
 	return problems
 }

@@ -2,10 +2,12 @@ package secret
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -21,8 +23,9 @@ func (k *keeper) file(ctx context.Context, f hook.SecretFile) (string, error) {
 			return "", err
 		}
 		if strings.ContainsAny(value, "\r\n") {
-			return "", hook.Errorf(hook.Refused, "the key %s of the Secret %s has a line break, and a configuration file takes it on one line: set another value with %s",
-				ref.Key, k.name(ref.Secret), k.patchCommand(ref.Secret, []string{ref.Key}))
+			return "", k.refuse(finding.SecretsGiven, ref.Secret,
+				fmt.Sprintf("the key %s of the Secret %s has a line break, and a configuration file takes it on one line", ref.Key, k.name(ref.Secret)),
+				"set another value with "+k.patchCommand(ref.Secret, []string{ref.Key}))
 		}
 		placeholder := "$(" + name + ")"
 		if !strings.Contains(f.Text, placeholder) {

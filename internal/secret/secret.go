@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -56,7 +57,7 @@ func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 		return k.result, err
 	}
 	if len(problems) > 0 {
-		return k.result, hook.Errorf(hook.Refused, "%s", strings.Join(problems, "; "))
+		return k.result, hook.Refuse(problems...)
 	}
 	// A derived value reads other Secrets of the list, so those that have one come last.
 	ordered := slices.Clone(spec.Secrets)
@@ -74,7 +75,7 @@ func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 }
 
 // Check finds out, without a write, what Ensure would refuse.
-func Check(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec) ([]string, error) {
+func Check(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec) ([]finding.Finding, error) {
 	if err := validate(spec); err != nil {
 		return nil, err
 	}
@@ -99,8 +100,8 @@ func Derive(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 	return "", false, nil
 }
 
-func (k *keeper) checkAll(ctx context.Context, spec hook.SecretsSpec) ([]string, error) {
-	var problems []string
+func (k *keeper) checkAll(ctx context.Context, spec hook.SecretsSpec) ([]finding.Finding, error) {
+	var problems []finding.Finding
 	for _, s := range spec.Secrets {
 		found, err := k.check(ctx, s)
 		if err != nil {
@@ -174,7 +175,9 @@ func (k *keeper) step(ctx context.Context, s hook.Secret, current *corev1.Secret
 		return false, nil
 	}
 	if len(added) > 0 && current.Immutable != nil && *current.Immutable {
-		return false, hook.Errorf(hook.Refused, "the Secret %s is immutable and lacks the right value of %s: put a copy of it that is not immutable in its place", k.name(s.Name), list(added))
+		return false, k.refuse(finding.SecretsImmutable, s.Name,
+			fmt.Sprintf("the Secret %s is immutable and lacks the right value of %s", k.name(s.Name), list(added)),
+			"put a copy of it that is not immutable in its place")
 	}
 	return k.update(ctx, next, added)
 }
@@ -270,16 +273,19 @@ func unstructuredOf(secret *corev1.Secret) (*unstructured.Unstructured, error) {
 // apiError explains a refusal of the API server. Only its words about rights and rules are passed
 // on: others could repeat what was sent.
 func (k *keeper) apiError(verb, name string, err error) error {
-	if missing := kube.MissingPermission(err); missing != "" {
-		return hook.Errorf(hook.Refused, "cannot %s the Secret %s: %s", verb, k.name(name), missing)
-	}
-	if kube.Permanent(err) && !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
-		return hook.Errorf(hook.Refused, "cannot %s the Secret %s: %s", verb, k.name(name), kube.Brief(err))
+	what := fmt.Sprintf("cannot %s the Secret %s", verb, k.name(name))
+	if kube.Permanent(err) && (apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
+		return k.refuse(finding.AdmissionPolicy, name, fmt.Sprintf("%s: the API server finds it invalid (%s)", what, fields(err)), "")
 	}
 	if kube.Permanent(err) {
-		return hook.Errorf(hook.Refused, "cannot %s the Secret %s: the API server finds it invalid (%s)", verb, k.name(name), fields(err))
+		return kube.Refused(err, "%s", what)
 	}
 	return fmt.Errorf("%s the Secret %s: %s", verb, k.name(name), kube.Brief(err))
+}
+
+// refuse is the error of a finding about a Secret.
+func (k *keeper) refuse(id finding.ID, name, found, fix string) error {
+	return hook.Refuse(finding.Finding{ID: id, Severity: finding.Error, Object: "Secret " + k.name(name), Found: found, Fix: fix})
 }
 
 // fields names the fields that the API server complains of.

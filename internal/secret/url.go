@@ -2,11 +2,13 @@ package secret
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -35,11 +37,19 @@ func (k *keeper) postgresURL(ctx context.Context, p hook.PostgresURL) (string, e
 		mode = "no-verify"
 	case "verify-ca":
 		if p.RootCert == "" {
-			return "", hook.Errorf(hook.Refused, "the database's address asks for the sslmode verify-ca, which takes the certificate of an authority: name a Secret with it in global.database.external.caSecret")
+			return "", hook.Refuse(finding.Finding{
+				ID: finding.SecretsAddress, Severity: finding.Error, Value: "global.database.external.caSecret",
+				Found: "the database's address asks for the sslmode verify-ca, which takes the certificate of an authority",
+				Fix:   "name a Secret with it in global.database.external.caSecret",
+			})
 		}
 		query.Set("uselibpqcompat", "true")
 	default:
-		return "", hook.Errorf(hook.Refused, "the database's address asks for the sslmode %q, which promises nothing: write disable, require, verify-ca or verify-full", mode)
+		return "", hook.Refuse(finding.Finding{
+			ID: finding.SecretsAddress, Severity: finding.Error, Value: "global.database.external.sslmode",
+			Found: fmt.Sprintf("the database's address asks for the sslmode %q, which promises nothing", mode),
+			Fix:   "write disable, require, verify-ca or verify-full",
+		})
 	}
 	query.Set("sslmode", mode)
 	if p.RootCert != "" && strings.HasPrefix(mode, "verify-") {
@@ -58,8 +68,9 @@ func (k *keeper) postgresAddress(ctx context.Context, p hook.PostgresURL) (*url.
 		}
 		u, err := url.Parse(strings.TrimSpace(given))
 		if err != nil || (u.Scheme != "postgresql" && u.Scheme != "postgres") || u.Hostname() == "" || u.User == nil || strings.Trim(u.Path, "/") == "" || strings.Contains(u.Host, ",") {
-			return nil, hook.Errorf(hook.Refused, "the key %s of the Secret %s is no address of one database: write postgresql://user:password@host:port/database, with characters such as @ : / # %% in user and password percent-encoded",
-				p.URLFrom.Key, k.name(p.URLFrom.Secret))
+			return nil, k.refuse(finding.SecretsAddress, p.URLFrom.Secret,
+				fmt.Sprintf("the key %s of the Secret %s is no address of one database", p.URLFrom.Key, k.name(p.URLFrom.Secret)),
+				"write postgresql://user:password@host:port/database, with characters such as @ : / # % in user and password percent-encoded")
 		}
 		return u, nil
 	}
@@ -86,12 +97,14 @@ func (k *keeper) lookup(ctx context.Context, ref hook.SecretRef, what string) (s
 		return "", err
 	}
 	if secret == nil {
-		return "", hook.Errorf(hook.Refused, "the Secret %s does not exist, and %s needs its key %s", k.name(ref.Secret), what, ref.Key)
+		return "", k.refuse(finding.SecretsGiven, ref.Secret,
+			fmt.Sprintf("the Secret %s does not exist, and %s needs its key %s", k.name(ref.Secret), what, ref.Key), "")
 	}
 	value := string(secret.Data[ref.Key])
 	if value == "" {
-		return "", hook.Errorf(hook.Refused, "the Secret %s lacks the key %s, which %s needs: set it with %s",
-			k.name(ref.Secret), ref.Key, what, k.patchCommand(ref.Secret, []string{ref.Key}))
+		return "", k.refuse(finding.SecretsGiven, ref.Secret,
+			fmt.Sprintf("the Secret %s lacks the key %s, which %s needs", k.name(ref.Secret), ref.Key, what),
+			"set it with "+k.patchCommand(ref.Secret, []string{ref.Key}))
 	}
 	return value, nil
 }

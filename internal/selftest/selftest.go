@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
@@ -79,7 +80,7 @@ func report(w io.Writer, outcomes []outcome) error {
 		return err
 	}
 	if failed > 0 {
-		return hook.Errorf(hook.Refused, "%d of %d checks failed; the log says which", failed, len(outcomes))
+		return hook.Refusef(finding.TestServices, "the log says which", "%d of %d checks failed", failed, len(outcomes))
 	}
 	return nil
 }
@@ -137,7 +138,8 @@ func logIn(at string, with Credentials) func(context.Context) error {
 			case err != nil:
 				return err
 			case status == http.StatusUnauthorized:
-				return hook.Errorf(hook.Refused, "%s refuses the administrator's name and password: if they were changed since the install, write them into the Secret too", at)
+				return hook.Refusef(finding.TestLogin, "if they were changed since the install, write them into the Secret too",
+					"%s refuses the administrator's name and password", at)
 			case status != http.StatusOK:
 				return fmt.Errorf("it answers with %d", status)
 			}

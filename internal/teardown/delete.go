@@ -134,8 +134,7 @@ func (d *Delete) madeWorkspaces(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("find out who made the namespace of the workspaces: %w", err)
 	}
-	owner := namespace.GetAnnotations()
-	if owner["meta.helm.sh/release-name"] != spec.Release || owner["meta.helm.sh/release-namespace"] != spec.Namespace {
+	if kube.OtherOwner(namespace, spec.Release, spec.Namespace) != "" {
 		d.Log.Warn("the namespace of the workspaces is not this release's: it stays", "namespace", spec.Workspaces.Namespace)
 		return false, nil
 	}

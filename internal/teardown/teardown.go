@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/workspaces"
@@ -30,7 +31,7 @@ type Teardown struct {
 	// DatabaseWait bounds the wait for PostgreSQL to stop; 0 means 90 seconds.
 	DatabaseWait time.Duration
 
-	warnings []string
+	warnings []finding.Finding
 }
 
 // reportTime is kept back for the report: the waits may use up all the time there is.
@@ -75,7 +76,11 @@ func (t *Teardown) run(ctx context.Context) string {
 // sum puts what is kept last: the list may be longer than a termination message.
 func (t *Teardown) sum(summary string, kept []string) string {
 	if len(t.warnings) > 0 {
-		summary += "; warnings: " + strings.Join(t.warnings, "; ")
+		var sentences []string
+		for _, warning := range t.warnings {
+			sentences = append(sentences, warning.Sentence())
+		}
+		summary += fmt.Sprintf("; warnings: %s [%s]", strings.Join(sentences, "; "), finding.TeardownIncomplete)
 	}
 	if len(kept) > 0 {
 		summary += "; kept: " + strings.Join(kept, ", ")
@@ -93,8 +98,8 @@ func (t *Teardown) warn(what string, err error) {
 }
 
 func (t *Teardown) note(what, cause string) {
-	t.Log.Warn(what, "cause", cause)
-	t.warnings = append(t.warnings, what+": "+cause)
+	t.Log.Warn(what, "cause", cause, "finding", finding.TeardownIncomplete)
+	t.warnings = append(t.warnings, finding.Finding{ID: finding.TeardownIncomplete, Severity: finding.Warning, Found: what + ": " + cause})
 }
 
 // beingUninstalled looks for Helm's record of the release in that state. It goes by

@@ -11,7 +11,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
-	"github.com/neutree-ai/packaging/internal/recovery"
+	"github.com/neutree-ai/packaging/internal/recover"
 )
 
 // `helm neutree recover` leaves a release alone while any of its hooks runs: each Job that is a hook, and each that a hook
@@ -33,7 +33,7 @@ func TestRecoverKnowsEveryHookJob(t *testing.T) {
 					t.Fatal(err)
 				}
 				server := kubetest.New(t, pending, string(manifest))
-				found, err := recovery.Find(t.Context(), server.Client(), namespace, releaseName)
+				found, err := recover.Find(t.Context(), server.Client(), namespace, releaseName)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -78,7 +78,7 @@ func TestProbesOnGoodCluster(t *testing.T) {
 	// The relay under an address where nobody answers.
 	nobody := nowhere(t, s)
 	s.Requirements.Relay.Host = nobody
-	wantFound(t, runProbes(t, t.Context(), s, "relay.reach")["relay.reach"], "the relay's port is not reached from here", nobody+":3478/tcp", "browser.turn.host")
+	wantFound(t, runProbes(t, t.Context(), s, "turn.reach")["turn.reach"], "the relay's port is not reached from here", nobody+":3478/tcp", "browser.turn.host")
 }
 
 // nowhere is an address of the testbed that no node, pod or service has: of its networks the eighth is empty.
@@ -130,8 +130,8 @@ func TestProbesOnBrokenCluster(t *testing.T) {
 		"images.pull":        {"ghcr.io/neutree-ai/no-such-image:v1 | " + nodes[0], nodes[1], "let the node reach the registry"},
 		"network.egress":     {"certificate", "global.trustedCAs", nobody, "open the way in firewalls", "no-such-host.invalid", "make the cluster's DNS know the name"},
 		"nodes.clock":        {"the node takes no probe pod", nodes[2], "Insufficient cpu"},
-		"relay.ports":        {"port 3478/tcp is taken", nodes[0]},
-		"relay.reach":        {"see relay.ports"},
+		"turn.ports":         {"port 3478/tcp is taken", nodes[0]},
+		"turn.reach":         {"see turn.ports"},
 		"exposure.node-port": {"node port 20080 for nap-sandbox is outside 30000-32767, which this cluster allows", nobody, "does not answer under the host that users are told", "nodes themselves answer", "global.host"},
 	} {
 		wantFound(t, got[id], words...)
@@ -148,8 +148,8 @@ func TestProbesThatCannotStart(t *testing.T) {
 	namespace(t, s, probeNamespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	namespace(t, s, probeNamespace+"-workspaces", map[string]string{"pod-security.kubernetes.io/enforce": "baseline"})
 	withoutNames(t, s)
-	got := runProbes(t, t.Context(), s, "relay.ports", "nodes.fuse", "network.dns", "network.api-server")
-	for id, word := range map[string]string{"relay.ports": `violates PodSecurity "restricted:`, "nodes.fuse": `violates PodSecurity "baseline:`} {
+	got := runProbes(t, t.Context(), s, "turn.ports", "nodes.fuse", "network.dns", "network.api-server")
+	for id, word := range map[string]string{"turn.ports": `violates PodSecurity "restricted:`, "nodes.fuse": `violates PodSecurity "baseline:`} {
 		if got[id].Status != preflight.Unproved || !strings.Contains(got[id].Reason, word) {
 			t.Errorf("%s: %s %s", id, got[id].Status, got[id].Reason)
 		}
@@ -202,7 +202,7 @@ func wantFound(t *testing.T, got preflight.Result, words ...string) {
 	t.Helper()
 	text := ""
 	for _, f := range got.Findings {
-		text += strings.Join([]string{f.Object, f.Node, f.Value, f.Cause, f.Why, f.Fix}, " | ") + "\n"
+		text += strings.Join([]string{f.Object, f.Node, f.Value, f.Found, f.Why, f.Fix}, " | ") + "\n"
 	}
 	if len(got.Findings) == 0 {
 		t.Errorf("%s: %s, nothing was found %s", got.ID, got.Status, got.Reason)

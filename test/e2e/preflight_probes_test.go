@@ -19,10 +19,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/cluster"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/preflight/check/exposed"
-	"github.com/neutree-ai/packaging/internal/preflight/check/images"
-	"github.com/neutree-ai/packaging/internal/preflight/check/pods"
-	"github.com/neutree-ai/packaging/internal/preflight/check/volumes"
+	"github.com/neutree-ai/packaging/internal/preflight/catalog"
 	probes "github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
@@ -172,16 +169,13 @@ func (r *results) Result(got preflight.Result) {
 	r.by[got.ID] = got
 	r.t.Logf("%-8s %-22s %5.1fs %s", got.Status, got.ID, got.Duration.Seconds(), got.Reason)
 	for _, f := range got.Findings {
-		r.t.Logf("         %s [%s %s] %s | %s | %s (%s)", f.Severity, f.Object, f.Node, f.Cause, f.Why, f.Fix, f.Value)
+		r.t.Logf("         %s [%s %s] %s | %s | %s (%s)", f.Severity, f.Object, f.Node, f.Found, f.Why, f.Fix, f.Value)
 	}
 }
 
 func runProbes(t *testing.T, ctx context.Context, s *preflight.Subject, only ...string) map[string]preflight.Result {
 	t.Helper()
-	var all []preflight.Check
-	for _, topic := range [][]preflight.Check{volumes.Checks(), images.Checks(), pods.Checks(), exposed.Checks()} {
-		all = append(all, topic...)
-	}
+	all := slices.DeleteFunc(catalog.Checks(), func(c preflight.Check) bool { return !c.Needs.Has(preflight.Pods) })
 	s.Options.Only = only
 	selected, err := preflight.Select(all, s.Options)
 	if err != nil {

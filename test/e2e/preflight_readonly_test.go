@@ -22,7 +22,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
-	"github.com/neutree-ai/packaging/internal/preflight/prepare"
+	"github.com/neutree-ai/packaging/internal/preflight/load"
 )
 
 // What only reads finds nothing on a good cluster, in two seconds.
@@ -58,19 +58,19 @@ func TestPreflightReadsOnly(t *testing.T) {
 		{
 			name: "a namespace that forbids privileged pods", objects: namespaceYAML("nap-closed", "pod-security.kubernetes.io/enforce: restricted"),
 			values: []string{"global.workspaces.namespace=nap-closed", "global.workspaces.createNamespace=false"},
-			want:   map[string]string{"psa.level": `namespace nap-closed enforces the pod security level "restricted"`},
+			want:   map[string]string{"admission.pod-security": `namespace nap-closed enforces the pod security level "restricted"`},
 		},
 		{
 			name: "a node port that somebody has", objects: "{apiVersion: v1, kind: Service, metadata: {name: theirs, namespace: default}, spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}}",
-			want: map[string]string{"exposure.node-port-free": "node port 30080 for nap-cp is taken by Service default/theirs"},
+			want: map[string]string{"exposure.node-port-free": "node port 30080 for nap-cp is already taken by Service default/theirs"},
 		},
 		{
 			name: "a quota", objects: namespaceYAML("nap", "") + "\n---\n{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: nap}, spec: {hard: {pods: \"2\"}}}",
-			want: map[string]string{"quota.limits": "quota small leaves 2 of pods"},
+			want: map[string]string{"admission.quota": "quota small leaves 2 of pods"},
 		},
 		{
 			name: "a limit range", objects: namespaceYAML("nap", "") + "\n---\n{apiVersion: v1, kind: LimitRange, metadata: {name: small, namespace: nap}, spec: {limits: [{type: Container, max: {memory: 100Mi}}]}}",
-			want: map[string]string{"quota.limits": "maximum memory usage per Container is 100Mi"},
+			want: map[string]string{"admission.quota": "maximum memory usage per Container is 100Mi"},
 		},
 		{
 			name: "an admission policy", objects: namespaceYAML("nap", "") + "\n---\n" + policy,
@@ -78,11 +78,11 @@ func TestPreflightReadsOnly(t *testing.T) {
 		},
 		{
 			name: "names of somebody else", objects: "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: nap-nap-cp-node-reader}}",
-			want: map[string]string{"existing.names": "ClusterRole nap-nap-cp-node-reader exists already, made by something else than Helm"},
+			want: map[string]string{"existing.names": "ClusterRole nap-nap-cp-node-reader exists already, made by something other than Helm"},
 		},
 		{
 			name: "definitions of another operator", objects: foreignCRD,
-			want: map[string]string{"cnpg.conflict": "already, made by something else than Helm"},
+			want: map[string]string{"cnpg.conflict": "already, made by something other than Helm"},
 		},
 		{
 			name: "full nodes", prepare: fillNodes,
@@ -144,7 +144,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 		{
 			name: "the relay's ports on every node", prepare: takeHostPorts,
 			values: []string{"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox.example.com", "global.modules.browser.enabled=true", "browser.turn.host=203.0.113.10"},
-			want:   map[string]string{"relay.ports-free": "on every node that Deployment coturn can run on its ports are taken"},
+			want:   map[string]string{"turn.ports-free": "on every node that Deployment coturn can run on its ports are taken"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -228,7 +228,7 @@ func (e *environment) read(t *testing.T, as string, values ...string) (map[strin
 		options.Only = []string{"rbac"}
 	}
 	start := time.Now()
-	subject, err := prepare.Subject(t.Context(), prepare.Options{
+	subject, err := load.Subject(t.Context(), load.Options{
 		Config: config, Release: "neutree", Namespace: "nap", Chart: e.chart, Values: helmvalues.Options{Values: values}, Checks: options,
 	})
 	if err != nil {
@@ -254,7 +254,7 @@ func (collected) End(preflight.Summary)       {}
 func told(result preflight.Result) string {
 	var causes []string
 	for _, finding := range result.Findings {
-		causes = append(causes, strings.TrimSpace(finding.Cause+" "+finding.Node))
+		causes = append(causes, strings.TrimSpace(finding.Found+" "+finding.Node))
 	}
 	return strings.Join(causes, "; ")
 }

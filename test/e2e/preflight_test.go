@@ -94,7 +94,7 @@ func (o outcome) statuses(t testing.TB) (map[string]string, map[string]string) {
 		statuses[one.ID] = string(one.Status)
 		findings[one.ID] += one.Reason
 		for _, f := range one.Findings {
-			findings[one.ID] += strings.Join([]string{f.Object, f.Node, f.Value, f.Cause, f.Why, f.Fix, ""}, " | ")
+			findings[one.ID] += strings.Join([]string{f.Object, f.Node, f.Value, f.Found, f.Why, f.Fix, ""}, " | ")
 		}
 	}
 	return statuses, findings
@@ -142,7 +142,7 @@ func TestPreflightNamesWhatIsWrong(t *testing.T) {
 	statuses, findings := got.statuses(t)
 	for id, words := range map[string][]string{
 		"exposure.node-port-free": {"30080", "somebody-elses", "global.exposure.nodePorts.web"},
-		"psa.level":               {"nap-workspaces", "restricted"},
+		"admission.pod-security":  {"nap-workspaces", "restricted"},
 		"storage.class":           {"nowhere", "global.storage.afsController.storageClass"},
 		"images.pull":             {"nap-cg:v0.0.0", "global.images.gateway", "node1"},
 		"nodes.match":             {"nap-cp", "64"},

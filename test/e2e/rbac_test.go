@@ -23,7 +23,7 @@ import (
 	"context"
 
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/preflight/prepare"
+	"github.com/neutree-ai/packaging/internal/preflight/load"
 	"github.com/neutree-ai/packaging/internal/rbac"
 )
 
@@ -93,7 +93,7 @@ func (r *release) rights(t *testing.T) (*preflight.Subject, []rbac.Need) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subject, err := prepare.Subject(t.Context(), prepare.Options{
+	subject, err := load.Subject(t.Context(), load.Options{
 		Config: config, Release: r.name, Namespace: r.namespace, Chart: r.chart, Checks: preflight.Options{NoPods: true},
 	})
 	if err != nil {

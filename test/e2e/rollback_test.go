@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/neutree-ai/packaging/internal/upgrade"
+	"github.com/neutree-ai/packaging/internal/prepare"
 )
 
 // wantTakenBack upgrades to a control plane that never gets ready, with arguments that have helm go back after that. The
@@ -61,12 +61,12 @@ func (r *release) wantBreakingRollbackRefused(t *testing.T) {
 	r.closeDatabase(t)
 	before := r.podIdentities(t)
 	got := r.run(t.Context(), 2*time.Minute, "rollback", r.name, "1", "--namespace", r.namespace, "--wait", "--timeout", "90s")
-	wantRefused(t, got, time.Minute, "changed for good", breaking, "helm neutree backup list", "helm neutree recover", upgrade.AcrossAnnotation+"="+breaking)
+	wantRefused(t, got, time.Minute, "changed for good", breaking, "helm neutree backup list", "helm neutree recover", prepare.AcrossAnnotation+"="+breaking)
 	if diff := cmp.Diff(before, r.podIdentities(t)); diff != "" {
 		t.Errorf("pods before and after the refused rollback:\n%s", diff)
 	}
 	r.recover(t)
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{upgrade.AcrossAnnotation: breaking}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{prepare.AcrossAnnotation: breaking}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ const present = `{apiVersion: v1, kind: Namespace, metadata: {name: nap}}
 // learned from them when a single kind of object can't be read.
 var elsewhere = map[string]string{
 	"exposure.node-port":   "nothing answers on node ports of a double",
-	"relay.reach":          "nothing answers in the relay's place on a double",
+	"turn.reach":           "nothing answers in the relay's place on a double",
 	"ldap.bind":            "there is no LDAP server",
 	"exposure.certificate": "a certificate that lasts would have to be made",
 }

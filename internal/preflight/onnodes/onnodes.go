@@ -12,8 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
@@ -65,22 +65,22 @@ func Each[T any](ctx context.Context, items []T, do func(context.Context, T) ([]
 // NotProved turns a probe pod that could not run into a finding where that is the node's doing. Other errors are the
 // check's own.
 func NotProved(err error) ([]preflight.Finding, error) {
-	var trouble *probe.Trouble
+	var trouble *poddiag.Trouble
 	if !errors.As(err, &trouble) {
 		return nil, err
 	}
-	switch trouble.Reason {
-	case probe.Unschedulable:
+	switch trouble.Kind {
+	case poddiag.Unschedulable, poddiag.Rejected:
 		return []preflight.Finding{{
 			Node: trouble.Node, Severity: preflight.Warning,
-			Cause: "the node takes no probe pod, so nothing is proved there: " + brief(trouble.Message),
+			Found: "the node takes no probe pod, so nothing is proved there: " + brief(trouble.Message),
 			Why:   "pods of the platform may not find room there either",
 			Fix:   "make room on the node, or leave it out by a node selector",
 		}}, nil
-	case probe.Evicted, probe.Gone:
+	case poddiag.Evicted, poddiag.Gone:
 		return []preflight.Finding{{
 			Node: trouble.Node, Severity: preflight.Warning,
-			Cause: "the probe pod was removed before it could tell: " + trouble.Message,
+			Found: "the probe pod was removed before it could tell: " + trouble.Message,
 			Why:   "a node that is short of memory or disk evicts the platform's pods as well",
 			Fix:   "look at the node's conditions: kubectl describe node " + trouble.Node,
 		}}, nil

@@ -10,24 +10,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
-	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
 func node(name, ready, more string) string {
-	return fmt.Sprintf(`{apiVersion: v1, kind: Node, metadata: {name: %s, labels: {pool: %s}}, %s status: `+
-		`{conditions: [{type: Ready, status: %q}]}}`, name, name, more, ready)
+	return fmt.Sprintf(`{apiVersion: v1, kind: Node, metadata: {name: %s, labels: {pool: %s}}, %s status: {conditions: [{type: Ready, status: %q}]}}`, name, name, more, ready)
 }
 
 // All nodes that a pod may run on are looked at, and no others; a sample is spread over them.
 func TestEligible(t *testing.T) {
-	api := kubetest.New(t, node("a", "True", ""), node("away", "False", ""), node("b", "True", ""), node("cordoned",
-		"True", "spec: {unschedulable: true},"),
-		node("tainted", "True", "spec: {taints: [{key: k, value: v, effect: NoSchedule}]},"), node("d", "True", ""),
-		node("e", "True", ""))
-	inPool := &requirement.Set{Workspace: requirement.Workspace{NodeSelector: map[string]string{"pool": "b"}}}
+	api := kubetest.New(t, node("a", "True", ""), node("away", "False", ""), node("b", "True", ""), node("cordoned", "True", "spec: {unschedulable: true},"),
+		node("tainted", "True", "spec: {taints: [{key: k, value: v, effect: NoSchedule}]},"), node("d", "True", ""), node("e", "True", ""))
 	tolerates := &corev1.PodSpec{Tolerations: []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}}}
 	for name, c := range map[string]struct {
 		spec  *corev1.PodSpec
@@ -38,7 +34,7 @@ func TestEligible(t *testing.T) {
 		"more":         {&corev1.PodSpec{}, 9, []string{"a", "b", "d", "e"}},
 		"a sample":     {&corev1.PodSpec{}, 2, []string{"a", "d"}},
 		"a toleration": {tolerates, 0, []string{"a", "b", "d", "e", "tainted"}},
-		"a selector":   {Workspace(inPool), 0, []string{"b"}},
+		"a selector":   {Workspace(&requirement.Set{Workspace: requirement.Workspace{NodeSelector: map[string]string{"pool": "b"}}}), 0, []string{"b"}},
 		"none":         {&corev1.PodSpec{NodeSelector: map[string]string{"pool": "nowhere"}}, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,31 +64,29 @@ func TestEach(t *testing.T) {
 	broken := errors.New("broken")
 	findings, err := Each(t.Context(), []int{1, 2, 3}, func(_ context.Context, n int) ([]preflight.Finding, error) {
 		if n == 2 {
-			return []preflight.Finding{{Cause: "half"}}, broken
+			return []preflight.Finding{{Found: "half"}}, broken
 		}
-		return []preflight.Finding{{Cause: fmt.Sprint(n)}}, nil
+		return []preflight.Finding{{Found: fmt.Sprint(n)}}, nil
 	})
 	var causes []string
 	for _, f := range findings {
-		causes = append(causes, f.Cause)
+		causes = append(causes, f.Found)
 	}
 	if !errors.Is(err, broken) || !slices.Equal(causes, []string{"1", "half", "3"}) {
 		t.Errorf("%v, %v", causes, err)
 	}
 }
 
-// Only what a node itself keeps from a proof is a finding. All else is an error: a check that did not work must not
-// pass.
+// Only what a node itself keeps from a proof is a finding. All else is an error: a check that did not work must not pass.
 func TestNotProved(t *testing.T) {
-	for reason, want := range map[probe.Reason]string{
-		probe.Unschedulable: "the node takes no probe pod, so nothing is proved there: no room",
-		probe.Evicted:       "the probe pod was removed before it could tell: no room. Preemption",
-		probe.Gone:          "the probe pod was removed before it could tell",
-		probe.Admission:     "", probe.Mount: "", probe.Pull: "", probe.Settings: "", probe.TooLong: "",
-		probe.Broken: "",
+	for reason, want := range map[poddiag.Kind]string{
+		poddiag.Unschedulable: "the node takes no probe pod, so nothing is proved there: no room",
+		poddiag.Rejected:      "the node takes no probe pod, so nothing is proved there: no room",
+		poddiag.Evicted:       "the probe pod was removed before it could tell: no room. Preemption",
+		poddiag.Gone:          "the probe pod was removed before it could tell",
+		poddiag.Admission:     "", poddiag.Mount: "", poddiag.Image: "", poddiag.Start: "", poddiag.TooLong: "", poddiag.Broken: "",
 	} {
-		findings, err := NotProved(fmt.Errorf("run: %w", &probe.Trouble{Reason: reason, Node: "n",
-			Message: "no room. Preemption"}))
+		findings, err := NotProved(fmt.Errorf("run: %w", &poddiag.Trouble{Kind: reason, Node: "n", Message: "no room. Preemption"}))
 		if want == "" {
 			if err == nil || len(findings) > 0 {
 				t.Errorf("%s: %v, %v, want an error", reason, findings, err)

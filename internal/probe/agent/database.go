@@ -112,7 +112,7 @@ func InspectDatabase(ctx context.Context, databaseURL string, facts Facts) error
 	if err != nil {
 		return errors.New(migrate.Reason(err))
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	defer migrate.Close(ctx, conn)
 	var version, connections, limit int
 	var foreign, used int64
 	var standby, create, public bool

@@ -51,7 +51,7 @@ func exceeded(trials []trial) []preflight.Finding {
 		if classify(t.err) == quota {
 			findings = append(findings, preflight.Finding{
 				Object: t.object, Value: t.value,
-				Cause: fmt.Sprintf("a quota or limit range of namespace %s refuses a pod of %s: %s", t.namespace, t.object, kube.Brief(t.err)),
+				Found: fmt.Sprintf("a quota or limit range of namespace %s refuses a pod of %s: %s", t.namespace, t.object, kube.Brief(t.err)),
 				Why:   "the pod is never made, and an install with --wait times out",
 				Fix:   fmt.Sprintf("raise it (kubectl --namespace %s describe resourcequota,limitrange), or give containers that state none default requests and limits by a LimitRange", t.namespace),
 			})
@@ -85,7 +85,7 @@ func sums(quota *corev1.ResourceQuota, set *requirement.Set) []preflight.Finding
 		if wanted.Cmp(left) > 0 {
 			findings = append(findings, preflight.Finding{
 				Object: fmt.Sprintf("ResourceQuota %s/%s", quota.Namespace, quota.Name),
-				Cause:  fmt.Sprintf("quota %s leaves %s of %s in namespace %s, and the platform takes %s", quota.Name, left.String(), name, quota.Namespace, wanted.String()),
+				Found:  fmt.Sprintf("quota %s leaves %s of %s in namespace %s, and the platform takes %s", quota.Name, left.String(), name, quota.Namespace, wanted.String()),
 				Why:    "some of its pods are never made, and an install with --wait times out",
 				Fix:    fmt.Sprintf("kubectl --namespace %s edit resourcequota %s", quota.Namespace, quota.Name),
 			})

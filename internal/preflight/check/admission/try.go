@@ -198,7 +198,7 @@ func unjudged(trials []trial, topic kind) error {
 	var cause string
 	switch classify(first.err) {
 	case podSecurity:
-		cause = fmt.Sprintf("the pod security of namespace %s keeps them out before that (psa.level)", first.namespace)
+		cause = fmt.Sprintf("the pod security of namespace %s keeps them out before that (admission.pod-security)", first.namespace)
 	case noRight:
 		cause = kube.MissingPermission(first.err)
 	}

@@ -17,10 +17,10 @@ import (
 // a reason and a way out too.
 func Line(t *testing.T, finding preflight.Finding) string {
 	t.Helper()
-	if finding.Cause == "" || finding.Severity != preflight.Note && (finding.Why == "" || finding.Fix == "") {
+	if finding.Found == "" || finding.Severity != preflight.Note && (finding.Why == "" || finding.Fix == "") {
 		t.Errorf("a finding does not say enough: %+v", finding)
 	}
-	line := finding.Cause
+	line := finding.Found
 	if finding.Severity != preflight.Unset {
 		line = fmt.Sprintf("%s: %s", finding.Severity, line)
 	}

@@ -61,7 +61,7 @@ func certificate(live *corev1.Secret, namespace, name string, hosts []string, va
 		Fix: fmt.Sprintf("kubectl create secret tls %s --namespace %s --cert=FILE --key=FILE", name, namespace),
 	}
 	told := func(severity preflight.Severity, format string, args ...any) []preflight.Finding {
-		finding.Severity, finding.Cause = severity, fmt.Sprintf(format, args...)
+		finding.Severity, finding.Found = severity, fmt.Sprintf(format, args...)
 		return []preflight.Finding{finding}
 	}
 	if live == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
-	"github.com/neutree-ai/packaging/internal/preflight/fromhook"
 	"github.com/neutree-ai/packaging/internal/requirement"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 // claims compares claims that are there with what would be asked of them. Of their sizes, and of claims that the user
@@ -26,7 +26,7 @@ func claims(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 		// What is immutable is compared below, all of it.
 		checks[i].StorageClass = ""
 	}
-	findings, err := hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Claims: checks}, "PersistentVolumeClaims")
+	findings, err := hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Claims: checks})
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,11 @@ func claims(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", name(claim), err)
 		default:
-			findings = append(findings, differences(claim, live)...)
+			different, err := differences(ctx, s.Cluster.Untyped, claim, live)
+			if err != nil {
+				return nil, err
+			}
+			findings = append(findings, different...)
 		}
 	}
 	return findings, nil
@@ -49,40 +53,25 @@ func claims(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 const unchanging = "Kubernetes refuses to change it"
 
 // differences are what a claim that exists can't be changed to.
-func differences(claim requirement.Claim, live *corev1.PersistentVolumeClaim) []preflight.Finding {
-	var findings []preflight.Finding
-	class := ""
-	if live.Spec.StorageClassName != nil {
-		class = *live.Spec.StorageClassName
-	}
-	if claim.Class != "" && claim.Class != class {
-		findings = append(findings, preflight.Finding{
-			Object: name(claim), Value: claim.Value,
-			Cause: fmt.Sprintf("claim %s, for %s, has the StorageClass %q and can't get %q", live.Name, claim.Why, class, claim.Class),
-			Why:   unchanging, Fix: fmt.Sprintf("set %s=%s", claim.Value, class),
-		})
-	}
-	if !slices.Contains(live.Spec.AccessModes, claim.AccessMode) {
-		findings = append(findings, preflight.Finding{
-			Object: name(claim), Value: claim.Value,
-			Cause: fmt.Sprintf("claim %s, for %s, has the access modes %v and can't get %s", live.Name, claim.Why, live.Spec.AccessModes, claim.AccessMode),
-			Why:   unchanging, Fix: "set the access mode that it has, or copy its data to a new claim",
-		})
+func differences(ctx context.Context, client *kube.Client, claim requirement.Claim, live *corev1.PersistentVolumeClaim) ([]preflight.Finding, error) {
+	findings, err := storage.Compare(ctx, client, live, storage.Wanted{Class: claim.Class, ClassValue: claim.Value, AccessMode: claim.AccessMode})
+	for i := range findings {
+		findings[i].Why = unchanging
 	}
 	if live.Status.Phase == corev1.ClaimLost {
 		findings = append(findings, preflight.Finding{
 			Object: name(claim),
-			Cause:  fmt.Sprintf("claim %s, for %s, has lost its volume %s", live.Name, claim.Why, live.Spec.VolumeName),
+			Found:  fmt.Sprintf("claim %s, for %s, has lost its volume %s", live.Name, claim.Why, live.Spec.VolumeName),
 			Why:    "pods that mount it never start", Fix: "bring the PersistentVolume back, or delete the claim and restore a backup",
 		})
 	}
-	return findings
+	return findings, err
 }
 
 // folder proves that the node with the folder that all workspaces share is one, as the chart's own hook does.
 func folder(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	prepare := s.Requirements.Prepare
-	return hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Nodes: prepare.Guard.Nodes}, "Nodes")
+	return hooked(ctx, s, hook.GuardSpec{Namespace: prepare.Namespace, Nodes: prepare.Guard.Nodes})
 }
 
 func onNode(s *preflight.Subject) (bool, string) {
@@ -90,6 +79,7 @@ func onNode(s *preflight.Subject) (bool, string) {
 }
 
 // hooked tries a part of what the chart's own hook tries before an install.
-func hooked(ctx context.Context, s *preflight.Subject, spec hook.GuardSpec, object string) ([]preflight.Finding, error) {
-	return fromhook.Findings(guard.Check(ctx, slog.New(slog.DiscardHandler), s.Cluster.Untyped, spec), object)
+func hooked(ctx context.Context, s *preflight.Subject, spec hook.GuardSpec) ([]preflight.Finding, error) {
+	findings, err := guard.Check(ctx, slog.New(slog.DiscardHandler), s.Cluster.Untyped, spec)
+	return preflight.Refused(findings), err
 }

@@ -33,7 +33,7 @@ func snapshotClasses(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 	wanted := s.Requirements.Database.SnapshotClass
 	i := slices.IndexFunc(found, func(u unstructured.Unstructured) bool { return u.GetName() == wanted })
 	if i < 0 {
-		finding.Cause = fmt.Sprintf("VolumeSnapshotClass %q does not exist", wanted)
+		finding.Found = fmt.Sprintf("VolumeSnapshotClass %q does not exist", wanted)
 		finding.Fix = fmt.Sprintf("make it, or empty %s: backups are dumps then", snapshotValue)
 		return []preflight.Finding{finding}, nil
 	}
@@ -43,12 +43,12 @@ func snapshotClasses(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 		return nil, fmt.Errorf("list the StorageClasses: %w", err)
 	}
 	for _, claim := range s.Requirements.Claims {
-		class, err := resolve(classes, claim)
+		class, _ := resolve(classes, claim)
 		// A StorageClass that does not exist is named by storage.class.
-		if err != nil || claim.By != requirement.CloudNativePG || class.Provisioner == driver {
+		if class == nil || claim.By != requirement.CloudNativePG || class.Provisioner == driver {
 			continue
 		}
-		finding.Cause = fmt.Sprintf("VolumeSnapshotClass %s is of the driver %s, and the volumes for %s are of %s (StorageClass %s)", wanted, driver, claim.Why, class.Provisioner, class.Name)
+		finding.Found = fmt.Sprintf("VolumeSnapshotClass %s is of the driver %s, and the volumes for %s are of %s (StorageClass %s)", wanted, driver, claim.Why, class.Provisioner, class.Name)
 		finding.Fix = fmt.Sprintf("name a VolumeSnapshotClass of the driver %s, or empty %s: backups are dumps then", class.Provisioner, snapshotValue)
 		return []preflight.Finding{finding}, nil
 	}

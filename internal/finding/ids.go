@@ -1,0 +1,68 @@
+package finding
+
+// The IDs of what hooks and commands refuse. Where preflight finds the same beforehand, its check has the same ID.
+// docs/preflight.md and docs/findings.md explain each of them.
+const (
+	AdmissionPodSecurity ID = "admission.pod-security"
+	AdmissionPolicy      ID = "admission.policy"
+	AdmissionQuota       ID = "admission.quota"
+
+	BackupBusy          ID = "backup.busy"
+	BackupDamaged       ID = "backup.damaged"
+	BackupMissing       ID = "backup.missing"
+	BackupNewer         ID = "backup.newer"
+	BackupNotConfirmed  ID = "backup.not-confirmed"
+	BackupPrograms      ID = "backup.programs"
+	BackupRelease       ID = "backup.release"
+	BackupServer        ID = "backup.server"
+	BackupSnapshot      ID = "backup.snapshot"
+	BackupSpace         ID = "backup.space"
+	BackupUnfinished    ID = "backup.unfinished-restore"
+	BackupWrongDatabase ID = "backup.wrong-database"
+
+	CNPGWebhook ID = "cnpg.webhook"
+
+	DatabaseExternal ID = "database.external"
+
+	ExposureNodePortFree  ID = "exposure.node-port-free"
+	ExposureNodePortRange ID = "exposure.node-port-range"
+
+	ImagesContent ID = "images.content"
+	ImagesPull    ID = "images.pull"
+	ImagesSecret  ID = "images.secret"
+
+	MigrationsFailed ID = "migrations.failed"
+	MigrationsLocked ID = "migrations.locked"
+
+	NodesMatch ID = "nodes.match"
+
+	PodsEvicted ID = "pods.evicted"
+	PodsFailed  ID = "pods.failed"
+	PodsStart   ID = "pods.start"
+
+	RBACHook ID = "rbac.hook"
+
+	SecretsAddress   ID = "secrets.database-address"
+	SecretsGiven     ID = "secrets.given"
+	SecretsImmutable ID = "secrets.immutable"
+
+	StorageClaims ID = "storage.claims"
+	StorageClass  ID = "storage.class"
+	StorageMount  ID = "storage.mount"
+	StorageNode   ID = "storage.node"
+
+	TeardownIncomplete ID = "teardown.incomplete"
+
+	TestLogin    ID = "test.login"
+	TestServices ID = "test.services"
+
+	UpgradeDatabaseSilent ID = "upgrade.database-silent"
+	UpgradeDatabaseValues ID = "upgrade.database-values"
+	UpgradeEncryptionKey  ID = "upgrade.encryption-key"
+	UpgradeKeptDatabase   ID = "upgrade.kept-database"
+	UpgradeOlderImages    ID = "upgrade.older-images"
+	UpgradeRelease        ID = "upgrade.release"
+	UpgradeRename         ID = "upgrade.rename"
+	UpgradeRollback       ID = "upgrade.rollback"
+	UpgradeSecret         ID = "upgrade.secret"
+)

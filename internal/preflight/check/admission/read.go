@@ -1,0 +1,261 @@
+// Package admission asks the API server itself what it would let in: pod security, quotas, and the policies of
+// admission webhooks such as Kyverno's and Gatekeeper's.
+package admission
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/pod-security-admission/api"
+
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/requirement"
+)
+
+// Checks are those of these topics.
+func Checks() []preflight.Check {
+	return []preflight.Check{
+		{ID: "admission.pod-security", Title: "Each namespace's pod security lets its pods in", Needs: preflight.Cluster, Severity: preflight.Error, Run: levels},
+		{ID: "admission.quota", Title: "Quotas and limit ranges leave room for every pod", Needs: preflight.Cluster, Severity: preflight.Error, Run: quotas},
+		{ID: "admission.policy", Title: "The API server and its admission policies accept every object", Needs: preflight.Cluster, Severity: preflight.Error, Run: policies},
+		{ID: "admission.priority", Title: "Priority classes that pods name exist", Needs: preflight.Cluster, Severity: preflight.Error, Applies: prioritized, Run: priorities},
+	}
+}
+
+var violation = regexp.MustCompile(`violates PodSecurity "([a-z]+):[^"]*": (.*)`)
+
+// levels judges by the pods themselves where the namespace exists, else by the labels it will get, else by what the
+// cluster asks of a namespace without any.
+func levels(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	trials, err := tryPods(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var findings []preflight.Finding
+	for _, need := range s.Requirements.PodSecurity {
+		namespace, err := s.Cluster.Namespace(ctx, need.Namespace)
+		if err != nil {
+			return nil, fmt.Errorf("read namespace %s: %w", need.Namespace, err)
+		}
+		switch {
+		case namespace != nil:
+			found, err := refused(need, namespace, trials)
+			if err != nil {
+				return nil, err
+			}
+			findings = append(findings, found...)
+		case need.Created:
+			// The release makes it, with the label that it needs.
+		default:
+			found, err := unlabelled(ctx, s, need)
+			if err != nil {
+				return nil, err
+			}
+			findings = append(findings, found...)
+		}
+	}
+	return findings, nil
+}
+
+// refused finds the first pod of a namespace that pod security keeps out.
+func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials []trial) ([]preflight.Finding, error) {
+	unknown := true
+	var denied error
+	for _, t := range trials {
+		if t.namespace != need.Namespace {
+			continue
+		}
+		switch classify(t.err) {
+		case podSecurity:
+			m := violation.FindStringSubmatch(strings.Join(strings.Fields(t.err.Error()), " "))
+			if m == nil {
+				m = []string{"", "a stricter level", t.err.Error()}
+			}
+			return []preflight.Finding{mend(need, m[1], fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2]))}, nil
+		case noRight, cannotAsk:
+			denied = t.err
+		default:
+			unknown = false
+		}
+	}
+	if unknown {
+		// No pod could be tried: the label is what is left to read.
+		enforced := namespace.Labels[api.EnforceLevelLabel]
+		switch {
+		case enforced == "" && denied != nil:
+			// Without a label the cluster's own default counts, which can't be read.
+			return nil, fmt.Errorf("no pod could be tried in namespace %s, which has no label %s: %s",
+				need.Namespace, api.EnforceLevelLabel, kube.Brief(denied))
+		case enforced != "" && stricter(enforced, need.Level):
+			return []preflight.Finding{mend(need, enforced, "")}, nil
+		}
+	}
+	return nil, nil
+}
+
+func mend(need requirement.PodSecurity, enforced, detail string) preflight.Finding {
+	return preflight.Finding{
+		Object: "Namespace " + need.Namespace, Value: need.Value,
+		Found: fmt.Sprintf("namespace %s enforces the pod security level %q%s", need.Namespace, enforced, detail),
+		Why:   "Deployments are made but none of these pods",
+		Fix: fmt.Sprintf("kubectl label --overwrite namespace %s %s=%s, or choose another namespace with %s",
+			need.Namespace, api.EnforceLevelLabel, need.Level, need.Value),
+	}
+}
+
+func stricter(enforced, needed string) bool {
+	a, err := api.ParseLevel(enforced)
+	if err != nil {
+		return false
+	}
+	b, err := api.ParseLevel(needed)
+	return err == nil && api.CompareLevels(a, b) > 0
+}
+
+// unlabelled asks what a new namespace would enforce, by trying pods in one that is there and has no label either.
+func unlabelled(ctx context.Context, s *preflight.Subject, need requirement.PodSecurity) ([]preflight.Finding, error) {
+	namespace, err := s.Cluster.Namespace(ctx, corev1.NamespaceDefault)
+	if err != nil {
+		return nil, fmt.Errorf("read namespace %s: %w", corev1.NamespaceDefault, err)
+	}
+	if namespace == nil || namespace.Labels[api.EnforceLevelLabel] != "" {
+		return nil, nil
+	}
+	for _, pod := range s.Requirements.Pods {
+		if pod.Namespace != need.Namespace {
+			continue
+		}
+		err := s.Cluster.Untyped.Create(ctx, kube.Pods, namespace.Name, podOf(pod), true)
+		if classify(err) == podSecurity {
+			m := violation.FindStringSubmatch(strings.Join(strings.Fields(err.Error()), " "))
+			if m == nil {
+				m = []string{"", "a stricter level", err.Error()}
+			}
+			finding := mend(need, m[1], "")
+			finding.Found = fmt.Sprintf("namespace %s does not exist yet, and without a label this cluster enforces %q, which keeps out the pods of %s: %s", need.Namespace, m[1], pod.Owner, m[2])
+			finding.Fix = fmt.Sprintf("kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=%[3]s", need.Namespace, api.EnforceLevelLabel, need.Level)
+			return []preflight.Finding{finding}, nil
+		}
+		if unanswered(err) || kube.MissingPermission(err) != "" {
+			return nil, fmt.Errorf("try a pod of %s in namespace %s: %w", pod.Owner, namespace.Name, err)
+		}
+	}
+	return nil, nil
+}
+
+// policies tells what no other check does: the API server's validation, and webhooks.
+func policies(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	objects, err := tryObjects(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := tryPods(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	trials := slices.Concat(objects, pods)
+	findings := refusals(trials)
+	if slices.ContainsFunc(findings, func(f preflight.Finding) bool { return f.Severity == preflight.Unset }) {
+		return findings, nil
+	}
+	for _, t := range trials {
+		if classify(t.err) == noRight {
+			return findings, fmt.Errorf("not every object could be tried: %s", kube.Brief(t.err))
+		}
+	}
+	return findings, nil
+}
+
+var webhookName = regexp.MustCompile(`admission webhook "([^"]+)" denied the request: (.*)|ValidatingAdmissionPolicy '([^']+)'.*denied request: (.*)`)
+
+func refusals(trials []trial) []preflight.Finding {
+	var findings []preflight.Finding
+	untried := map[string]int{}
+	unasked := map[string]bool{}
+	denied := 0
+	for _, t := range trials {
+		switch classify(t.err) {
+		case noNamespace:
+			untried[t.namespace]++
+		case noRight:
+			denied++
+		case cannotAsk:
+			unasked[kube.Brief(t.err)] = true
+		case policy:
+			finding := preflight.Finding{
+				Object: t.object, Value: t.value, Found: "the API server refuses it: " + kube.Brief(t.err),
+				Why: "Helm ends there, half-way", Fix: "change the value that it comes from",
+			}
+			if m := webhookName.FindStringSubmatch(kube.Brief(t.err)); m != nil {
+				finding.Found = fmt.Sprintf("the policy %s refuses it: %s", m[1]+m[3], m[2]+m[4])
+				finding.Fix = "make an exception for the namespace there, or change the value that the object comes from"
+			}
+			findings = append(findings, finding)
+		}
+	}
+	for _, cause := range sorted(unasked) {
+		findings = append(findings, preflight.Finding{Severity: preflight.Warning, Found: "an admission webhook can't be asked: " + cause,
+			Why: "objects that it looks at may be refused, or nothing is made until it answers", Fix: "look after that webhook"})
+	}
+	for namespace, count := range untried {
+		findings = append(findings, preflight.Finding{
+			Object: "Namespace " + namespace, Severity: preflight.Note,
+			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Make it first to have them tried", count, namespace),
+		})
+	}
+	if denied > 0 {
+		findings = append(findings, preflight.Finding{Severity: preflight.Note,
+			Found: fmt.Sprintf("%d objects were not tried: you may not make them, see rbac.install", denied)})
+	}
+	return findings
+}
+
+func sorted(set map[string]bool) []string {
+	var all []string
+	for key := range set {
+		all = append(all, key)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func prioritized(s *preflight.Subject) (bool, string) {
+	return len(priorityClasses(s.Requirements)) > 0, "no pod names a priority class"
+}
+
+// priorityClasses maps each class to the first pod that names it.
+func priorityClasses(set *requirement.Set) map[string]requirement.Pod {
+	classes := map[string]requirement.Pod{}
+	for _, pod := range set.Pods {
+		name := pod.Spec.PriorityClassName
+		if _, seen := classes[name]; name != "" && !strings.HasPrefix(name, "system-") && !seen {
+			classes[name] = pod
+		}
+	}
+	return classes
+}
+
+var priorityClass = schema.GroupVersionResource{Group: "scheduling.k8s.io", Version: "v1", Resource: "priorityclasses"}
+
+func priorities(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	var findings []preflight.Finding
+	for name, pod := range priorityClasses(s.Requirements) {
+		live, err := s.Cluster.Get(ctx, priorityClass, "", name)
+		if err != nil {
+			return nil, fmt.Errorf("read PriorityClass %s: %w", name, err)
+		}
+		if live == nil {
+			findings = append(findings, preflight.Finding{
+				Object: pod.Owner, Found: fmt.Sprintf("PriorityClass %s, which %s names, does not exist", name, pod.Owner),
+				Why: "its pods are refused", Fix: "make the class, or change priorityClassName",
+			})
+		}
+	}
+	return findings, nil
+}

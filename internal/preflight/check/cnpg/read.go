@@ -1,0 +1,273 @@
+// Package cnpg checks whether CloudNativePG, bundled or found, can serve the database.
+package cnpg
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/requirement"
+)
+
+// Checks are those of this topic.
+func Checks() []preflight.Check {
+	return []preflight.Check{
+		{ID: "cnpg.conflict", Title: "One CloudNativePG operator, and its definitions belong to whom they should", Needs: preflight.Cluster, Severity: preflight.Error, Applies: used, Run: conflict},
+		{ID: "cnpg.operator", Title: "The operator that is there is new enough and looks after the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: operator},
+		{ID: "cnpg.webhook", Title: "The operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: settled, Run: webhook},
+	}
+}
+
+func used(s *preflight.Subject) (bool, string) {
+	return s.Requirements.Operator.Bundled || s.Requirements.Database.Mode == "cnpg", "the database is external and no operator is installed"
+}
+
+func found(s *preflight.Subject) (bool, string) {
+	if ok, reason := used(s); !ok {
+		return ok, reason
+	}
+	return !s.Requirements.Operator.Bundled || s.Options.Upgrade, "the release brings its own operator"
+}
+
+// settled says whether the database meets the definitions that are in the cluster: an upgrade may bring newer ones.
+func settled(s *preflight.Subject) (bool, string) {
+	if ok, reason := found(s); !ok {
+		return ok, reason
+	}
+	return !s.Requirements.Operator.CRDs, "the release brings the definitions of its own operator"
+}
+
+var webhookConfigurations = []schema.GroupVersionResource{
+	{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingwebhookconfigurations"},
+	{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingwebhookconfigurations"},
+}
+
+const clustersCRD = "clusters.postgresql.cnpg.io"
+
+func conflict(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	set := s.Requirements
+	crd, err := s.Cluster.Get(ctx, kube.CRDs, "", clustersCRD)
+	if err != nil {
+		return nil, fmt.Errorf("read CustomResourceDefinition %s: %w", clustersCRD, err)
+	}
+	var crdOwner, webhookOwner string
+	if crd != nil {
+		crdOwner = kube.OtherOwner(crd, set.Release, set.Namespace)
+	}
+	for i, name := range []string{"cnpg-mutating-webhook-configuration", "cnpg-validating-webhook-configuration"} {
+		hook, err := s.Cluster.Get(ctx, webhookConfigurations[i], "", name)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		if hook != nil && webhookOwner == "" {
+			webhookOwner = kube.OtherOwner(hook, set.Release, set.Namespace)
+		}
+	}
+	return conflicts(set.Operator, crd != nil, crdOwner, webhookOwner), nil
+}
+
+// conflicts judges by who owns what a cluster can hold only once.
+func conflicts(operator requirement.Operator, crd bool, crdOwner, webhookOwner string) []preflight.Finding {
+	const definitions = "CustomResourceDefinition " + clustersCRD
+	switch {
+	case operator.Bundled && webhookOwner != "":
+		return []preflight.Finding{{
+			Object: "MutatingWebhookConfiguration cnpg-mutating-webhook-configuration", Value: "cloudnative-pg.enabled",
+			Found: "a CloudNativePG operator is in the cluster already, made by " + webhookOwner,
+			Why:   "Helm refuses to install a second one over its webhooks, and two would fight over every database",
+			Fix:   "use the one that is there: --set cloudnative-pg.enabled=false",
+		}}
+	case operator.Bundled && operator.CRDs && crdOwner != "":
+		return []preflight.Finding{{
+			Object: definitions, Value: "cloudnative-pg.crds.create",
+			Found: "the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by " + crdOwner,
+			Why:   "Helm refuses to take over what is somebody else's",
+			Fix:   "leave them as they are: --set cloudnative-pg.crds.create=false; or, if an operator still serves them, use that one: --set cloudnative-pg.enabled=false",
+		}}
+	case operator.Bundled && !operator.CRDs && !crd:
+		return []preflight.Finding{{
+			Object: definitions, Value: "cloudnative-pg.crds.create",
+			Found: "cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG",
+			Why:   "the operator does not start without them", Fix: "leave cloudnative-pg.crds.create true",
+		}}
+	case !operator.Bundled && !crd:
+		return []preflight.Finding{{
+			Object: definitions, Value: "cloudnative-pg.enabled",
+			Found: "cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator",
+			Why:   "there would be no database", Fix: "install one, or leave cloudnative-pg.enabled true",
+		}}
+	}
+	return nil
+}
+
+// operatorLabel selects operators' Deployments, of the chart and of the release manifest alike.
+const operatorLabel = "app.kubernetes.io/name=cloudnative-pg"
+
+// oldestOperator is the first whose Clusters know every field that the platform's states.
+var oldestOperator = version.MustParseGeneric("1.25.0")
+
+func operator(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	list, err := s.Cluster.Typed.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: operatorLabel})
+	if err != nil {
+		return nil, fmt.Errorf("look for a CloudNativePG operator in all namespaces: %w", err)
+	}
+	if set := s.Requirements; set.Operator.Bundled {
+		return backwards(list.Items, set), nil
+	}
+	return operators(list.Items, s.Requirements.Namespace), nil
+}
+
+// backwards finds the release's own operator where an upgrade would replace it by an older one.
+func backwards(list []appsv1.Deployment, set *requirement.Set) []preflight.Finding {
+	next := tagged(set.Operator.Image)
+	for i := range list {
+		if kube.OtherOwner(&list[i], set.Release, set.Namespace) != "" || next == nil {
+			continue
+		}
+		for _, container := range list[i].Spec.Template.Spec.Containers {
+			if running := tagged(container.Image); running != nil && next.LessThan(running) {
+				return []preflight.Finding{{
+					Object: fmt.Sprintf("Deployment %s/%s", list[i].Namespace, list[i].Name), Value: "cloudnative-pg.image.tag",
+					Found: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", running, next),
+					Why:   "an older operator does not know all that a newer one wrote, and fields that its definitions lack are lost",
+					Fix:   fmt.Sprintf("take a chart with operator %s or newer", running),
+				}}
+			}
+		}
+	}
+	return nil
+}
+
+func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
+	if len(list) == 0 {
+		return []preflight.Finding{{
+			Value: "cloudnative-pg.enabled", Severity: preflight.Warning,
+			Found: "no Deployment in the cluster is labelled " + operatorLabel + ", so no operator was found to look at",
+			Why:   "without an operator the database is never made", Fix: "make sure that one runs, or set cloudnative-pg.enabled=true",
+		}}
+	}
+	var findings []preflight.Finding
+	var watching []string
+	for i := range list {
+		deployment := &list[i]
+		where := fmt.Sprintf("Deployment %s/%s", deployment.Namespace, deployment.Name)
+		if watches(deployment, namespace) {
+			watching = append(watching, where)
+		}
+		for _, container := range deployment.Spec.Template.Spec.Containers {
+			running := tagged(container.Image)
+			if running == nil {
+				continue
+			}
+			switch newest := version.MustParseGeneric(platform.OperatorImage.Tag); {
+			case running.LessThan(oldestOperator):
+				findings = append(findings, preflight.Finding{
+					Object: where, Found: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", running, oldestOperator),
+					Why: "it does not know all fields of the database's Cluster", Fix: "upgrade the operator",
+				})
+			case running.Major() == newest.Major() && running.Minor() > newest.Minor():
+				findings = append(findings, preflight.Finding{
+					Object: where, Severity: preflight.Note,
+					Found: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", running, newest),
+				})
+			}
+		}
+		if deployment.Status.AvailableReplicas == 0 {
+			findings = append(findings, preflight.Finding{
+				Object: where, Found: "the CloudNativePG operator is not available",
+				Why: "nobody makes the database", Fix: fmt.Sprintf("kubectl --namespace %s describe deployment %s", deployment.Namespace, deployment.Name),
+			})
+		}
+	}
+	if len(watching) == 0 {
+		findings = append(findings, preflight.Finding{
+			Found: fmt.Sprintf("no CloudNativePG operator looks after namespace %s: WATCH_NAMESPACE names others", namespace),
+			Why:   "the database is never made", Fix: "add the namespace to the operator's WATCH_NAMESPACE",
+		})
+	}
+	if len(watching) > 1 {
+		findings = append(findings, preflight.Finding{
+			Object: watching[0], Found: fmt.Sprintf("%d CloudNativePG operators look after namespace %s: %s", len(watching), namespace, strings.Join(watching, ", ")),
+			Why: "they undo each other's work", Fix: "leave one",
+		})
+	}
+	return findings
+}
+
+// watches says whether an operator looks after a namespace: all of them unless it is told otherwise.
+func watches(deployment *appsv1.Deployment, namespace string) bool {
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		for _, env := range container.Env {
+			if env.Name == "WATCH_NAMESPACE" && env.Value != "" {
+				return slices.Contains(strings.Split(env.Value, ","), namespace)
+			}
+		}
+	}
+	return true
+}
+
+// tagged reads the version from an image's tag, nil where it is none.
+func tagged(image string) *version.Version {
+	image, _, _ = strings.Cut(image, "@")
+	tag := image[strings.LastIndex(image, ":")+1:]
+	parsed, err := version.ParseGeneric(tag)
+	if err != nil {
+		return nil
+	}
+	return parsed
+}
+
+// webhook lets the operator judge the database itself.
+func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	for _, object := range s.Requirements.Objects {
+		if object.GroupVersionKind().Group != kube.Clusters.Group || object.GetKind() != "Cluster" {
+			continue
+		}
+		where := fmt.Sprintf("Cluster %s/%s", object.GetNamespace(), object.GetName())
+		namespace, err := s.Cluster.Namespace(ctx, object.GetNamespace())
+		if err != nil {
+			return nil, fmt.Errorf("read namespace %s: %w", object.GetNamespace(), err)
+		}
+		if namespace == nil {
+			return []preflight.Finding{{Object: where, Severity: preflight.Note, Found: fmt.Sprintf("not tried: namespace %s does not exist yet", object.GetNamespace())}}, nil
+		}
+		live, err := s.Cluster.Get(ctx, kube.Clusters, object.GetNamespace(), object.GetName())
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", where, err)
+		}
+		// What may not change is kept when it is applied; upgrade.path tells of it.
+		desired, _, err := database.KeepLive(object.Unstructured, live)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		_, err = s.Cluster.Untyped.Apply(ctx, kube.Clusters, object.GetNamespace(), desired, true)
+		switch {
+		case err == nil:
+		case kube.AdmissionWebhookDown(err):
+			return []preflight.Finding{{
+				Object: where, Found: "the operator's webhook does not answer: " + kube.Brief(err), Why: "the API server takes no database until it does",
+				Fix: "see that the operator runs, and that the API server reaches its pods on port 9443",
+			}}, nil
+		case kube.MissingPermission(err) != "":
+			return nil, fmt.Errorf("try %s: %s", where, kube.MissingPermission(err))
+		case kube.Unanswered(err):
+			return nil, fmt.Errorf("try %s: %w", where, err)
+		default:
+			return []preflight.Finding{{
+				Object: where, Value: "global.database.cnpg", Found: "the operator refuses the database: " + kube.Brief(err),
+				Why: "there would be no database", Fix: "change what it names under global.database.cnpg, or upgrade the operator",
+			}}, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,114 @@
+package cnpg
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
+	"github.com/neutree-ai/packaging/internal/requirement"
+)
+
+func TestConflicts(t *testing.T) {
+	const (
+		crd   = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: clusters.postgresql.cnpg.io, labels: {app.kubernetes.io/managed-by: Helm}, annotations: {meta.helm.sh/release-name: old, meta.helm.sh/release-namespace: nap}}"
+		hooks = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: cnpg-validating-webhook-configuration}"
+	)
+	for _, tc := range []struct {
+		name     string
+		operator requirement.Operator
+		objects  []string
+		words    []string
+	}{
+		{name: "all of it comes with the release", operator: requirement.Operator{Bundled: true, CRDs: true}},
+		{name: "definitions of another release", operator: requirement.Operator{Bundled: true, CRDs: true}, objects: []string{crd}, words: []string{"already, made by release old in namespace nap -> leave them as they are: --set cloudnative-pg.crds.create=false"}},
+		{name: "definitions left as they are", operator: requirement.Operator{Bundled: true}, objects: []string{crd}},
+		{name: "an operator is there", operator: requirement.Operator{Bundled: true}, objects: []string{crd, hooks}, words: []string{"a CloudNativePG operator is in the cluster already, made by something other than Helm -> use the one that is there: --set cloudnative-pg.enabled=false"}},
+		{name: "no definitions at all", operator: requirement.Operator{Bundled: true}, words: []string{"cloudnative-pg.crds.create is false, but the cluster has no"}},
+		{name: "no operator to use", words: []string{"cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator"}},
+		{name: "an operator to use", objects: []string{crd, hooks}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			set := &requirement.Set{Release: "neutree", Namespace: "nap", Operator: tc.operator}
+			checktest.Want(t, checktest.Run(t, Checks(), "cnpg.conflict", checktest.Subject(t, kubetest.New(t, tc.objects...), set)), tc.words...)
+		})
+	}
+}
+
+func TestOperators(t *testing.T) {
+	operator := func(image, watch string, available int32) appsv1.Deployment {
+		d := appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "cnpg-system", Name: "cnpg"}}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Image: image, Env: []corev1.EnvVar{{Name: "WATCH_NAMESPACE", Value: watch}}}}
+		d.Status.AvailableReplicas = available
+		return d
+	}
+	good := operator("ghcr.io/cloudnative-pg/cloudnative-pg:1.28.1", "", 1)
+	checktest.Want(t, operators([]appsv1.Deployment{good}, "nap"))
+	checktest.Want(t, operators(nil, "nap"), "warning: no Deployment in the cluster is labelled")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.20.0@sha256:0", "", 1)}, "nap"), "the CloudNativePG operator is 1.20.0, and the platform needs 1.25.0")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.99.0", "", 1)}, "nap"), "note: the CloudNativePG operator is 1.99.0, newer than")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,b", 1)}, "nap"), "no CloudNativePG operator looks after namespace nap")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,nap", 0)}, "nap"), "the CloudNativePG operator is not available")
+	checktest.Want(t, operators([]appsv1.Deployment{good, good}, "nap"), "2 CloudNativePG operators look after namespace nap")
+}
+
+func TestOperatorGoesBack(t *testing.T) {
+	running := appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "nap", Name: "operator", Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
+		Annotations: map[string]string{"meta.helm.sh/release-name": "neutree", "meta.helm.sh/release-namespace": "nap"}}}
+	running.Spec.Template.Spec.Containers = []corev1.Container{{Image: "ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0"}}
+	set := &requirement.Set{Release: "neutree", Namespace: "nap", Operator: requirement.Operator{Bundled: true, Image: "x/y:1.30.0"}}
+	subject := &preflight.Subject{Requirements: set}
+	if ok, _ := found(subject); ok {
+		t.Error("it applies to an install with its own operator")
+	}
+	subject.Options.Upgrade = true
+	for _, applies := range []func(*preflight.Subject) (bool, string){found, settled} {
+		if ok, _ := applies(subject); !ok {
+			t.Error("it does not apply to an upgrade")
+		}
+	}
+	set.Operator.CRDs = true
+	if ok, why := settled(subject); ok || why == "" {
+		t.Errorf("definitions that are still to come: applies %v, %s", ok, why)
+	}
+	checktest.Want(t, backwards([]appsv1.Deployment{running}, set))
+	set.Operator.Image = "x/y:1.29.1"
+	checktest.Want(t, backwards([]appsv1.Deployment{running}, set), "the CloudNativePG operator would go back from 1.30.0 to 1.29.1, and its definitions with it -> take a chart with operator 1.30.0 or newer")
+	running.Annotations["meta.helm.sh/release-name"] = "other"
+	checktest.Want(t, backwards([]appsv1.Deployment{running}, set))
+}
+
+func TestWebhook(t *testing.T) {
+	cluster := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": map[string]any{"name": "nap-pg", "namespace": "nap"},
+	}}
+	set := &requirement.Set{Objects: []requirement.Object{{Unstructured: cluster, By: requirement.Bootstrap}}}
+	const namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}"
+	for _, tc := range []struct {
+		name, message string
+		code          int32
+		reason        metav1.StatusReason
+		words         []string
+	}{
+		{name: "admitted"},
+		{name: "refused", code: 422, reason: metav1.StatusReasonInvalid, message: `admission webhook "vcluster.cnpg.io" denied the request: storage too small`, words: []string{"the operator refuses the database: admission webhook"}},
+		{name: "down", code: 500, reason: metav1.StatusReasonInternalError, message: `failed calling webhook "mcluster.cnpg.io": no endpoints available`, words: []string{"the operator's webhook does not answer"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			api := kubetest.New(t, namespace)
+			if tc.code != 0 {
+				api.Refuse(-1, "PATCH", "/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg", kubetest.Status(tc.code, tc.reason, tc.message))
+			}
+			checktest.Want(t, checktest.Run(t, Checks(), "cnpg.webhook", checktest.Subject(t, api, set)), tc.words...)
+			if api.Object("/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg") != nil {
+				t.Error("it made the database")
+			}
+		})
+	}
+	checktest.Want(t, checktest.Run(t, Checks(), "cnpg.webhook", checktest.Subject(t, kubetest.New(t), set)), "note: not tried: namespace nap does not exist yet")
+}

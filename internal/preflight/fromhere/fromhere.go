@@ -1,0 +1,53 @@
+// Package fromhere asks probe pods for an answer from where the command runs.
+package fromhere
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Greeted tries for a while to get the greeting.
+func Greeted(ctx context.Context, network, host string, port int32, greeting string) error {
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+	defer cancel()
+	for {
+		err := ask(ctx, network, host, port, greeting)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+func ask(ctx context.Context, network, host string, port int32, greeting string) error {
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	connection, err := dialer.DialContext(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(port))))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.Close() }()
+	_ = connection.SetDeadline(time.Now().Add(time.Second))
+	if network == "udp" {
+		if _, err := connection.Write([]byte(strings.Repeat(".", 64))); err != nil {
+			return err
+		}
+	}
+	answer := make([]byte, len(greeting))
+	if _, err := io.ReadFull(connection, answer); err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	if string(answer) != greeting {
+		return errors.New("something else answers")
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+// Package prepare does what has to be done before any object of a revision is applied: it refuses what could not
+// work, makes the Secrets, brings new images to the nodes and migrates the database, so that whatever fails leaves
+// the services of before as they are.
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/guard"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/poddiag"
+	"github.com/neutree-ai/packaging/internal/secret"
+)
+
+// Prepare runs before an install and before an upgrade. Some tools call every change an install, so what
+// there is decides what it does.
+type Prepare struct {
+	Log    *slog.Logger
+	Client *kube.Client
+	Spec   hook.PrepareSpec
+	// Jobs runs the Jobs that pull, save and migrate.
+	Jobs jobrun.Jobs
+	// AnswerTime bounds the wait for the database to answer; 0 means a minute.
+	AnswerTime time.Duration
+}
+
+// Run does all of it in order and returns one sentence on what it did.
+func (p *Prepare) Run(ctx context.Context) (string, error) {
+	start := time.Now()
+	db, err := p.check(ctx)
+	if err != nil {
+		return "", err
+	}
+	secrets := p.Client.Resource(kube.Secrets, p.Spec.Namespace)
+	result, err := secret.Ensure(ctx, p.Log, secrets, p.Spec.Secrets)
+	if err != nil {
+		return "", err
+	}
+	said := []string{result.String()}
+	if db.url == "" {
+		// The address of a database from outside may have been made only now.
+		if db, err = p.findDatabase(ctx); err != nil {
+			return "", err
+		}
+		if err := kube.Refuse(p.judge(ctx, db)); err != nil {
+			return "", err
+		}
+	}
+	if err := p.recordKey(ctx, db); err != nil {
+		return "", err
+	}
+	pulled, todo, err := p.pullAndAsk(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	migrated, err := p.migrate(ctx, todo)
+	if err != nil {
+		return "", err
+	}
+	for _, sentence := range []string{pulled, migrated} {
+		if sentence != "" {
+			said = append(said, sentence)
+		}
+	}
+	if err := p.removeFailedJob(ctx); err != nil {
+		return "", err
+	}
+	p.Log.Info("prepared", "took", time.Since(start).Round(time.Millisecond).String())
+	return strings.Join(said, "; "), nil
+}
+
+// check finds out, without a write, what could not work. The questions hang on nothing of each other, so they are asked
+// at the same time: an upgrade that changes nothing is little more than them.
+func (p *Prepare) check(ctx context.Context) (db found, err error) {
+	questions := []func() ([]finding.Finding, error){
+		func() ([]finding.Finding, error) { return guard.Check(ctx, p.Log, p.Client, p.Spec.Guard) },
+		func() ([]finding.Finding, error) { return p.gate(ctx) },
+		func() ([]finding.Finding, error) {
+			return secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
+		},
+		func() ([]finding.Finding, error) {
+			var err error
+			if db, err = p.findDatabase(ctx); err != nil {
+				return nil, err
+			}
+			return p.judge(ctx, db)
+		},
+	}
+	answers, errs := make([][]finding.Finding, len(questions)), make([]error, len(questions))
+	var asked sync.WaitGroup
+	for i, ask := range questions {
+		asked.Go(func() { answers[i], errs[i] = ask() })
+	}
+	asked.Wait()
+	return db, kube.Refuse(slices.Concat(answers...), errors.Join(errs...))
+}
+
+// judge says what of the database forbids to continue.
+func (p *Prepare) judge(ctx context.Context, db found) ([]finding.Finding, error) {
+	key, keyErr := p.encryptionKey(ctx, db)
+	silent, silentErr := p.silent(ctx, db)
+	findings := append(key, silent...)
+	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
+		findings = append(findings, migrate.Older(db.older))
+	}
+	return findings, errors.Join(keyErr, silentErr)
+}
+
+// pullAndAsk does both at the same time, since each is a Job that takes seconds. Nothing is migrated by either.
+func (p *Prepare) pullAndAsk(ctx context.Context, db found) (pulled string, todo work, err error) {
+	var pullErr, askErr error
+	var pulling sync.WaitGroup
+	pulling.Go(func() { pulled, pullErr = p.pull(ctx) })
+	todo, askErr = p.ask(ctx, db)
+	pulling.Wait()
+	return pulled, todo, besides(pullErr, askErr)
+}
+
+// besides makes one error of two things that were done at the same time. The Job that asks copies from images that are
+// pulled too, and the same image is one cause.
+func besides(pull, ask error) error {
+	var notStarted *jobrun.NotStarted
+	switch {
+	case pull == nil:
+		return ask
+	case ask == nil:
+		return pull
+	case errors.As(ask, &notStarted) && notStarted.Trouble.Kind == poddiag.Image && refuses(pull, "image "+notStarted.Trouble.Image):
+		return pull
+	}
+	return fmt.Errorf("%w; besides, %w", pull, ask)
+}
+
+// refuses tells whether an error is a finding about an object.
+func refuses(err error, object string) bool {
+	return slices.ContainsFunc(finding.Of(err), func(f finding.Finding) bool { return f.Object == object })
+}
+
+// removeFailedJob deletes the bootstrap Job of the new revision if an earlier attempt left it failed: Helm
+// leaves an object alone that did not change, so nothing would try again.
+func (p *Prepare) removeFailedJob(ctx context.Context) error {
+	name := p.Spec.Migrate.FailedJob
+	if name == "" {
+		return nil
+	}
+	job, err := kube.Get[batchv1.Job](ctx, p.Client, kube.Jobs, p.Spec.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for Job %s in namespace %s: %w", name, p.Spec.Namespace, err)
+	}
+	if !jobrun.Failed(job) {
+		return nil
+	}
+	p.Log.Info("an earlier attempt failed: its Job is deleted, so that it runs again", "job", name)
+	background := metav1.DeletePropagationBackground
+	err = p.Client.Resource(kube.Jobs, p.Spec.Namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete the failed Job %s in namespace %s: %w", name, p.Spec.Namespace, err)
+	}
+	return hook.Poll(ctx, p.Log, "Job "+name+" to be gone", func(ctx context.Context) (bool, string, error) {
+		_, err := kube.Get[batchv1.Job](ctx, p.Client, kube.Jobs, p.Spec.Namespace, name)
+		if apierrors.IsNotFound(err) {
+			return true, "", nil
+		}
+		return false, "it is still there", nil
+	})
+}

@@ -1,0 +1,65 @@
+package prepare
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/pgtest"
+)
+
+func TestRollback(t *testing.T) {
+	url := pgtest.Start(t)
+	s := newStage(t, url, running, installation)
+	s.wantDone("1 migrations applied")
+	back := func() (string, error) {
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", ConfigMap: "neutree-installation", Database: s.spec.Migrate}
+		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec}).Run(t.Context())
+	}
+	want := func(words string) {
+		t.Helper()
+		if summary, err := back(); err != nil || !strings.Contains(summary, words) {
+			t.Errorf("summary %q, error %v, want %q", summary, err, words)
+		}
+	}
+	want("the database fits this revision")
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("INSERT INTO public.schema_migrations (id) VALUES ('133_add')")
+	want("the database stays ahead by public.schema_migrations 133_add")
+	exec("INSERT INTO public.schema_migrations (id) VALUES ('134_drop')")
+	exec("INSERT INTO neutree.breaking_migrations (id) VALUES ('134_drop')")
+	_, err = back()
+	if hook.CodeOf(err) != hook.Refused {
+		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	for _, words := range []string{"134_drop", "helm upgrade", "helm neutree backup list", "kubectl annotate --overwrite configmap neutree-installation --namespace nap neutree.ai/rollback-across=134_drop", "helm neutree recover neutree"} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("the refusal does not say %q: %v", words, err)
+		}
+	}
+	annotated := strings.Replace(installation, "namespace: nap}", "namespace: nap, annotations: {neutree.ai/rollback-across: %s}}", 1)
+	s.server.Put(strings.Replace(annotated, "%s", "120_other", 1))
+	if _, err := back(); hook.CodeOf(err) != hook.Refused {
+		t.Errorf("an annotation for another migration lets it pass: %v", err)
+	}
+	s.server.Put(strings.Replace(annotated, "%s", "134_drop", 1))
+	want("stays ahead")
+	s.server.Put(stopped)
+	want("no running database")
+	s.server.Put(running)
+	s.server.Put(secretYAML("nap-database", "url", "mysql://x"))
+	want("could not be asked")
+}

@@ -1,0 +1,162 @@
+// Package recover explains and mends a release that a Helm client left half-way: killed, or cut off from the cluster,
+// it leaves a revision that is pending, and every later command refuses to begin.
+package recover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/neutree-ai/packaging/internal/jobrun"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
+)
+
+// ErrBusy says that the release is being worked on, so that nothing may be mended.
+var ErrBusy = errors.New("the release is being worked on")
+
+// Operation is what Helm did last with a release.
+type Operation struct {
+	Release, Namespace string
+	Revision           int
+	// Status is Helm's word for it.
+	Status string
+	// Since is when the revision was last written, By the program that wrote it: Kubernetes does not keep the person.
+	Since time.Time
+	By    string
+	// Running are the Jobs that a Helm client still waits for, or would.
+	Running []string
+	// Deployed is the newest revision that ran in whole, 0 for none.
+	Deployed int
+
+	kind   schema.GroupVersionResource
+	object *unstructured.Unstructured
+}
+
+// Pending tells whether the release was left half-way.
+func (f *Operation) Pending() bool { return strings.HasPrefix(f.Status, "pending-") }
+
+// Find looks a release up, in whichever of its two places Helm keeps it.
+func Find(ctx context.Context, client *kube.Client, namespace, release string) (*Operation, error) {
+	var newest *Operation
+	deployed := 0
+	for _, kind := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
+		list, err := client.Resource(kind, namespace).List(ctx, metav1.ListOptions{LabelSelector: "owner=helm,name=" + release})
+		if err != nil {
+			return nil, fmt.Errorf("look for the records of release %s in namespace %s: %w", release, namespace, err)
+		}
+		for i := range list.Items {
+			found := operation(&list.Items[i], kind, namespace, release)
+			if found.Status == "deployed" || found.Status == "superseded" {
+				deployed = max(deployed, found.Revision)
+			}
+			if newest == nil || found.Revision > newest.Revision {
+				newest = found
+			}
+		}
+	}
+	if newest == nil {
+		return nil, fmt.Errorf("there is no release %s in namespace %s: helm list --all --all-namespaces shows those there are", release, namespace)
+	}
+	newest.Deployed = deployed
+	jobs, err := kube.List[batchv1.Job](ctx, client, kube.Jobs, namespace, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=neutree,app.kubernetes.io/instance=" + release})
+	if err != nil {
+		return nil, fmt.Errorf("list the Jobs in namespace %s: %w", namespace, err)
+	}
+	components := platform.HookComponents()
+	for _, job := range jobs {
+		if !jobrun.Ended(&job) && slices.Contains(components, job.Labels["app.kubernetes.io/component"]) {
+			newest.Running = append(newest.Running, job.Name)
+		}
+	}
+	return newest, nil
+}
+
+func operation(u *unstructured.Unstructured, kind schema.GroupVersionResource, namespace, release string) *Operation {
+	labels := u.GetLabels()
+	f := &Operation{Release: release, Namespace: namespace, Status: labels["status"], Since: u.GetCreationTimestamp().Time, kind: kind, object: u}
+	f.Revision, _ = strconv.Atoi(labels["version"])
+	for _, managed := range u.GetManagedFields() {
+		f.By = managed.Manager
+		if managed.Time != nil && managed.Time.After(f.Since) {
+			f.Since = managed.Time.Time
+		}
+	}
+	return f
+}
+
+// Explain says how the release stands and what will be done.
+func (f *Operation) Explain(w io.Writer, now time.Time) error {
+	by := f.By
+	if by == "" {
+		by = "an unknown program"
+	}
+	_, err := fmt.Fprintf(w, "Release %s in namespace %s is %s: revision %d was begun by %s and last written %s ago (%s), and nobody has ended it.\n",
+		f.Release, f.Namespace, f.Status, f.Revision, by, now.Sub(f.Since).Round(time.Second), f.Since.UTC().Format(time.RFC3339))
+	if err != nil {
+		return err
+	}
+	if len(f.Running) > 0 {
+		_, err = fmt.Fprintf(w, "Still running: Job %s.\n", strings.Join(f.Running, ", "))
+		return err
+	}
+	_, err = fmt.Fprintf(w, "No hook of it runs any more. The revision will be marked failed; nothing else is changed.\n")
+	return err
+}
+
+// Next says how to go on after Mend.
+func (f *Operation) Next() string {
+	next := fmt.Sprintf("Now run the helm upgrade again (with --install): it goes on where the one before stopped. Nothing is applied twice.\n  helm upgrade --install %s CHART --namespace %s …", f.Release, f.Namespace)
+	if f.Deployed > 0 {
+		next += fmt.Sprintf("\nOr go back to the last revision that ran:\n  helm rollback %s %d --namespace %s --wait", f.Release, f.Deployed, f.Namespace)
+	}
+	return next
+}
+
+// Mend marks the revision failed, so that Helm begins anew. It refuses while a hook runs, and when somebody else has
+// written the record since.
+func (f *Operation) Mend(ctx context.Context, client *kube.Client) error {
+	if len(f.Running) > 0 {
+		return fmt.Errorf("%w: Job %s runs: wait until it has ended, or stop it with kubectl delete job %s --namespace %s, and try again",
+			ErrBusy, strings.Join(f.Running, ", "), strings.Join(f.Running, " "), f.Namespace)
+	}
+	stored, err := f.stored()
+	if err != nil {
+		return err
+	}
+	r, err := decode(stored)
+	if err != nil {
+		return fmt.Errorf("read the record of revision %d: %w", f.Revision, err)
+	}
+	if got := r.info("status"); got != f.Status {
+		return fmt.Errorf("the record of revision %d is labelled %s and says %s: mend it by hand, or delete %s %s", f.Revision, f.Status, got, f.object.GetKind(), f.object.GetName())
+	}
+	r.setInfo("status", "failed")
+	r.setInfo("description", fmt.Sprintf("Its Helm client ended while it was %s; marked failed by helm neutree recover", f.Status))
+	packed, err := r.encode()
+	if err != nil {
+		return err
+	}
+	if f.kind == kube.Secrets {
+		packed = encodeSecret(packed)
+	}
+	// The record's resourceVersion goes along: who wrote it meanwhile has the last word.
+	err = client.Merge(ctx, f.kind, f.Namespace, f.object.GetName(), map[string]any{
+		"metadata": map[string]any{"resourceVersion": f.object.GetResourceVersion(), "labels": map[string]any{"status": "failed"}},
+		"data":     map[string]any{"release": packed},
+	})
+	if err != nil {
+		return fmt.Errorf("mark revision %d failed: %s", f.Revision, kube.Brief(err))
+	}
+	return nil
+}
