@@ -25,12 +25,12 @@ func TestErrors(t *testing.T) {
 	}{
 		{
 			name: "no right in a namespace", err: fmt.Errorf("try: %w", status(403, metav1.StatusReasonForbidden, denied)), permanent: true, brief: denied,
-			permission: "system:serviceaccount:nap:nap-guard may not create pods in namespace nap: grant it, or install with rights that let the chart's Roles grant it",
+			permission: "system:serviceaccount:nap:nap-guard may not create pods in namespace nap",
 		},
 		{
 			name:       "no right in the cluster",
 			err:        status(403, metav1.StatusReasonForbidden, `storageclasses.storage.k8s.io is forbidden: User "u" cannot list resource "storageclasses" in API group "storage.k8s.io" at the cluster scope`),
-			permission: "u may not list storageclasses.storage.k8s.io in the whole cluster: grant it, or install with rights that let the chart's Roles grant it",
+			permission: "u may not list storageclasses.storage.k8s.io in the whole cluster",
 			permanent:  true,
 			brief:      `storageclasses.storage.k8s.io is forbidden: User "u" cannot list resource "storageclasses" in API group "storage.k8s.io" at the cluster scope`,
 		},

@@ -185,7 +185,7 @@ func TestBadFolders(t *testing.T) {
 	}{
 		"empty":          {[]hook.Migration{{Source: "gateway", Dir: empty}}, []string{"holds no .sql file", "/app/channel-gateway/migrations", "global.images.gateway"}},
 		"missing":        {[]hook.Migration{{Source: "control-plane", Dir: empty + "/none"}}, []string{"no such file", "/app/migrations", "global.images.controlPlane"}},
-		"unknown source": {[]hook.Migration{{Source: "gatway", Dir: empty}}, []string{`no migration source "gatway"`, "control-plane, gateway, browser, sandbox"}},
+		"unknown source": {[]hook.Migration{{Source: "gatway", Dir: empty}}, []string{`no migration source "gatway"`, "control-plane, gateway, sandbox, browser"}},
 		"same id twice":  {[]hook.Migration{double, double}, []string{`would both be "channel_001_init"`}},
 	} {
 		t.Run(name, func(t *testing.T) {

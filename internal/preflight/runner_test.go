@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/preflight"
 )
 
@@ -39,6 +40,11 @@ func finds(severity preflight.Severity) func(context.Context, *preflight.Subject
 	}
 }
 
+// foundBy is what finds leaves of a check with an ID: the heavier finding first.
+func foundBy(id finding.ID, severity preflight.Severity) []preflight.Finding {
+	return []preflight.Finding{{ID: id, Found: "found", Severity: severity}, {ID: id, Found: "note", Severity: preflight.Note}}
+}
+
 func run(ctx context.Context, options preflight.Options, checks ...preflight.Check) *recorder {
 	r := &recorder{}
 	preflight.Run(ctx, &preflight.Subject{Options: options}, checks, r)
@@ -61,9 +67,11 @@ func TestRun(t *testing.T) {
 	)
 	want := []preflight.Result{
 		{ID: "a.pass", Title: "passes", Status: preflight.Passed},
-		{ID: "a.note", Status: preflight.Passed, Findings: []preflight.Finding{{Found: "note", Severity: preflight.Note}, {Found: "found", Severity: preflight.Note}}},
-		{ID: "a.warns", Status: preflight.Warned, Findings: []preflight.Finding{{Found: "found", Severity: preflight.Warning}, {Found: "note", Severity: preflight.Note}}},
-		{ID: "b.fails", Status: preflight.Failed, Findings: []preflight.Finding{{Found: "found", Severity: preflight.Error}, {Found: "note", Severity: preflight.Note}}},
+		{ID: "a.note", Status: preflight.Passed, Findings: []preflight.Finding{
+			{ID: "a.note", Found: "note", Severity: preflight.Note}, {ID: "a.note", Found: "found", Severity: preflight.Note},
+		}},
+		{ID: "a.warns", Status: preflight.Warned, Findings: foundBy("a.warns", preflight.Warning)},
+		{ID: "b.fails", Status: preflight.Failed, Findings: foundBy("b.fails", preflight.Error)},
 		{ID: "b.pods", Status: preflight.Skipped, Reason: "it starts pods, and --no-pods is set"},
 		{ID: "b.cluster", Status: preflight.Skipped, Reason: "there is no cluster"},
 		{ID: "b.costly", Status: preflight.Skipped, Reason: "it costs money: ask for it with --with=b.costly"},
