@@ -114,6 +114,8 @@ var others = []string{
 	"set", "set-json", "set-string", "take-ownership", "timeout", "values", "verify", "wait", "force",
 	"all", "cert", "docker-password", "docker-server", "docker-username", "dry-run", "from-file", "from-literal", "key",
 	"namespace", "overwrite", "subresource", "type", "all-namespaces",
+	// The TURN server's.
+	"listening-ip", "relay-ip", "external-ip", "allowed-peer-ip",
 	// The seed scripts' and mount's.
 	"username", "password", "display-name", "make-rshared",
 }

@@ -46,7 +46,7 @@ func TestPath(t *testing.T) {
 		{name: "other names", objects: []string{installation, cluster},
 			set: []string{"global.namePrefix=acme", "global.workspaces.namespace=elsewhere"},
 			words: []string{
-				`global.namePrefix was "nap" when the release was installed and would become "acme": the data of before would stay behind under the old name -> set it back`,
+				`global.namePrefix was "nap" when the release was installed and would become "acme" -> set it back`,
 				`global.workspaces.namespace was "nap-workspaces" when the release was installed and would become "elsewhere"`,
 				"global.secrets.existingSecret would replace Secret nap-cp-secret by acme-cp-secret",
 			}},
