@@ -2,15 +2,16 @@ package main_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
 // served are the kinds of a cluster on which nothing is installed yet, by group and version.
@@ -19,19 +20,36 @@ var served = map[string]string{
 	"apps/v1":                         "Deployment",
 	"batch/v1":                        "Job",
 	"policy/v1":                       "PodDisruptionBudget",
+	"storage.k8s.io/v1":               "StorageClass/cluster CSIDriver/cluster",
 	"networking.k8s.io/v1":            "NetworkPolicy Ingress",
 	"rbac.authorization.k8s.io/v1":    "Role RoleBinding ClusterRole/cluster ClusterRoleBinding/cluster",
 	"apiextensions.k8s.io/v1":         "CustomResourceDefinition/cluster",
 	"admissionregistration.k8s.io/v1": "MutatingWebhookConfiguration/cluster ValidatingWebhookConfiguration/cluster",
 }
 
-// emptyCluster writes a kubeconfig for an API server that knows the kinds and holds no objects. Nothing can be made there.
+// inNamespace matches the path of what is in a namespace.
+var inNamespace = regexp.MustCompile(`/namespaces/[^/]+/([^/]+)$`)
+
+// emptyCluster writes a kubeconfig for an API server that knows the kinds and holds no objects. Nobody may change it.
 func emptyCluster(t *testing.T) string {
+	t.Helper()
+	return emptyClusterThat(t, func(r *http.Request) { t.Errorf("%s %s: nothing is to be changed", r.Method, r.URL.Path) })
+}
+
+// readOnlyCluster is an empty cluster that refuses each change.
+func readOnlyCluster(t *testing.T) string {
+	t.Helper()
+	return emptyClusterThat(t, func(*http.Request) {})
+}
+
+func emptyClusterThat(t *testing.T, onChange func(*http.Request)) string {
 	t.Helper()
 	answers := map[string]any{
 		"/version": map[string]string{"gitVersion": "v1.34.4"},
 		"/api":     metav1.APIVersions{Versions: []string{"v1"}},
 	}
+	// lists are empty, by the path of the kind in all namespaces.
+	lists := map[string]any{}
 	groups := metav1.APIGroupList{}
 	for gv, kinds := range served {
 		path := "/api/v1"
@@ -43,12 +61,18 @@ func emptyCluster(t *testing.T) string {
 		list := metav1.APIResourceList{GroupVersion: gv}
 		for _, kind := range strings.Fields(kinds) {
 			kind, cluster := strings.CutSuffix(kind, "/cluster")
-			plural := strings.ToLower(kind) + "s"
-			if strings.HasSuffix(kind, "y") {
-				plural = strings.ToLower(strings.TrimSuffix(kind, "y")) + "ies"
+			group, version := "", gv
+			if before, after, found := strings.Cut(gv, "/"); found {
+				group, version = before, after
 			}
-			plural = strings.Replace(plural, "ingresss", "ingresses", 1)
-			list.APIResources = append(list.APIResources, metav1.APIResource{Name: plural, SingularName: strings.ToLower(kind), Kind: kind, Namespaced: !cluster, Verbs: metav1.Verbs{"get", "list", "create"}})
+			plural, singular := kubetest.ResourceOf(schema.GroupVersionKind{Group: group, Version: version, Kind: kind})
+			list.APIResources = append(list.APIResources, metav1.APIResource{
+				Name: plural, SingularName: singular, Kind: kind, Namespaced: !cluster,
+				Verbs: metav1.Verbs{"get", "list", "create"},
+			})
+			lists[path+"/"+plural] = metav1.PartialObjectMetadataList{
+				TypeMeta: metav1.TypeMeta{APIVersion: gv, Kind: kind + "List"}, Items: []metav1.PartialObjectMetadata{},
+			}
 		}
 		answers[path] = list
 	}
@@ -56,20 +80,19 @@ func emptyCluster(t *testing.T) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		answer, found := answers[r.URL.Path]
-		if r.Method != http.MethodGet {
-			t.Errorf("%s %s: nothing is to be changed", r.Method, r.URL.Path)
-		}
 		if !found {
+			answer, found = lists[inNamespace.ReplaceAllString(r.URL.Path, "/$1")]
+		}
+		if r.Method != http.MethodGet {
+			onChange(r)
+			w.WriteHeader(http.StatusForbidden)
+			answer = kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "nobody may change anything here")
+		} else if !found {
 			w.WriteHeader(http.StatusNotFound)
-			answer = metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Reason: metav1.StatusReasonNotFound, Code: http.StatusNotFound, Message: "not found"}
+			answer = kubetest.Status(http.StatusNotFound, metav1.StatusReasonNotFound, "not found")
 		}
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
 	t.Cleanup(server.Close)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	config := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: one\nclusters: [{name: one, cluster: {server: %q}}]\nusers: [{name: one}]\ncontexts: [{name: one, context: {cluster: one, user: one}}]\n", server.URL)
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return kubeconfigOf(t, server.URL)
 }

@@ -44,7 +44,6 @@ data: {release: %[3]q}
 
 func TestRecover(t *testing.T) {
 	const (
-		nap = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
 		job = `apiVersion: batch/v1
 kind: Job
 metadata:
@@ -61,7 +60,7 @@ status: {active: 1}
 		back      = "helm rollback neutree 1 --namespace nap --wait"
 	)
 	binary := filepath.Join(install(t), "bin", "helm-neutree")
-	halfWay := []string{nap, storedRevision(t, 1, "deployed"), storedRevision(t, 2, "pending-upgrade")}
+	halfWay := []string{napNamespace, storedRevision(t, 1, "deployed"), storedRevision(t, 2, "pending-upgrade")}
 	for name, tc := range map[string]struct {
 		objects []string
 		refuse  func(*kubetest.Server)
@@ -72,11 +71,11 @@ status: {active: 1}
 		mended  bool
 	}{
 		"nothing to mend": {
-			objects: []string{nap, storedRevision(t, 1, "deployed")},
+			objects: []string{napNamespace, storedRevision(t, 1, "deployed")},
 			want:    []string{"Release neutree in namespace nap is deployed, revision 1: there is nothing to mend."},
 		},
 		"no such release": {
-			objects: []string{nap}, exit: 1,
+			objects: []string{napNamespace}, exit: 1,
 			want: []string{"there is no release neutree in namespace nap: helm list --all --all-namespaces shows those there are"},
 		},
 		"a hook still runs": {
@@ -99,13 +98,8 @@ status: {active: 1}
 			if tc.refuse != nil {
 				tc.refuse(server)
 			}
-			kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-			config := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: one\nclusters: [{name: one, cluster: {server: %q}}]\nusers: [{name: one}]\ncontexts: [{name: one, context: {cluster: one, user: one}}]\n", server.Config().Host)
-			if err := os.WriteFile(kubeconfig, []byte(config), 0o600); err != nil {
-				t.Fatal(err)
-			}
 			cmd := exec.CommandContext(t.Context(), binary, append([]string{"recover", "neutree", "-n", "nap"}, tc.args...)...)
-			cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+			cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfigOf(t, server.Config().Host))
 			cmd.Stdin = strings.NewReader(tc.input)
 			var stdout, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -1,0 +1,260 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
+	main "github.com/neutree-ai/packaging/plugin"
+)
+
+// example is what happens when one of the examples is typed.
+type example struct {
+	// cluster writes the kubeconfig of a double of the cluster.
+	cluster func(*testing.T) string
+	input   string
+	exit    int
+	// stdout and stderr are parts of what is printed, files the files that are left, with a part of their content.
+	stdout, stderr string
+	files          map[string]string
+}
+
+// examples are the lines of all examples in --help.
+var examples = map[string]example{
+	"helm neutree version":         {stdout: "go1."},
+	"helm neutree version -o json": {stdout: `"go":"go1.`},
+
+	"helm neutree recover neutree -n nap":       {cluster: halfWay, input: "y\n", stderr: "Revision 2 is marked failed."},
+	"helm neutree recover neutree -n nap --yes": {cluster: halfWay, stderr: "Revision 2 is marked failed."},
+
+	"helm neutree backup create -n nap":                                       {cluster: withBackups, stdout: "20"},
+	"helm neutree backup create -n nap --reason 'before moving to new nodes'": {cluster: withBackups, stdout: "20"},
+	"helm neutree backup list -n nap":                                         {cluster: withBackups, stdout: "20261123-141500"},
+	"helm neutree backup list -n nap -o json":                                 {cluster: withBackups, stdout: `"name": "20261123-141500"`},
+	"helm neutree backup delete 20261123-141500 -n nap": {
+		cluster: withBackups, stderr: "backup 20261123-141500 is deleted",
+	},
+	"helm neutree backup restore 20261123-141500 -n nap": {
+		cluster: withBackups, input: "neutree\n", stderr: "what was there before is backup before-restore-",
+	},
+
+	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml": {
+		cluster: readOnlyCluster, exit: 2, stdout: "storage.class",
+	},
+	"helm neutree preflight -n nap -f values.yaml --no-pods --only storage,exposure": {
+		cluster: readOnlyCluster, exit: 2, stdout: "storage.class",
+	},
+	// On that cluster the checks would fail for the five minutes of --wait. One that does not answer ends it before.
+	"helm neutree preflight -n nap -f values.yaml --wait 5m --timeout 10m --strict -o junit > preflight.xml": {
+		cluster: noCluster, exit: 1, stderr: "the API server does not answer", files: map[string]string{"preflight.xml": ""},
+	},
+	`helm neutree preflight -n nap -o go-template=` +
+		`'{{range .results}}{{if eq .status "fail"}}{{.id}}{{"\n"}}{{end}}{{end}}'`: {
+		cluster: readOnlyCluster, exit: 2, stdout: "storage.class\n",
+	},
+
+	"helm neutree rbac neutree ./charts/neutree -n nap -f values.yaml --subject serviceaccount:ci:deployer" +
+		" | kubectl apply -f -": {
+		cluster: readOnlyCluster, files: map[string]string{"applied.yaml": "name: deployer"},
+	},
+}
+
+// Every line of every example does what it says, typed as it is into a shell, in a folder with the chart and a values
+// file.
+func TestEveryExampleRuns(t *testing.T) {
+	bin := filepath.Join(install(t), "bin")
+	// Helm takes the plugin's name off and starts it with the rest.
+	program(t, bin, "helm", `test "$1" = neutree && shift && exec helm-neutree "$@"`)
+	program(t, bin, "kubectl", `test "$*" = "apply -f -" && exec cat > applied.yaml`)
+	chart := requirementtest.Umbrella(t)
+	left := map[string]bool{}
+	for line := range examples {
+		left[line] = true
+	}
+	for _, line := range exampleLines(t, main.NewRootCommand()) {
+		want, known := examples[line]
+		if !known {
+			t.Errorf("no test knows what this example does: add it to the table: %s", line)
+			continue
+		}
+		if !left[line] {
+			// A parent shows it as well.
+			continue
+		}
+		delete(left, line)
+		t.Run(line, func(t *testing.T) { want.run(t, line, bin, chart) })
+	}
+	for line := range left {
+		t.Errorf("this is no example any more: %s", line)
+	}
+}
+
+func (want example) run(t *testing.T, line, bin, chart string) {
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "charts", "neutree"), os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	values := "global: {host: nap.example.com, storage: {shared: {storageClass: nfs}}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "values.yaml"), []byte(values), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig := os.DevNull
+	if want.cluster != nil {
+		kubeconfig = want.cluster(t)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Stdin = strings.NewReader(want.input)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var failed *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != want.exit {
+		t.Errorf("exit code %d, want %d", got, want.exit)
+	}
+	if !strings.Contains(stdout.String(), want.stdout) || !strings.Contains(stderr.String(), want.stderr) {
+		t.Errorf("want %q on stdout and %q on stderr", want.stdout, want.stderr)
+	}
+	for name, content := range want.files {
+		if raw, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(raw), content) {
+			t.Errorf("want %q in %s: %v\n%s", content, name, err, raw)
+		}
+	}
+	if t.Failed() {
+		t.Logf("on stdout:\n%s\non stderr:\n%s", stdout.String(), stderr.String())
+	}
+}
+
+// exampleLines are the command lines in the examples of a command and of those below it. One that runs has an example.
+func exampleLines(t *testing.T, cmd *cobra.Command) []string {
+	var lines []string
+	for line := range strings.Lines(cmd.Example) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	if cmd.Runnable() && len(lines) == 0 {
+		t.Errorf("%s has no example", cmd.CommandPath())
+	}
+	for _, below := range cmd.Commands() {
+		lines = append(lines, exampleLines(t, below)...)
+	}
+	return lines
+}
+
+// program writes a small program for the shell to find.
+func program(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kubeconfigOf writes one for the API server at an address.
+func kubeconfigOf(t *testing.T, address string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	config := fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: one
+clusters: [{name: one, cluster: {server: %q}}]
+users: [{name: one}]
+contexts: [{name: one, context: {cluster: one, user: one}}]
+`, address)
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// noCluster is one that does not answer.
+func noCluster(t *testing.T) string { return kubeconfigOf(t, "http://127.0.0.1:9") }
+
+const napNamespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
+
+// halfWay holds a release whose upgrade was killed.
+func halfWay(t *testing.T) string {
+	server := kubetest.New(t, napNamespace, storedRevision(t, 1, "deployed"), storedRevision(t, 2, "pending-upgrade"))
+	return kubeconfigOf(t, server.Config().Host)
+}
+
+// withBackups holds a release with one backup, on a cluster whose Jobs end well at once.
+func withBackups(t *testing.T) string {
+	server := kubetest.New(t, napNamespace, `apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: nap-backups, namespace: nap}
+spec: {resources: {requests: {storage: 10Gi}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nap-cp, namespace: nap}
+spec: {replicas: 1}
+status: {availableReplicas: 1}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: nap-backup
+  namespace: nap
+  labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/component: backup, app.kubernetes.io/instance: neutree}
+data:
+  backup-plan.yaml: |
+    release: neutree
+    revision: 1
+    claim: {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: nap-backups}}
+    create:
+      apiVersion: batch/v1
+      kind: Job
+      metadata: {name: nap-backup}
+      spec: {template: {spec: {containers: [{name: backup, image: postgresql}]}}}
+    restore:
+      apiVersion: batch/v1
+      kind: Job
+      metadata: {name: nap-restore}
+      spec: {template: {spec: {containers: [{name: restore, image: postgresql}]}}}
+    writers: [nap-cp]`)
+	var wait sync.WaitGroup
+	t.Cleanup(wait.Wait)
+	server.OnChange(func(number int) {
+		// The double is locked until it has answered.
+		wait.Go(func() { finish(server, server.Changes()[number-1]) })
+	})
+	return kubeconfigOf(t, server.Config().Host)
+}
+
+// finish gives a Job that was just created a pod and a good end.
+func finish(server *kubetest.Server, made kubetest.Request) {
+	if made.Method != "POST" || !strings.HasSuffix(made.Path, "/jobs") {
+		return
+	}
+	job := unstructured.Unstructured{Object: made.Body}
+	containers, _, _ := unstructured.NestedSlice(job.Object, "spec", "template", "spec", "containers")
+	name, message := job.GetName(), "done"
+	if strings.HasSuffix(name, "-list") {
+		message = `{"backups":[{"name":"20261123-141500","schema":"131_x","bytes":2048,"revision":2,"reason":"by hand"}]}`
+	}
+	server.Put(fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s-x, namespace: nap, labels: {batch.kubernetes.io/controller-uid: %[1]s}}
+status:
+  phase: Succeeded
+  containerStatuses: [{name: %[3]s, image: postgresql, state: {terminated: {exitCode: 0, message: %[2]q}}}]`,
+		name, message, containers[0].(map[string]any)["name"]))
+	server.Put(fmt.Sprintf(`apiVersion: batch/v1
+kind: Job
+metadata: {name: %[1]s, namespace: nap, uid: %[1]s}
+status: {conditions: [{type: Complete, status: "True"}]}`, name))
+}

@@ -1,0 +1,12 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutree-ai/packaging/internal/helmenv"
+)
+
+// NewRootCommand lets the tests, which otherwise run the plugin as Helm does, walk through its commands.
+func NewRootCommand() *cobra.Command { return newRootCommand(helmenv.New(io.Discard)) }
