@@ -1,6 +1,6 @@
 package platform
 
-// Workload is one Deployment of the platform and what it needs from whoever installs it.
+// Workload is one Deployment of the platform. What the tests hold the chart to besides is in test/contract.
 type Workload struct {
 	// Name is the Deployment's name. It follows the release's prefix unless Fixed is set.
 	Name string
@@ -17,21 +17,10 @@ type Workload struct {
 	// Health is the path that answers when the process is up. Empty with a Port means that the port can
 	// only be connected to; empty without one means that the service has nothing to ask.
 	Health string
-	// Env is what the main container must find in its environment.
-	Env []Env
 	// Rollout says whether an old and a new pod may run at the same time.
 	Rollout Rollout
-	// Rules are the rights it uses in the workspaces' namespace. A workload without any gets no token.
-	Rules []Rule
 	// Pool is the largest number of database connections one pod opens, 0 when it uses none.
 	Pool int
-	// Migrations is the folder of the image that holds its schema, empty when it has none.
-	Migrations string
-	// Writable are the directories it must be able to write while its root is read-only. Where they are not
-	// known there are none, and the root stays writable.
-	Writable []string
-	// StopSignal is the only signal the process ends on when that is not TERM.
-	StopSignal string
 }
 
 // FullName is the name of the workload's objects under a prefix.
@@ -54,51 +43,23 @@ const (
 	Either
 )
 
-// Rule grants verbs on one resource of the workspaces' namespace.
-type Rule struct {
-	Group    string
-	Resource string
-	Verbs    []string
-	// MultiReplica are the verbs that are needed only where workspaces may have several replicas.
-	MultiReplica []string
-}
-
-const appsGroup = "apps"
-
 // Workloads are the services of the core platform, in the order in which they may start.
 func Workloads() []Workload {
 	return []Workload{
 		{
 			Name: "cp", Container: "control-plane", Image: "controlPlane",
 			Port: 3000, ServicePort: 3000, Health: "/healthz",
-			Env: controlPlaneEnv(), Rollout: Surge, Pool: 35,
-			Migrations: "/app/migrations", Writable: []string{"/tmp"},
-			Rules: []Rule{
-				{Resource: "pods", Verbs: []string{"list"}},
-				{Resource: "services", Verbs: []string{"get", "list", "delete"}},
-				{Resource: "persistentvolumeclaims", Verbs: []string{"get", "delete"}},
-				{Resource: "events", Verbs: []string{"list"}},
-				{Resource: "secrets", Verbs: []string{"delete"}},
-				{Group: appsGroup, Resource: "deployments", Verbs: []string{"get", "list", "watch", "delete"}},
-				{Group: appsGroup, Resource: "statefulsets", Verbs: []string{"get", "delete"}, MultiReplica: []string{"list"}},
-			},
+			Rollout: Surge, Pool: 35,
 		},
 		{
 			Name: "cg", Container: "channel-gateway", Image: "gateway",
 			Port: 3002, ServicePort: 3002, Health: "/health",
-			Env: []Env{
-				databaseURL(),
-				{Name: "JWT_SECRET", From: FromSecret, Format: Text},
-				{Name: "NAP_API_URL", Format: URL},
-			},
 			Rollout: Surge, Pool: 10,
-			Migrations: "/app/channel-gateway/migrations", Writable: []string{"/tmp"},
 		},
 		{
 			Name: "skills", Container: "skills-content-service", Image: "skills",
 			Port: 3008, ServicePort: 3008, Health: "/health",
-			Env: []Env{databaseURL()}, Rollout: Surge, Pool: 8,
-			Writable: []string{"/tmp", "/var/cache/skills-content"},
+			Rollout: Surge, Pool: 8,
 		},
 		{
 			Name: "office-converter", Container: "gotenberg", Image: "officeConverter",
@@ -109,49 +70,19 @@ func Workloads() []Workload {
 			// Its SQLite file has one writer.
 			Name: "afs-controller", Fixed: true, Container: "afs-controller", Image: "afs",
 			Port: 9100, ServicePort: 9100,
-			Rollout: Recreate, Writable: []string{"/var/lib/afs"},
+			Rollout: Recreate,
 		},
 		{
 			// Two runners would both apply the same workspace.
 			Name: "env-runner-k8s", Container: "env-runner-k8s", Image: "envRunner",
-			Env:     append([]Env{databaseURL()}, ProviderEnv()...),
-			Rollout: Recreate, Pool: 20, Writable: []string{"/tmp"},
-			Rules: []Rule{
-				{Resource: "pods", Verbs: []string{"list"}},
-				{Resource: "services", Verbs: []string{"get", "list", "create", "delete"}},
-				{Resource: "persistentvolumeclaims", Verbs: []string{"get", "create", "patch", "delete"}},
-				{Resource: "secrets", Verbs: []string{"create", "update", "delete"}},
-				{Group: appsGroup, Resource: "deployments", Verbs: []string{"get", "list", "create", "patch", "delete"}},
-				{Group: appsGroup, Resource: "deployments/scale", Verbs: []string{"patch"}},
-				{Group: appsGroup, Resource: "statefulsets", Verbs: []string{"get", "list", "create", "patch", "delete"}},
-				{Group: appsGroup, Resource: "statefulsets/scale", Verbs: []string{"patch"}},
-			},
+			Rollout: Recreate, Pool: 20,
 		},
 		{
 			// Two schedulers would double the concurrency that each workspace allows.
 			Name: "scheduler", Container: "scheduler", Image: "scheduler",
-			Env: []Env{
-				databaseURL(),
-				{Name: "NAP_API_URL", Format: URL},
-				{Name: "CG_API_URL", Format: URL},
-				{Name: "PLATFORM_SERVICE_KEY", From: FromSecret, Format: Text},
-			},
-			Rollout: Recreate, Pool: 50, Writable: []string{"/tmp"}, StopSignal: "INT",
+			Rollout: Recreate, Pool: 50,
 		},
 	}
-}
-
-// Connections is the most that the platform's services open to the database at once: every pool, and a
-// second time the pools of those whose old and new pods overlap while they are replaced.
-func Connections() int {
-	total := 0
-	for _, w := range Workloads() {
-		total += w.Pool
-		if w.Rollout == Surge {
-			total += w.Pool
-		}
-	}
-	return total
 }
 
 // Names that the services' code holds and no environment variable changes.

@@ -42,8 +42,6 @@ type ServiceFacts struct {
 	Connections int    `json:"connections,omitempty"`
 	// Migrations is the name of the MigrationSource in its image.
 	Migrations string `json:"migrations,omitempty"`
-	// KubernetesAPI says that its pods get a token.
-	KubernetesAPI bool `json:"kubernetesAPI,omitempty"`
 }
 
 // Run is how the chart runs a workload, with the reasons.
@@ -67,6 +65,8 @@ type Run struct {
 	StopCommand *Command `json:"stopCommand,omitempty"`
 	// AwaitsControlPlane says that it starts after the control plane answers.
 	AwaitsControlPlane bool `json:"awaitsControlPlane,omitempty"`
+	// KubernetesAPI says that its pods get a token.
+	KubernetesAPI bool `json:"kubernetesAPI,omitempty"`
 	// TrustedCAs says that it is a Node service that calls others, and reads the user's CA certificates.
 	TrustedCAs bool `json:"trustedCAs,omitempty"`
 	// User is the uid that its image is made for, 0 for any.
@@ -109,7 +109,7 @@ const noSIGTERM = "It does not listen to SIGTERM, so longer would only be a long
 func Runs() map[string]Run {
 	return map[string]Run{
 		"cp": {
-			Component: "control-plane", PortName: "http", NodePort: "web", TrustedCAs: true,
+			Component: "control-plane", PortName: "http", NodePort: "web", KubernetesAPI: true, TrustedCAs: true,
 			Start: &Limit{300, "It listens only after its queues have started."},
 			// Streams get five seconds to end, after five in which nodes still send to the pod.
 			Grace: &Limit{Seconds: 40},
@@ -136,7 +136,7 @@ func Runs() map[string]Run {
 				"It does not listen for the signal to stop, so waiting longer would only keep its successor from starting."},
 		},
 		"env-runner-k8s": {
-			Component: "environment-runner", AwaitsControlPlane: true,
+			Component: "environment-runner", KubernetesAPI: true, AwaitsControlPlane: true,
 			Replace: "Two runners would both apply every change.",
 		},
 		"scheduler": {
@@ -181,6 +181,16 @@ type HookJob struct {
 	// Stays says that it is no hook of Helm's: one that failed stays for its log.
 	Stays bool `json:"stays,omitempty"`
 }
+
+// Components of the Jobs that use the database.
+const (
+	Prepare   = "prepare"
+	Rollback  = "rollback"
+	Migrate   = "migrate"
+	Bootstrap = "bootstrap"
+	Seed      = "seed"
+	Test      = "test"
+)
 
 // HookJobs are the Jobs besides the services.
 func HookJobs() []HookJob {
@@ -287,7 +297,7 @@ func ChartFacts() Facts {
 			FixedName: w.Fixed, Container: w.Container, Image: w.Image,
 			Port: w.Port, ServicePort: w.ServicePort, Health: w.Health,
 			Surge: w.Rollout != Recreate, Connections: w.Pool, Migrations: sources[w.Image],
-			KubernetesAPI: len(w.Rules) > 0, Run: runs[w.Name],
+			Run: runs[w.Name],
 		}
 	}
 	return facts

@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/chart"
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/publishedchart"
 )
 
@@ -135,9 +135,9 @@ func renderAll(t *testing.T, set ...string) *chart.Rendered {
 }
 
 // workloads are the services of the core, and those of the modules that are rendered.
-func workloads(objects []chart.Object) []platform.Workload {
-	all := platform.Workloads()
-	for _, w := range platform.ModuleWorkloads() {
+func workloads(objects []chart.Object) []contract.Workload {
+	all := contract.Workloads()
+	for _, w := range contract.ModuleWorkloads() {
 		rendered := func(o chart.Object) bool {
 			return o.GetKind() == "Deployment" && o.GetLabels()["app.kubernetes.io/component"] == w.Name
 		}

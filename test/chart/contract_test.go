@@ -14,13 +14,14 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // eachWorkload runs check on every service of the platform, of the core and of all modules.
-func eachWorkload(t *testing.T, check func(*testing.T, platform.Workload, []chart.Object)) {
+func eachWorkload(t *testing.T, check func(*testing.T, contract.Workload, []chart.Object)) {
 	t.Helper()
 	main := ours(renderAll(t).Main())
-	if found, want := len(workloads(main)), len(platform.Workloads())+len(platform.ModuleWorkloads()); found != want {
+	if found, want := len(workloads(main)), len(contract.Workloads())+len(contract.ModuleWorkloads()); found != want {
 		t.Errorf("%d services are rendered, want %d", found, want)
 	}
 	for _, w := range workloads(main) {
@@ -29,7 +30,7 @@ func eachWorkload(t *testing.T, check func(*testing.T, platform.Workload, []char
 }
 
 // main is the workload's own container.
-func mainContainer(t *testing.T, w platform.Workload, objects []chart.Object) (pod, corev1.Container) {
+func mainContainer(t *testing.T, w contract.Workload, objects []chart.Object) (pod, corev1.Container) {
 	t.Helper()
 	p := podOf(t, objects, "Deployment", w.FullName(prefix))
 	if len(p.spec().Containers) != 1 {
@@ -39,7 +40,7 @@ func mainContainer(t *testing.T, w platform.Workload, objects []chart.Object) (p
 }
 
 func TestSelectorsAreTheNameAlone(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		name := w.FullName(prefix)
 		want := map[string]string{"app": name}
 		deployment := find[*appsv1.Deployment](t, objects, namespace, name)
@@ -80,7 +81,7 @@ func TestRecommendedLabels(t *testing.T) {
 }
 
 func TestContainersKeepTheImagesOwnStart(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		p, c := mainContainer(t, w, objects)
 		if c.WorkingDir != "" {
 			t.Errorf("%s: %s sets workingDir, from which the image reads its files", p.from, w.Container)
@@ -93,7 +94,7 @@ func TestContainersKeepTheImagesOwnStart(t *testing.T) {
 }
 
 func TestPortsAndProbes(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		p, c := mainContainer(t, w, objects)
 		if w.Port == 0 {
 			return
@@ -119,7 +120,7 @@ func TestPortsAndProbes(t *testing.T) {
 	})
 }
 
-func checkProbe(c corev1.Container, w platform.Workload, probe *corev1.Probe) error {
+func checkProbe(c corev1.Container, w contract.Workload, probe *corev1.Probe) error {
 	switch {
 	case probe == nil:
 		return fmt.Errorf("is missing")
@@ -150,7 +151,7 @@ func portNumber(c corev1.Container, port intstr.IntOrString) (int32, bool) {
 }
 
 func TestRollouts(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		deployment := find[*appsv1.Deployment](t, objects, namespace, w.FullName(prefix))
 		if replicas := deployment.Spec.Replicas; replicas != nil && *replicas != 1 {
 			t.Errorf("%s: replicas = %d, want 1: it keeps state in memory", deployment.Name, *replicas)
@@ -181,7 +182,7 @@ func TestRollouts(t *testing.T) {
 // Switching between the two must stay possible: a Deployment refuses Recreate while it holds rollingUpdate.
 func TestSurgeCanBeTurnedOff(t *testing.T) {
 	objects := ours(render(t, "global.rollout.surge=false").Main())
-	for _, w := range platform.Workloads() {
+	for _, w := range contract.Workloads() {
 		if w.Rollout != platform.Surge {
 			continue
 		}
@@ -206,7 +207,7 @@ func TestExtraEnvWins(t *testing.T) {
 }
 
 func TestStopSignals(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		if w.StopSignal == "" {
 			return
 		}
@@ -225,7 +226,7 @@ func TestStopSignals(t *testing.T) {
 }
 
 func TestReadOnlyRootsLeaveWhatMustBeWritten(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		if w.Writable == nil {
 			return
 		}
@@ -276,7 +277,7 @@ func TestExposure(t *testing.T) {
 
 // Helm 4, Flux and ArgoCD take a Deployment for failed that made no progress within its deadline.
 func TestWaitingIsNoFailure(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		deployment := find[*appsv1.Deployment](t, objects, namespace, w.FullName(prefix))
 		deadline := int32(600) // what Kubernetes sets
 		if deployment.Spec.ProgressDeadlineSeconds != nil {

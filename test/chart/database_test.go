@@ -15,6 +15,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 func TestClusterIsComplete(t *testing.T) {
@@ -54,11 +55,11 @@ func TestClusterLeavesTheClassToTheClusterByDefault(t *testing.T) {
 
 // connections are the most that are open at once: those of the services, of a seed Job, which opens as many as
 // a control plane, and a few of the operator and the hooks.
-func connections() int { return platform.Connections() + pool("cp") + 8 }
+func connections() int { return contract.Connections() + pool("cp") + 8 }
 
 func TestConnectionsSufficeForModules(t *testing.T) {
 	more := connections()
-	for _, w := range platform.ModuleWorkloads() {
+	for _, w := range contract.ModuleWorkloads() {
 		more += w.Pool
 	}
 	if _, err := tryRender(target{set: append(everyModule, fmt.Sprint("global.database.cnpg.maxConnections=", more-1))}); err == nil || !strings.Contains(err.Error(), strconv.Itoa(more)) {
@@ -76,7 +77,7 @@ func TestConnectionsSuffice(t *testing.T) {
 }
 
 func pool(name string) int {
-	for _, w := range platform.Workloads() {
+	for _, w := range contract.Workloads() {
 		if w.Name == name {
 			return w.Pool
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // variables are a container's environment by name.
@@ -26,7 +27,7 @@ func variables(t *testing.T, p pod, c corev1.Container) map[string]corev1.EnvVar
 }
 
 func TestRequiredEnvironment(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		p, c := mainContainer(t, w, objects)
 		set := variables(t, p, c)
 		for _, want := range w.Env {
@@ -44,21 +45,21 @@ func TestRequiredEnvironment(t *testing.T) {
 	})
 }
 
-func checkSource(want platform.Env, got corev1.EnvVar) string {
+func checkSource(want contract.Env, got corev1.EnvVar) string {
 	from := got.ValueFrom
 	switch want.From {
-	case platform.FromSecret:
+	case contract.FromSecret:
 		if from == nil || from.SecretKeyRef == nil {
 			return "is no secretKeyRef: the value would stand in the Deployment"
 		}
 		if from.SecretKeyRef.Optional != nil && *from.SecretKeyRef.Optional {
 			return "is optional: the service would start without it"
 		}
-	case platform.FromConfigMap:
+	case contract.FromConfigMap:
 		if from == nil || from.ConfigMapKeyRef == nil {
 			return "is no configMapKeyRef"
 		}
-	case platform.FromLiteral:
+	case contract.FromLiteral:
 		if from != nil {
 			return "is a reference, want a value"
 		}
@@ -73,7 +74,7 @@ func TestDirectoryIsDescribed(t *testing.T) {
 	objects := ours(renderFor(t, target{files: []string{source + "/ci/ldap-values.yaml"}}).Objects)
 	p := podOf(t, objects, "Deployment", "nap-cp")
 	set := variables(t, p, p.container(t, "control-plane"))
-	for _, want := range platform.LDAPEnv() {
+	for _, want := range contract.LDAPEnv() {
 		if got, found := set[want.Name]; !found {
 			t.Errorf("%s lacks %s", p.from, want.Name)
 		} else if err := checkSource(want, got); err != "" {
@@ -135,16 +136,16 @@ func TestCouplingsAgree(t *testing.T) {
 			if slices.Contains(set, "global.namePrefix=acme") {
 				under = "acme"
 			}
-			set := map[platform.Member]corev1.EnvVar{}
+			set := map[contract.Member]corev1.EnvVar{}
 			for _, w := range workloads(objects) {
 				p := podOf(t, objects, "Deployment", w.FullName(under))
 				for variable, value := range variables(t, p, p.container(t, w.Container)) {
-					set[platform.Member{Workload: w.Name, Env: variable}] = value
+					set[contract.Member{Workload: w.Name, Env: variable}] = value
 				}
 			}
-			couplings := platform.Couplings()
+			couplings := contract.Couplings()
 			if name == "every module" {
-				couplings = append(couplings, platform.ModuleCouplings()...)
+				couplings = append(couplings, contract.ModuleCouplings()...)
 			}
 			for _, coupling := range couplings {
 				first := coupling.Members[0]

@@ -11,7 +11,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/neutree-ai/packaging/internal/chart"
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // backend is where a request goes.
@@ -100,12 +100,12 @@ func TestOnlyPublicPathsAreRouted(t *testing.T) {
 				"global.exposure.gateway.parentRefs[0].name=edge")...).Objects),
 		} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
-				for _, path := range platform.Paths() {
+				for _, path := range contract.Paths() {
 					want := cp
 					switch {
-					case path.For == platform.Nobody, path.For == platform.RemoteEnvironments && !test.remote:
+					case path.For == contract.Nobody, path.For == contract.RemoteEnvironments && !test.remote:
 						want = nowhere
-					case path.For == platform.ChatSystems && test.webhooks:
+					case path.For == contract.ChatSystems && test.webhooks:
 						want = cg
 					}
 					for _, below := range []string{path.Path, strings.TrimSuffix(path.Path, "/") + "/below"} {
@@ -134,8 +134,8 @@ func TestClosedPathsEndOnAClosedPort(t *testing.T) {
 		t.Fatalf("Service nap-closed: selector %v, ports %v, want one port of nap-cp", closed.Spec.Selector, closed.Spec.Ports)
 	}
 	port := closed.Spec.Ports[0].TargetPort.IntVal
-	_, c := mainContainer(t, platform.Workloads()[0], objects)
-	open := append([]int32{0, c.Ports[0].ContainerPort}, platform.ClosedPorts("cp")...)
+	_, c := mainContainer(t, contract.Workloads()[0], objects)
+	open := append([]int32{0, c.Ports[0].ContainerPort}, contract.ClosedPorts("cp")...)
 	if slices.Contains(open, port) {
 		t.Errorf("Service nap-closed leads to port %d, which is open: %v", port, open)
 	}
@@ -240,7 +240,7 @@ func TestWebhooksDoNotOpenTheGatewayToWorkspaces(t *testing.T) {
 		if got := n.admits(controller, n.hosts["cg"], 3002); got != test.want {
 			t.Errorf("%s: the controller reaches the gateway: %t, want %t", name, got, test.want)
 		}
-		for _, from := range []string{platform.Workspaces, "skills", "a pod of the release's namespace"} {
+		for _, from := range []string{contract.Workspaces, "skills", "a pod of the release's namespace"} {
 			if n.admits(n.hosts[from], n.hosts["cg"], 3002) {
 				t.Errorf("%s: %s reaches the gateway", name, from)
 			}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // Every chart reads the same facts, and they are those of internal/platform.
@@ -66,7 +67,7 @@ func TestEveryChartReadsTheFacts(t *testing.T) {
 // What the facts say about a service is what its Deployment has.
 func TestDeploymentsFollowTheFacts(t *testing.T) {
 	facts := platform.ChartFacts()
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		service := facts.Services[w.Name]
 		deployment := find[*appsv1.Deployment](t, objects, namespace, w.FullName(prefix))
 		for _, object := range objects {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // slack is how much longer than a fact asks for the chart may wait, before a person waits for nothing.
@@ -16,9 +17,9 @@ const slack = 15 * time.Second
 
 // The kubelet leaves every service the time that internal/platform gives reasons for, and not much more.
 func TestTheKubeletLeavesServicesTheirTime(t *testing.T) {
-	eachWorkload(t, func(t *testing.T, w platform.Workload, objects []chart.Object) {
+	eachWorkload(t, func(t *testing.T, w contract.Workload, objects []chart.Object) {
 		p, c := mainContainer(t, w, objects)
-		needs := platform.LifecycleOf(w.Name)
+		needs := contract.LifecycleOf(w.Name)
 		within := func(what string, got, least time.Duration) {
 			t.Helper()
 			if got < least || got > least+slack {
@@ -90,9 +91,9 @@ func drains(c corev1.Container) time.Duration {
 
 // Each service has facts of its own, and those agree with what else is known of it.
 func TestLifecyclesFitTheirWorkloads(t *testing.T) {
-	for _, w := range append(platform.Workloads(), platform.ModuleWorkloads()...) {
-		needs := platform.LifecycleOf(w.Name)
-		if needs == (platform.Lifecycle{}) {
+	for _, w := range append(contract.Workloads(), contract.ModuleWorkloads()...) {
+		needs := contract.LifecycleOf(w.Name)
+		if needs == (contract.Lifecycle{}) {
 			t.Errorf("%s has no Lifecycle", w.Name)
 		}
 		if (w.Rollout == platform.Surge) != (needs.Drain > 0) {

@@ -10,13 +10,13 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/hook"
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // A module that is off leaves nothing: an upgrade removes what it made.
 func TestModulesThatAreOffLeaveNothing(t *testing.T) {
 	for _, object := range ours(render(t).Objects) {
-		for _, w := range platform.ModuleWorkloads() {
+		for _, w := range contract.ModuleWorkloads() {
 			if object.GetName() == w.FullName(prefix) || strings.Contains(object.Source, "/charts/"+w.Name+"/") {
 				t.Errorf("with the module off, %s is rendered", object)
 			}

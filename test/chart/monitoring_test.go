@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 func TestNothingOfPrometheusUnlessAskedFor(t *testing.T) {
@@ -51,7 +51,7 @@ func TestMonitors(t *testing.T) {
 
 	n := networkOf(t, objects)
 	prometheus, other := host{namespace: "monitoring", labels: labels.Set{"app": "prometheus"}}, host{namespace: "other", labels: labels.Set{"app": "prometheus"}}
-	for to, port := range map[string]int32{"cp": 3000, platform.Database: 9187} {
+	for to, port := range map[string]int32{"cp": 3000, contract.Database: 9187} {
 		if !n.admits(prometheus, n.hosts[to], port) {
 			t.Errorf("Prometheus does not reach port %d of %s", port, to)
 		}
@@ -59,7 +59,7 @@ func TestMonitors(t *testing.T) {
 			t.Errorf("another namespace reaches port %d of %s", port, to)
 		}
 	}
-	if n.admits(prometheus, n.hosts[platform.Database], 5432) {
+	if n.admits(prometheus, n.hosts[contract.Database], 5432) {
 		t.Error("Prometheus reaches the database itself")
 	}
 

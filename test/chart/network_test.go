@@ -15,6 +15,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // host is a pod that opens connections or takes them.
@@ -60,9 +61,9 @@ func networkOf(t *testing.T, objects []chart.Object) network {
 	for command, p := range jobs(t, objects) {
 		n.hosts[command] = host{namespace: namespaceOf(p.from), labels: p.template.Labels}
 	}
-	n.hosts[platform.Workspaces] = host{namespace: workspace, labels: labels.Set{"app": platform.WorkspaceApp}}
-	n.hosts[platform.Database] = host{namespace: namespace, labels: labels.Set{"cnpg.io/cluster": cluster(t, objects).GetName()}}
-	n.hosts[platform.Operator] = operatorOf(t, objects)
+	n.hosts[contract.Workspaces] = host{namespace: workspace, labels: labels.Set{"app": platform.WorkspaceApp}}
+	n.hosts[contract.Database] = host{namespace: namespace, labels: labels.Set{"cnpg.io/cluster": cluster(t, objects).GetName()}}
+	n.hosts[contract.Operator] = operatorOf(t, objects)
 	return n
 }
 
@@ -128,7 +129,7 @@ func (n network) selects(selector *metav1.LabelSelector, set labels.Set) bool {
 
 // callers are who uses what users use too.
 var callers = map[string][]string{
-	"cp":      {"cg", "skills", "scheduler", "env-runner-k8s", "sandbox", "browser", platform.Workspaces},
+	"cp":      {"cg", "skills", "scheduler", "env-runner-k8s", "sandbox", "browser", contract.Workspaces},
 	"sandbox": {"cp", "browser"},
 	"browser": {"cp"},
 }
@@ -141,9 +142,9 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := networkOf(t, renderAll(t, set...).Objects)
-			needed := map[platform.Flow]bool{}
+			needed := map[contract.Flow]bool{}
 			ports := map[string]map[int32]bool{}
-			for _, flow := range slices.Concat(platform.Flows(), platform.ModuleFlows()) {
+			for _, flow := range slices.Concat(contract.Flows(), contract.ModuleFlows()) {
 				needed[flow] = true
 				if ports[flow.To] == nil {
 					ports[flow.To] = map[int32]bool{}
@@ -151,15 +152,15 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 				ports[flow.To][flow.Port] = true
 			}
 			for to := range ports {
-				for _, port := range platform.ClosedPorts(to) {
+				for _, port := range contract.ClosedPorts(to) {
 					ports[to][port] = true
 				}
 			}
 			for to := range ports {
 				for port := range ports[to] {
 					for from := range n.hosts {
-						want := needed[platform.Flow{From: from, To: to, Port: port}]
-						if needed[platform.Flow{From: platform.Anyone, To: to, Port: port}] {
+						want := needed[contract.Flow{From: from, To: to, Port: port}]
+						if needed[contract.Flow{From: contract.Anyone, To: to, Port: port}] {
 							// The relay asks everybody for credentials.
 							own := to == "coturn" || slices.Contains(callers[to], from)
 							want = name != "users named" || own
@@ -177,7 +178,7 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 // The API server asks the operator's webhook, from an address of its node.
 func TestPoliciesLeaveTheOperatorOpen(t *testing.T) {
 	n := networkOf(t, renderAll(t).Objects)
-	to := n.hosts[platform.Operator]
+	to := n.hosts[contract.Operator]
 	if to.namespace != namespace {
 		t.Fatalf("the operator is in namespace %s, want %s", to.namespace, namespace)
 	}
@@ -192,7 +193,7 @@ func TestPoliciesLeaveTheOperatorOpen(t *testing.T) {
 func TestPoliciesIsolateEveryPod(t *testing.T) {
 	n := networkOf(t, renderAll(t).Objects)
 	for _, to := range slices.Sorted(maps.Keys(n.hosts)) {
-		if _, stranger := strangers[to]; stranger || to == platform.Operator {
+		if _, stranger := strangers[to]; stranger || to == contract.Operator {
 			continue
 		}
 		for from, h := range strangers {
@@ -216,7 +217,7 @@ func TestPoliciesLeaveCallsOpen(t *testing.T) {
 				}
 			}
 		}
-		if want := slices.Contains(platform.CallsNobody(), name); closed != want {
+		if want := slices.Contains(contract.CallsNobody(), name); closed != want {
 			t.Errorf("%s: calls forbidden %t, want %t", name, closed, want)
 		}
 	}
@@ -242,7 +243,7 @@ func TestPoliciesHoldInOneNamespace(t *testing.T) {
 		{n.hosts["cp"], tos, platform.WorkspacePort, true},
 		{tos, tos, platform.WorkspacePort, false},
 		{tos, n.hosts["afs-controller"], 9100, true},
-		{tos, n.hosts[platform.Database], 5432, false},
+		{tos, n.hosts[contract.Database], 5432, false},
 	} {
 		if got := n.admits(test.from, test.to, test.port); got != test.want {
 			t.Errorf("%s to port %d of %s: admitted %t, want %t", fmt.Sprint(test.from.labels), test.port, fmt.Sprint(test.to.labels), got, test.want)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // clusterWide stands in a right where others have a namespace.
@@ -94,7 +95,7 @@ func TestServicesHaveTheRightsTheyUse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			objects := ours(render(t, test.set...).Main())
 			granted := rights(t, objects)
-			for _, w := range platform.Workloads() {
+			for _, w := range contract.Workloads() {
 				account := namespace + "/" + podOf(t, objects, "Deployment", w.FullName(prefix)).spec().ServiceAccountName
 				want := map[right]bool{}
 				for _, rule := range w.Rules {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // helm test asks every service that is installed, where that listens, and the policies let it through while it runs.
@@ -59,7 +60,7 @@ func TestSelfTestReachesEveryService(t *testing.T) {
 			t.Errorf("the test can't reach %s port %d", w.Name, w.Port)
 		}
 	}
-	if !n.admits(n.hosts[platform.Test], n.hosts[platform.Database], 5432) {
+	if !n.admits(n.hosts[platform.Test], n.hosts[contract.Database], 5432) {
 		t.Error("the test can't reach the database")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 const someDatabase = "postgresql://nap:secret@127.0.0.1:1/nap"
@@ -27,7 +28,7 @@ func environments() map[string]map[string]string {
 
 // Every service dies with a line that names the variable which is missing.
 func TestMissingVariable(t *testing.T) {
-	for _, workload := range slices.Concat(platform.Workloads(), platform.ModuleWorkloads()) {
+	for _, workload := range slices.Concat(contract.Workloads(), contract.ModuleWorkloads()) {
 		env, known := environments()[workload.Image]
 		if !known {
 			continue
@@ -55,37 +56,37 @@ func TestMissingVariable(t *testing.T) {
 }
 
 // refusal is what internal/platform says of a value.
-func refusal(format platform.Format, value string) string { return format.Check(value).Error() }
+func refusal(format contract.Format, value string) string { return format.Check(value).Error() }
 
 func TestMalformedVariable(t *testing.T) {
 	for _, test := range []struct{ image, name, value, want string }{
-		{"controlPlane", "CP_SERVICE_URL", "nap-cp:3000", refusal(platform.URL, "nap-cp:3000")},
-		{"controlPlane", "WEB_PUBLIC_URL", "http://nap.example.org/", refusal(platform.URL, "http://nap.example.org/")},
-		{"controlPlane", "FILES_PUBLIC_URL", "http://nap.example.org", refusal(platform.FilesURL, "http://nap.example.org")},
-		{"controlPlane", "AFS_CONTROLLER_ADDR", "http://afs-controller:9100", refusal(platform.HostPort, "http://afs-controller:9100")},
-		{"controlPlane", "AFS_IMAGE", "", refusal(platform.ImageRef, "")},
-		{"controlPlane", "JWT_SECRET", "", refusal(platform.Text, "")},
+		{"controlPlane", "CP_SERVICE_URL", "nap-cp:3000", refusal(contract.URL, "nap-cp:3000")},
+		{"controlPlane", "WEB_PUBLIC_URL", "http://nap.example.org/", refusal(contract.URL, "http://nap.example.org/")},
+		{"controlPlane", "FILES_PUBLIC_URL", "http://nap.example.org", refusal(contract.FilesURL, "http://nap.example.org")},
+		{"controlPlane", "AFS_CONTROLLER_ADDR", "http://afs-controller:9100", refusal(contract.HostPort, "http://afs-controller:9100")},
+		{"controlPlane", "AFS_IMAGE", "", refusal(contract.ImageRef, "")},
+		{"controlPlane", "JWT_SECRET", "", refusal(contract.Text, "")},
 		{"controlPlane", "JWT_SECRET", "nap-jwt-secret-change-me", "public constant"},
 		{"controlPlane", "DATABASE_URL", "postgresql://nap:$(POSTGRES_PASSWORD)@nap-pg-rw:5432/nap", "did not expand"},
 		{"controlPlane", "LDAP_URL", "ldap.example.org", "is no ldap or ldaps URL"},
 		{"controlPlane", "NODE_EXTRA_CA_CERTS", "/nowhere/ca.crt", "no such file"},
 		{"sandboxService", "SANDBOX_DOMAIN", "localhost", "is not the host of SANDBOX_SERVICE_URL"},
-		{"sandboxService", "OPENSANDBOX_URL", "opensandbox-server", refusal(platform.URL, "opensandbox-server")},
+		{"sandboxService", "OPENSANDBOX_URL", "opensandbox-server", refusal(contract.URL, "opensandbox-server")},
 		{"sandboxService", "SERVICE_KEY", "sandbox-service-key-change-me", "public constant"},
-		{"browserService", "BROWSER_IMAGE", "", refusal(platform.ImageRef, "")},
+		{"browserService", "BROWSER_IMAGE", "", refusal(contract.ImageRef, "")},
 		{"browserService", "TURN_PORT", "turn", "is no positive number"},
-		{"controlPlane", "AGENT_IMAGE_PREFIX", "ghcr.io/neutree-ai/nap-agent:v1", refusal(platform.ImagePrefix, "ghcr.io/neutree-ai/nap-agent:v1")},
+		{"controlPlane", "AGENT_IMAGE_PREFIX", "ghcr.io/neutree-ai/nap-agent:v1", refusal(contract.ImagePrefix, "ghcr.io/neutree-ai/nap-agent:v1")},
 		{"controlPlane", "AGENT_NODE_SELECTOR", "agents", "is not of the form key=value"},
 		{"controlPlane", "AFS_PROTO_PATH", "/nowhere/afs.proto", "can't be read"},
 		{"controlPlane", "STANDIN_CONTRACT", "v0.1.0", `is "v0.1.0", not v0.2.0 or e5ea8d0`},
-		{"gateway", "NAP_API_URL", "http://nap-cp:3000/", refusal(platform.URL, "http://nap-cp:3000/")},
-		{"scheduler", "CG_API_URL", "nap-cg:3002", refusal(platform.URL, "nap-cg:3002")},
-		{"scheduler", "PLATFORM_SERVICE_KEY", "", refusal(platform.Text, "")},
+		{"gateway", "NAP_API_URL", "http://nap-cp:3000/", refusal(contract.URL, "http://nap-cp:3000/")},
+		{"scheduler", "CG_API_URL", "nap-cg:3002", refusal(contract.URL, "nap-cg:3002")},
+		{"scheduler", "PLATFORM_SERVICE_KEY", "", refusal(contract.Text, "")},
 		{"skills", "CACHE_LOW_WATER_BYTES", "9999999999", "not below CACHE_HIGH_WATER_BYTES"},
 		{"skills", "CACHE_DIR", "/nowhere", "is not writable"},
-		{"envRunner", "AGENT_STORAGE_CLASS", "", refusal(platform.Text, "")},
+		{"envRunner", "AGENT_STORAGE_CLASS", "", refusal(contract.Text, "")},
 		{"envRunner", "ENV_RUNNER_INTERVAL_MS", "15s", "is no positive number"},
-		{"envRunner", "AFS_ENABLED", "yes", refusal(platform.True, "yes")},
+		{"envRunner", "AFS_ENABLED", "yes", refusal(contract.True, "yes")},
 	} {
 		t.Run(test.image+"/"+test.name+"/"+test.value, func(t *testing.T) {
 			t.Parallel()
@@ -148,7 +149,7 @@ func TestNodeArguments(t *testing.T) {
 // images.yaml describes every published image that is played, each starting a name that the binary knows.
 func TestImages(t *testing.T) {
 	described := images(t)
-	for _, workload := range slices.Concat(platform.Workloads(), platform.ModuleWorkloads()) {
+	for _, workload := range slices.Concat(contract.Workloads(), contract.ModuleWorkloads()) {
 		if workload.Name == "coturn" {
 			// The relay is the real one.
 			continue

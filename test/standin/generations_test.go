@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/neutree-ai/packaging/internal/platform"
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 )
 
 const newerTag = "e5ea8d0"
@@ -30,10 +30,10 @@ func TestEveryServiceHasBothGenerations(t *testing.T) {
 		if !played[name] {
 			continue
 		}
-		if got := one.Env[contract.Env]; got != "v0.2.0" {
+		if got := one.Env[generation.Env]; got != "v0.2.0" {
 			t.Errorf("%s plays %q under its default tag", name, got)
 		}
-		if got := one.Variants[i].Env[contract.Env]; got != newerTag {
+		if got := one.Variants[i].Env[generation.Env]; got != newerTag {
 			t.Errorf("%s plays %q under the tag %s", name, got, newerTag)
 		}
 	}
@@ -41,7 +41,7 @@ func TestEveryServiceHasBothGenerations(t *testing.T) {
 
 // The control plane of v0.2.0 asks workspaces for no token, and redirects unknown paths to the login page.
 func TestPublishedControlPlane(t *testing.T) {
-	s := serve(t, "jwt-secret-of-the-test", contract.Env, "v0.2.0")
+	s := serve(t, "jwt-secret-of-the-test", generation.Env, "v0.2.0")
 	for path, status := range map[string]int{
 		"/_cp/health": 200, "/healthz": 302, "/svc/v1/ping": 302, "/workspace/v1/skills": 302, "/_cp/workspaces/none/skills": 404,
 	} {

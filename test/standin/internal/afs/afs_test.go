@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 )
 
@@ -67,8 +67,8 @@ func TestSecondWriterRefused(t *testing.T) {
 func TestFuseRefuses(t *testing.T) {
 	const good = "controller_addr='afs-controller:9100'\n[server]\nlisten='0.0.0.0:9101'\n"
 	for _, test := range []struct{ title, content, want string }{
-		{"no controller", "[server]\nlisten='0.0.0.0:9101'\n", "controller_addr " + platform.HostPort.Check("").Error()},
-		{"controller with a scheme", "[server]\nlisten='0.0.0.0:9101'\ncontroller_addr='http://afs:9100'\n", platform.HostPort.Check("http://afs:9100").Error()},
+		{"no controller", "[server]\nlisten='0.0.0.0:9101'\n", "controller_addr " + contract.HostPort.Check("").Error()},
+		{"controller with a scheme", "[server]\nlisten='0.0.0.0:9101'\ncontroller_addr='http://afs:9100'\n", contract.HostPort.Check("http://afs:9100").Error()},
 		{"empty token", good, "AFS_BOOTSTRAP_TOKEN is empty"},
 	} {
 		t.Run(test.title, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 	"github.com/neutree-ai/packaging/test/standin/internal/device"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
@@ -33,7 +33,7 @@ type fuseFile struct {
 // refuses the request (the platform's contract, §4.3).
 func readBootstrap(p *process.Process) (string, http.Header, error) {
 	env := config.New(p.Lookup)
-	address := env.Check("AFS_BOOTSTRAP_URL", platform.URL)
+	address := env.Check("AFS_BOOTSTRAP_URL", contract.URL)
 	if _, given := p.Lookup("AFS_BOOTSTRAP_TOKEN"); !given {
 		return address, nil, env.Err()
 	}
@@ -50,7 +50,7 @@ func Fuse(p *process.Process) error {
 		return err
 	}
 	controller := cmp.Or(file.Controller, file.Server.Controller)
-	if err := platform.HostPort.Check(controller); err != nil {
+	if err := contract.HostPort.Check(controller); err != nil {
 		return fmt.Errorf("%s: controller_addr %w", p.Args[0], err)
 	}
 	if err := checkListen(file.Server.Listen); err != nil {

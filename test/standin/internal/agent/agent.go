@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 	"github.com/neutree-ai/packaging/test/standin/internal/device"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
@@ -40,10 +41,10 @@ func readOptions(p *process.Process) (options, error) {
 	o := options{
 		port:          env.Port("PORT", platform.WorkspacePort),
 		who:           workspace.ReadIdentity(env),
-		controlPlane:  env.Check("CP_URL", platform.URL),
+		controlPlane:  env.Check("CP_URL", contract.URL),
 		dir:           env.Required("WORKSPACE_DIR"),
-		afsController: env.Check("AFS_CONTROLLER", platform.HostPort),
-		afsFuse:       env.Check("AFS_FUSE_SERVER", platform.HostPort),
+		afsController: env.Check("AFS_CONTROLLER", contract.HostPort),
+		afsFuse:       env.Check("AFS_FUSE_SERVER", contract.HostPort),
 	}
 	return o, env.Err()
 }

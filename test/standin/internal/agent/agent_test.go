@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/neutree-ai/packaging/internal/platform"
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
 )
@@ -35,7 +35,7 @@ func TestOptions(t *testing.T) {
 	if err == nil {
 		t.Fatal("a wrong environment is accepted")
 	}
-	for _, want := range []string{"WORKSPACE_TOKEN is not set", "CP_URL " + platform.URL.Check("nap-cp:3000").Error(), "AFS_CONTROLLER " + platform.HostPort.Check("http://afs:9100").Error(), "AFS_FUSE_SERVER is not set"} {
+	for _, want := range []string{"WORKSPACE_TOKEN is not set", "CP_URL " + contract.URL.Check("nap-cp:3000").Error(), "AFS_CONTROLLER " + contract.HostPort.Check("http://afs:9100").Error(), "AFS_FUSE_SERVER is not set"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -43,7 +43,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestBootRefuses(t *testing.T) {
-	o := options{who: workspace.Identity{Contract: contract.Newer(), ID: "w1", Token: "tos_right"}, controlPlane: controlPlane(t), dir: t.TempDir()}
+	o := options{who: workspace.Identity{Contract: generation.Newer(), ID: "w1", Token: "tos_right"}, controlPlane: controlPlane(t), dir: t.TempDir()}
 	for _, test := range []struct {
 		title, want string
 		change      func(*options)

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // Env is an environment that is being read.
@@ -25,8 +25,8 @@ func New(lookup func(string) (string, bool)) *Env { return &Env{lookup: lookup} 
 
 // Workload checks everything that the named workload of the platform must find.
 func (e *Env) Workload(name string) {
-	workloads := slices.Concat(platform.Workloads(), platform.ModuleWorkloads())
-	i := slices.IndexFunc(workloads, func(w platform.Workload) bool { return w.Name == name })
+	workloads := slices.Concat(contract.Workloads(), contract.ModuleWorkloads())
+	i := slices.IndexFunc(workloads, func(w contract.Workload) bool { return w.Name == name })
 	if i < 0 {
 		e.problem(name, "is no workload of the platform")
 		return
@@ -44,9 +44,9 @@ func (e *Env) Workload(name string) {
 			e.problem(env.Name, err.Error())
 		}
 		switch {
-		case env.Format == platform.PostgresURL:
+		case env.Format == contract.PostgresURL:
 			e.database(env.Name, value)
-		case env.From == platform.FromSecret:
+		case env.From == contract.FromSecret:
 			e.secret(env.Name, value)
 		}
 	}
@@ -65,7 +65,7 @@ func (e *Env) Required(name string) string {
 }
 
 // Check is a required value of a format.
-func (e *Env) Check(name string, format platform.Format) string {
+func (e *Env) Check(name string, format contract.Format) string {
 	value := e.Required(name)
 	if value != "" {
 		if err := format.Check(value); err != nil {
@@ -87,7 +87,7 @@ func (e *Env) Optional(name, fallback string) string {
 func (e *Env) OptionalURL(name string) string {
 	value := e.Optional(name, "")
 	if value != "" {
-		if err := platform.URL.Check(value); err != nil {
+		if err := contract.URL.Check(value); err != nil {
 			e.problem(name, err.Error())
 		}
 	}
@@ -109,7 +109,7 @@ func (e *Env) Database(name string) string {
 	if value == "" {
 		return ""
 	}
-	if err := platform.PostgresURL.Check(value); err != nil {
+	if err := contract.PostgresURL.Check(value); err != nil {
 		e.problem(name, err.Error())
 		return value
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 func TestMessages(t *testing.T) {
@@ -22,10 +22,10 @@ func TestMessages(t *testing.T) {
 		{"database", "postgresql://u:p@h/d", func(e *Env) { e.Database(name) }, ""},
 		{"database without a name", "postgresql://u:p@h/", func(e *Env) { e.Database(name) }, "X names no database"},
 		{"database without a user", "postgresql://h/d", func(e *Env) { e.Database(name) }, "X names no user"},
-		{"password not encoded", "postgresql://u:p/q@h:5432/d", func(e *Env) { e.Database(name) }, "X " + platform.PostgresURL.Check("postgresql://u:p/q@h:5432/d").Error()},
-		{"no scheme", "cp:3000", func(e *Env) { e.Check(name, platform.URL) }, "X " + platform.URL.Check("cp:3000").Error()},
-		{"slash at the end", "http://cp:3000/", func(e *Env) { e.OptionalURL(name) }, "X " + platform.URL.Check("http://cp:3000/").Error()},
-		{"address with a scheme", "http://afs:9100", func(e *Env) { e.Check(name, platform.HostPort) }, "X " + platform.HostPort.Check("http://afs:9100").Error()},
+		{"password not encoded", "postgresql://u:p/q@h:5432/d", func(e *Env) { e.Database(name) }, "X " + contract.PostgresURL.Check("postgresql://u:p/q@h:5432/d").Error()},
+		{"no scheme", "cp:3000", func(e *Env) { e.Check(name, contract.URL) }, "X " + contract.URL.Check("cp:3000").Error()},
+		{"slash at the end", "http://cp:3000/", func(e *Env) { e.OptionalURL(name) }, "X " + contract.URL.Check("http://cp:3000/").Error()},
+		{"address with a scheme", "http://afs:9100", func(e *Env) { e.Check(name, contract.HostPort) }, "X " + contract.HostPort.Check("http://afs:9100").Error()},
 		{"not a number", "many", func(e *Env) { e.Int(name, 1) }, `X "many" is no positive number`},
 		{"not a port", "70000", func(e *Env) { e.Port(name, 1) }, "X 70000 is no port"},
 		{"not a file", "/nowhere", func(e *Env) { e.File(name, "") }, "X names /nowhere, which can't be read"},

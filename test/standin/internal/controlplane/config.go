@@ -7,8 +7,8 @@ import (
 	"net/url"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/directory"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 	"github.com/neutree-ai/packaging/test/standin/internal/trust"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -30,7 +30,7 @@ type options struct {
 	version         string
 	builtAt         string
 	kubeconfig      string
-	contract        contract.Contract
+	contract        generation.Contract
 	workspaces      workspace.Settings
 	// directory is nil where users are known by the database alone.
 	directory *directory.Directory
@@ -51,7 +51,7 @@ func readOptions(p *process.Process) (options, error) {
 		version:     env.Optional("APP_VERSION", "stand-in"),
 		builtAt:     env.Optional("BUILD_TIME", "unknown"),
 		kubeconfig:  env.Optional("KUBECONFIG", ""),
-		contract:    contract.Read(env),
+		contract:    generation.Read(env),
 	}
 	env.Secret("CREDENTIAL_ENCRYPTION_KEY")
 	for _, name := range []string{"BROWSER_SERVICE_URL", "SANDBOX_SERVICE_URL", "BROWSER_PUBLIC_URL", "SANDBOX_PUBLIC_URL"} {

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/session"
 	"github.com/neutree-ai/packaging/test/standin/internal/standintest"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -35,7 +35,7 @@ func newFixture(t *testing.T) fixture {
 	t.Helper()
 	client := fake.NewClientset()
 	s := &server{
-		options: options{contract: contract.Newer(), jwtSecret: testSecret, workspaces: workspace.Settings{
+		options: options{contract: generation.Newer(), jwtSecret: testSecret, workspaces: workspace.Settings{
 			Namespace: testNamespace, ImagePrefix: "r/nap-agent", ImageTag: "v1", MultiReplica: true,
 			AFSController: "127.0.0.1:1", Coupled: map[string]string{"AGENT_IMAGE_TAG": "v1", "CP_SERVICE_URL": "http://nap-cp:3000"},
 		}},
@@ -112,7 +112,7 @@ func (f fixture) place(t *testing.T, id string, autoScaling bool, ready int32, a
 
 func TestStatusOfAWorkspace(t *testing.T) {
 	f := newFixture(t)
-	current := map[string]string{workspace.VersionAnnotation: contract.Newer().Template, workspace.ImageAnnotation: "r/nap-agent-codex:v1"}
+	current := map[string]string{workspace.VersionAnnotation: generation.Newer().Template, workspace.ImageAnnotation: "r/nap-agent-codex:v1"}
 	f.place(t, "fresh", false, 1, current)
 	if text := f.ask(t, http.MethodGet, "/api/workspaces/fresh"); !strings.Contains(text, `"status":"running"`) || strings.Contains(text, "stale") {
 		t.Errorf("a running workspace is %s", text)
@@ -188,7 +188,7 @@ func TestWorkspaceToken(t *testing.T) {
 	api := httptest.NewServer(f.web())
 	defer api.Close()
 	verify := func(id, token string) error {
-		return workspace.Identity{Contract: contract.Newer(), ID: id, Token: token}.Verify(t.Context(), api.URL, "skills")
+		return workspace.Identity{Contract: generation.Newer(), ID: id, Token: token}.Verify(t.Context(), api.URL, "skills")
 	}
 	if err := verify("w1", "tos_right"); err != nil {
 		t.Error(err)
@@ -205,7 +205,7 @@ func TestGenerationsDoNotMix(t *testing.T) {
 	f := newFixture(t)
 	f.place(t, "w1", false, 1, nil)
 	f.exec(t, `INSERT INTO public.workspace_tokens (workspace_id, token_hash) VALUES ('w1', $1)`, session.TokenHash("tos_right"))
-	both := map[string]contract.Contract{"v0.2.0": contract.Published(), "newer": contract.Newer()}
+	both := map[string]generation.Contract{"v0.2.0": generation.Published(), "newer": generation.Newer()}
 	for served, here := range both {
 		f.server.contract = here
 		api := httptest.NewServer(f.web())

@@ -4,7 +4,7 @@ package memoryfuse
 import (
 	"fmt"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 	"github.com/neutree-ai/packaging/test/standin/internal/device"
 	"github.com/neutree-ai/packaging/test/standin/internal/network"
@@ -16,7 +16,7 @@ import (
 func Run(p *process.Process) error {
 	env := config.New(p.Lookup)
 	who := workspace.ReadIdentity(env)
-	controlPlane := env.Check("CP_URL", platform.URL)
+	controlPlane := env.Check("CP_URL", contract.URL)
 	address := env.Optional("GRPC_LISTEN_ADDR", ":9102")
 	cache := env.Optional("MEMORY_CACHE_ROOT", "/var/cache/memory-fuse")
 	if err := env.Err(); err != nil {

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
@@ -95,7 +95,7 @@ func (s *server) create(w http.ResponseWriter, r *http.Request) {
 		httpserver.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if err := platform.ImageRef.Check(asked.Image.URI); err != nil {
+	if err := contract.ImageRef.Check(asked.Image.URI); err != nil {
 		httpserver.Error(w, http.StatusBadRequest, "image.uri "+err.Error())
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // Open makes a pool of at most size connections and opens a third of them at once, so that a database
@@ -73,7 +74,7 @@ func CheckCapacity(ctx context.Context, pool *pgxpool.Pool) error {
 
 func capacity(most, reserved int) error {
 	needed := 0
-	for _, workload := range platform.Workloads() {
+	for _, workload := range contract.Workloads() {
 		needed += workload.Pool
 	}
 	if most-reserved < needed {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/postgres"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -24,7 +24,7 @@ type options struct {
 	poolSize    int
 	interval    time.Duration
 	kubeconfig  string
-	contract    contract.Contract
+	contract    generation.Contract
 	workspaces  workspace.Settings
 }
 
@@ -36,7 +36,7 @@ func readOptions(p *process.Process) (options, error) {
 		poolSize:    env.Int("PG_POOL_MAX", 20),
 		interval:    time.Duration(env.Int("ENV_RUNNER_INTERVAL_MS", 15000)) * time.Millisecond,
 		kubeconfig:  env.Optional("KUBECONFIG", ""),
-		contract:    contract.Read(env),
+		contract:    generation.Read(env),
 	}
 	env.Required("AGENT_STORAGE_CLASS")
 	env.File("AFS_PROTO_PATH", "proto/afs.proto")
@@ -50,7 +50,7 @@ func readOptions(p *process.Process) (options, error) {
 
 type runner struct {
 	workspace.Settings
-	contract contract.Contract
+	contract generation.Contract
 	pool     *pgxpool.Pool
 	kube     kubernetes.Interface
 	log      *slog.Logger

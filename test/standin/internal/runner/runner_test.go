@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/session"
 	"github.com/neutree-ai/packaging/test/standin/internal/standintest"
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
@@ -40,7 +40,7 @@ func newFixture(t *testing.T) fixture {
 			AFSController: "afs-controller.nap.svc:9100", AFSFuseServer: "127.0.0.1:9101",
 			AFSClaim: "afs-shared-storage", AFSConfig: "afs-fuse-config", Coupled: map[string]string{"K8S_NAMESPACE": namespace},
 		},
-		contract: contract.Newer(),
+		contract: generation.Newer(),
 		pool:     standintest.Pool(t, standintest.Migrated(t)), kube: client, log: slog.New(slog.DiscardHandler),
 	}
 	return fixture{r, client}
@@ -169,7 +169,7 @@ func (f fixture) checkNothingLeft(t *testing.T) {
 // What the env runner of v0.2.0 makes knows no token, and it uses neither Secrets nor StatefulSets.
 func TestPublishedWorkspace(t *testing.T) {
 	f := newFixture(t)
-	f.runner.contract = contract.Published()
+	f.runner.contract = generation.Published()
 	f.place(t, "w1", false)
 	f.mustRound(t)
 	deployment, err := f.kube.AppsV1().Deployments(namespace).Get(t.Context(), "tos-w1", metav1.GetOptions{})

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
 	"github.com/neutree-ai/packaging/test/standin/internal/postgres"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
@@ -31,7 +31,7 @@ type options struct {
 	controlPlaneURL string
 	gatewayURL      string
 	serviceKey      string
-	contract        contract.Contract
+	contract        generation.Contract
 }
 
 func readOptions(p *process.Process) (options, error) {
@@ -43,7 +43,7 @@ func readOptions(p *process.Process) (options, error) {
 		controlPlaneURL: env.Required("NAP_API_URL"),
 		gatewayURL:      env.Required("CG_API_URL"),
 		serviceKey:      env.Secret("PLATFORM_SERVICE_KEY"),
-		contract:        contract.Read(env),
+		contract:        generation.Read(env),
 	}
 	return o, env.Err()
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 	"github.com/neutree-ai/packaging/test/standin/internal/postgres"
 	"github.com/neutree-ai/packaging/test/standin/internal/process"
@@ -145,7 +145,7 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, redirect_uris = excluded.re
 // ToolCatalog registers the control plane's own tools under the address that workspaces know it by.
 func ToolCatalog(p *process.Process) error {
 	env := config.New(p.Lookup)
-	url := env.Check("CP_SERVICE_URL", platform.URL)
+	url := env.Check("CP_SERVICE_URL", contract.URL)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	pool, err := open(ctx, env)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/pgtest"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 )
 
 // Database returns the URL of an empty database that is reached over TCP, as services reach theirs.
@@ -146,8 +147,8 @@ func Root(t testing.TB) string {
 // CheckRights fails the test if a workload did anything in Kubernetes that its rules do not grant.
 func CheckRights(t testing.TB, name string, actions []k8stesting.Action) {
 	t.Helper()
-	workloads := platform.Workloads()
-	i := slices.IndexFunc(workloads, func(w platform.Workload) bool { return w.Name == name })
+	workloads := contract.Workloads()
+	i := slices.IndexFunc(workloads, func(w contract.Workload) bool { return w.Name == name })
 	if i < 0 {
 		t.Fatalf("%s is no workload", name)
 	}
@@ -156,7 +157,7 @@ func CheckRights(t testing.TB, name string, actions []k8stesting.Action) {
 		if action.GetSubresource() != "" {
 			resource += "/" + action.GetSubresource()
 		}
-		granted := slices.ContainsFunc(workloads[i].Rules, func(r platform.Rule) bool {
+		granted := slices.ContainsFunc(workloads[i].Rules, func(r contract.Rule) bool {
 			return r.Group == action.GetResource().Group && r.Resource == resource &&
 				slices.Contains(slices.Concat(r.Verbs, r.MultiReplica), action.GetVerb())
 		})

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
 )
 
@@ -56,7 +57,7 @@ func ReadSettings(env *config.Env) (Settings, error) {
 	if err := env.Err(); err != nil {
 		return Settings{}, err
 	}
-	for _, coupled := range platform.ProviderEnv() {
+	for _, coupled := range contract.ProviderEnv() {
 		s.Coupled[coupled.Name] = env.Optional(coupled.Name, "")
 	}
 	if base := env.Optional("AFS_DEFAULT_FS_BASE_PATH", "/data/afs"); base != "/data/afs" {

@@ -6,13 +6,13 @@ import (
 	"net/http"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/config"
-	"github.com/neutree-ai/packaging/test/standin/internal/contract"
+	"github.com/neutree-ai/packaging/test/standin/internal/generation"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
 )
 
 // Identity is what something in a workspace proves itself to the control plane with.
 type Identity struct {
-	Contract contract.Contract
+	Contract generation.Contract
 	ID       string
 	// Token is empty where the contract knows none.
 	Token string
@@ -20,7 +20,7 @@ type Identity struct {
 
 // ReadIdentity reads it from the environment that the env runner gives.
 func ReadIdentity(env *config.Env) Identity {
-	who := Identity{Contract: contract.Read(env), ID: env.Required("WORKSPACE_ID")}
+	who := Identity{Contract: generation.Read(env), ID: env.Required("WORKSPACE_ID")}
 	if who.Contract.Tokens {
 		who.Token = env.Secret(TokenKey)
 	}

@@ -1,4 +1,4 @@
-package platform
+package contract
 
 import (
 	"fmt"
@@ -183,39 +183,4 @@ func controlPlaneEnv() []Env {
 		// Where there is none, links to exported files do not work.
 		{Name: "FILES_PUBLIC_URL", Format: FilesURL, Optional: true},
 	}, ProviderEnv()...)
-}
-
-// Coupling is a value that several workloads must hold alike.
-type Coupling struct {
-	// Members are the variables, by the Name of the workload that holds each.
-	Members []Member
-	// Otherwise is what goes wrong when they differ.
-	Otherwise string
-}
-
-// Member is one variable of one workload.
-type Member struct{ Workload, Env string }
-
-// Couplings are the values that must agree between services.
-func Couplings() []Coupling {
-	couplings := []Coupling{
-		{Members: []Member{{"cp", "JWT_SECRET"}, {"cg", "JWT_SECRET"}},
-			Otherwise: "the channels pages answer 401"},
-		{Members: []Member{{"cp", "PLATFORM_SERVICE_KEY"}, {"scheduler", "PLATFORM_SERVICE_KEY"}},
-			Otherwise: "the scheduler's calls to the control plane answer 401"},
-		{Members: []Member{{"cg", "NAP_API_URL"}, {"scheduler", "NAP_API_URL"}},
-			Otherwise: "one of them calls something that is not the control plane"},
-		{Members: []Member{{"cp", "CG_URL"}, {"scheduler", "CG_API_URL"}},
-			Otherwise: "one of them calls something that is not the channel gateway"},
-		{Members: []Member{{"cp", "DATABASE_URL"}, {"cg", "DATABASE_URL"}, {"skills", "DATABASE_URL"},
-			{"env-runner-k8s", "DATABASE_URL"}, {"scheduler", "DATABASE_URL"}},
-			Otherwise: "services work on different databases"},
-	}
-	for _, env := range ProviderEnv() {
-		couplings = append(couplings, Coupling{
-			Members:   []Member{{"cp", env.Name}, {"env-runner-k8s", env.Name}},
-			Otherwise: "workspaces are taken for stale and rebuilt for ever",
-		})
-	}
-	return couplings
 }

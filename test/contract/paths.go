@@ -1,4 +1,4 @@
-package platform
+package contract
 
 // Path is a prefix of what the control plane serves, and whom it is for.
 type Path struct {

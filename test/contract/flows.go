@@ -1,4 +1,6 @@
-package platform
+package contract
+
+import "github.com/neutree-ai/packaging/internal/platform"
 
 // Flow is a connection inside the cluster that the platform needs: anything else is kept out.
 type Flow struct {
@@ -8,7 +10,7 @@ type Flow struct {
 	Port int32
 }
 
-// Peers that are no workloads.
+// Peers that are no workloads, besides the Jobs of package platform that use the database.
 const (
 	// Anyone is everybody inside and outside the cluster.
 	Anyone = "anyone"
@@ -18,13 +20,6 @@ const (
 	Database = "database"
 	// Operator is CloudNativePG's.
 	Operator = "operator"
-	// Prepare, Rollback, Migrate, Bootstrap, Seed and Test are the Jobs that use the database.
-	Prepare   = "prepare"
-	Rollback  = "rollback"
-	Migrate   = "migrate"
-	Bootstrap = "bootstrap"
-	Seed      = "seed"
-	Test      = "test"
 )
 
 // Ports that are served to nobody: a profiler, terminals and file servers without a password, metrics.
@@ -47,26 +42,37 @@ func Flows() []Flow {
 		{"cp", "office-converter", 3000},
 		{"cp", "afs-controller", 9100},
 		{Workspaces, "afs-controller", 9100},
-		{Prepare, Database, 5432},
-		{Rollback, Database, 5432},
-		{Migrate, Database, 5432},
-		{Bootstrap, Database, 5432},
-		{Seed, Database, 5432},
-		{Test, Database, 5432},
+		{platform.Prepare, Database, 5432},
+		{platform.Rollback, Database, 5432},
+		{platform.Migrate, Database, 5432},
+		{platform.Bootstrap, Database, 5432},
+		{platform.Seed, Database, 5432},
+		{platform.Test, Database, 5432},
 		{Database, Database, 5432},
 		{Database, Database, 8000},
 		{Operator, Database, 5432},
 		{Operator, Database, 8000},
 	}
-	for _, w := range Workloads() {
+	for _, w := range platform.Workloads() {
 		if w.Pool > 0 {
 			flows = append(flows, Flow{w.Name, Database, 5432})
 		}
 	}
-	for _, port := range []int32{WorkspacePort, 9101, 9102} {
+	for _, port := range []int32{platform.WorkspacePort, 9101, 9102} {
 		flows = append(flows, Flow{"cp", Workspaces, port}, Flow{"env-runner-k8s", Workspaces, port})
 	}
 	return flows
+}
+
+// ModuleFlows are the connections that the modules add to Flows.
+func ModuleFlows() []Flow {
+	return []Flow{
+		{Anyone, "sandbox", 3006},
+		{"sandbox", Database, 5432},
+		{Anyone, "browser", 3005},
+		{"browser", Database, 5432},
+		{Anyone, "coturn", platform.TurnPort},
+	}
 }
 
 // CallsNobody are the workloads that open no connection at all.

@@ -1,7 +1,7 @@
-// Package contract holds in what the platform's services published at v0.2.0 differ from those built later. All
+// Package generation holds in what the platform's services published at v0.2.0 differ from those built later. All
 // differences are here, each with the section of the platform's deployment contract that describes it; in everything
 // else both generations are played alike.
-package contract
+package generation
 
 import (
 	"fmt"
