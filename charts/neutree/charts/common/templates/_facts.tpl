@@ -76,6 +76,7 @@ Usage: $facts := include "common.facts" . | fromJson
       "nodePort": "web",
       "start": {"seconds":300,"why":"It listens only after its queues have started."},
       "grace": {"seconds":40},
+      "kubernetesAPI": true,
       "trustedCAs": true,
       "container": "control-plane",
       "image": "controlPlane",
@@ -84,17 +85,16 @@ Usage: $facts := include "common.facts" . | fromJson
       "health": "/healthz",
       "surge": true,
       "connections": 35,
-      "migrations": "control-plane",
-      "kubernetesAPI": true
+      "migrations": "control-plane"
     },
     "env-runner-k8s": {
       "component": "environment-runner",
       "replace": "Two runners would both apply every change.",
       "awaitsControlPlane": true,
+      "kubernetesAPI": true,
       "container": "env-runner-k8s",
       "image": "envRunner",
-      "connections": 20,
-      "kubernetesAPI": true
+      "connections": 20
     },
     "office-converter": {
       "component": "office-converter",
