@@ -17,7 +17,7 @@ func class(name, provisioner string, annotations ...string) storagev1.StorageCla
 	return c
 }
 
-func TestResolve(t *testing.T) {
+func TestResolveStorageClass(t *testing.T) {
 	local := class("local-path", "rancher.io/local-path", defaultClassAnnotation)
 	nfs := class("nfs", "nfs.csi.k8s.io")
 	newer := class("newer", "ebs.csi.aws.com", defaultClassAnnotation)

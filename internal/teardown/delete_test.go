@@ -20,6 +20,7 @@ apiVersion: v1
 kind: Namespace
 metadata:
   name: ws
+  labels: {app.kubernetes.io/managed-by: Helm}
   annotations: {meta.helm.sh/release-name: neutree, meta.helm.sh/release-namespace: nap}
 ---
 apiVersion: v1
@@ -166,7 +167,10 @@ func TestDeleteOnlyWhatIsAskedFor(t *testing.T) {
 	const strange = `
 apiVersion: v1
 kind: Namespace
-metadata: {name: ws, annotations: {meta.helm.sh/release-name: other, meta.helm.sh/release-namespace: nap}}
+metadata:
+  name: ws
+  labels: {app.kubernetes.io/managed-by: Helm}
+  annotations: {meta.helm.sh/release-name: other, meta.helm.sh/release-namespace: nap}
 `
 	t.Run("the release is not being uninstalled", func(t *testing.T) {
 		server := kubetest.New(t, data, deployed)

@@ -15,7 +15,10 @@ func workspacesOf(release, namespace string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
-metadata: {name: ws, annotations: {meta.helm.sh/release-name: %s, meta.helm.sh/release-namespace: %s}}
+metadata:
+  name: ws
+  labels: {app.kubernetes.io/managed-by: Helm}
+  annotations: {meta.helm.sh/release-name: %s, meta.helm.sh/release-namespace: %s}
 ---
 apiVersion: v1
 kind: PersistentVolume

@@ -219,14 +219,14 @@ metadata: {name: nap-env-runner-k8s-1, namespace: nap, labels: {app: nap-env-run
 					s.Refuse(-1, "PATCH", "/apis/apps/v1/namespaces/ws/"+at, kubetest.Status(500, metav1.StatusReasonInternalError, "no quorum"))
 				}
 			},
-			want: "warnings: stop the workspaces: workspace tos-1 in namespace ws: no quorum; workspace tos-2 in namespace ws: no quorum; kept:",
+			want: "warnings: stop the workspaces: workspace tos-1 in namespace ws: no quorum; workspace tos-2 in namespace ws: no quorum [teardown.incomplete]; kept:",
 		},
 		{
 			name: "the Cluster can't be changed", objects: []string{platform, uninstalling},
 			refuse: func(s *kubetest.Server) {
 				s.Refuse(-1, "PATCH", pgPath, kubetest.Status(500, metav1.StatusReasonInternalError, "no webhook"))
 			},
-			want: "2 workspaces stopped; warnings: stop the database: no webhook; kept: Cluster nap/nap-pg, ",
+			want: "2 workspaces stopped; warnings: stop the database: no webhook [teardown.incomplete]; kept: Cluster nap/nap-pg, ",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
