@@ -40,8 +40,8 @@ func subject(t *testing.T, nodes *probetest.Nodes, claims ...requirement.Claim) 
 	s := checktest.Subject(t, nodes.Server, &requirement.Set{Namespace: "nap", Workspaces: "nap", Claims: claims})
 	s.Probes = nodes.Session("nap")
 	t.Cleanup(func() {
-		if err := s.Probes.Close(10 * time.Second); err != nil {
-			t.Error(err)
+		if err := s.Probes.Close(10 * time.Second); (err != nil) != nodes.KeepsVolumes {
+			t.Errorf("volumes stay: %t, but: %v", nodes.KeepsVolumes, err)
 		}
 	})
 	return s
