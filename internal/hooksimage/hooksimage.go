@@ -40,7 +40,7 @@ func Version(root string) (string, error) {
 }
 
 // Build compiles nap-hooks of the checkout at root for linux and arch, and makes its image. The program stays in keep, if
-// that is given, as gobuild.Program says.
+// that is given, as gobuild.Program says; then the image stays on this machine too.
 func Build(ctx context.Context, root, arch, keep string) (v1.Image, error) {
 	version, err := Version(root)
 	if err != nil {
@@ -54,7 +54,11 @@ func Build(ctx context.Context, root, arch, keep string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := ociimage.Layer(ociimage.File{Path: "/nap-hooks", Content: binary, Mode: 0o755})
+	compression := ociimage.Small
+	if keep != "" {
+		compression = ociimage.Stored
+	}
+	layer, err := compression.Layer(ociimage.File{Path: "/nap-hooks", Content: binary, Mode: 0o755})
 	if err != nil {
 		return nil, fmt.Errorf("image of nap-hooks for %s: %w", arch, err)
 	}

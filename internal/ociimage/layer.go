@@ -36,13 +36,24 @@ type File struct {
 	UID, GID int
 }
 
+// Compression is the level of gzip that a layer is compressed with.
+type Compression int
+
+const (
+	// Small is for images that are published.
+	Small Compression = gzip.DefaultCompression
+	// Stored is for images that do not leave the machine: to compress them and to unpack them again on every node takes
+	// more time than to copy them.
+	Stored Compression = gzip.NoCompression
+)
+
 // Layer makes one layer of files. Directories above them that are not listed are made, owned by root with mode 0755.
-func Layer(files ...File) (v1.Layer, error) {
+func (c Compression) Layer(files ...File) (v1.Layer, error) {
 	entries, err := entries(files)
 	if err != nil {
 		return nil, err
 	}
-	return FromTar(func(w *tar.Writer) error {
+	return c.FromTar(func(w *tar.Writer) error {
 		for _, entry := range entries {
 			if err := entry.write(w); err != nil {
 				return err
@@ -54,7 +65,7 @@ func Layer(files ...File) (v1.Layer, error) {
 
 // FromTar makes one layer of the entries that write writes. It is called more than once and must write the same each
 // time.
-func FromTar(write func(*tar.Writer) error) (v1.Layer, error) {
+func (c Compression) FromTar(write func(*tar.Writer) error) (v1.Layer, error) {
 	opener := func() (io.ReadCloser, error) {
 		reader, writer := io.Pipe()
 		go func() {
@@ -68,7 +79,7 @@ func FromTar(write func(*tar.Writer) error) (v1.Layer, error) {
 		return reader, nil
 	}
 	return tarball.LayerFromOpener(opener, tarball.WithMediaType(types.OCILayer),
-		tarball.WithCompressedCaching, tarball.WithCompressionLevel(gzip.DefaultCompression))
+		tarball.WithCompressedCaching, tarball.WithCompressionLevel(int(c)))
 }
 
 // entries sorts files by path and puts the missing directories before what they hold.

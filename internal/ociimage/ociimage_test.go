@@ -55,7 +55,7 @@ func listing(t *testing.T, layer v1.Layer) []string {
 
 func digest(t *testing.T, files ...File) string {
 	t.Helper()
-	layer, err := Layer(files...)
+	layer, err := Small.Layer(files...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func digest(t *testing.T, files ...File) string {
 }
 
 func TestLayerEntries(t *testing.T) {
-	layer, err := Layer(
+	layer, err := Small.Layer(
 		File{Path: "/usr/bin/program", Content: []byte("x"), Mode: 0o755 | fs.ModeSetuid, UID: 3, GID: 4},
 		File{Path: "/bin", Link: "usr/bin", Mode: fs.ModeSymlink},
 		File{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
@@ -125,7 +125,7 @@ func TestLayerRefuses(t *testing.T) {
 		"what is neither of all": {[]File{{Path: "/a", Mode: fs.ModeSocket}}, "a layer holds no"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Layer(test.files...); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := Small.Layer(test.files...); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
 		})
@@ -137,7 +137,7 @@ func index(t *testing.T) v1.ImageIndex {
 	t.Helper()
 	var images []v1.Image
 	for _, arch := range []string{"amd64", "arm64"} {
-		layer, err := Layer(File{Path: "/program", Content: []byte(arch), Mode: 0o755})
+		layer, err := Small.Layer(File{Path: "/program", Content: []byte(arch), Mode: 0o755})
 		if err != nil {
 			t.Fatal(err)
 		}

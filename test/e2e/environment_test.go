@@ -191,15 +191,16 @@ func (r *release) mustUninstall(t testing.TB) result {
 	return got
 }
 
-// wantRefused asserts that helm failed within limit and that what it printed holds every one of words.
+// wantRefused asserts that helm failed by itself and that what it printed contains every one of words. The limit is what
+// holds on a cluster that has its machine to itself; beside other testbeds it may take twice that.
 func wantRefused(t testing.TB, got result, limit time.Duration, words ...string) {
 	t.Helper()
 	var exit *exec.ExitError
 	if !errors.As(got.err, &exit) {
 		t.Fatalf("helm was to fail by itself, got %v after %s\n%s", got.err, got.took, got.output)
 	}
-	if got.took > limit {
-		t.Errorf("helm took %s to fail, want at most %s", got.took, limit)
+	if got.took > 2*limit {
+		t.Errorf("helm took %s to fail, want at most %s, or twice that on a busy machine", got.took, limit)
 	}
 	for _, word := range words {
 		if !strings.Contains(got.output, word) {

@@ -91,8 +91,9 @@ var requests = []request{
 	{name: "list a page", method: "GET", path: core + "/configmaps?limit=1&labelSelector=app", compare: listed},
 	{name: "list the next page", method: "GET", path: core +
 		"/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: listed},
+	// The API server may say that more comes where only what the selector leaves out does.
 	{name: "list the last page", method: "GET", path: core +
-		"/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: listed},
+		"/configmaps?limit=1&labelSelector=app&continue=CONTINUE", compare: []string{"items.metadata.name"}},
 	{name: "list metadata", method: "GET", path: core + "/configmaps?labelSelector=app%3Dtos", accept: asMetadata,
 		compare: append(slices.Clone(listed), "kind", "apiVersion", "items.metadata.labels", "items.data",
 			"items.kind")},
@@ -109,7 +110,7 @@ var requests = []request{
 
 	{name: "apply over others", method: "PATCH", as: asApply, path: core + "/configmaps/a?fieldManager=third",
 		body: `{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "3", l: "3", m: "3"}}`,
-		compare: append(slices.Clone(refused), "message", "details.causes.field", "details.causes.message",
+		compare: append(slices.Clone(refused), "details.causes.field", "details.causes.message",
 			"details.causes.reason")},
 	{name: "apply what others have set alike", method: "PATCH", as: asApply, path: core +
 		"/configmaps/a?fieldManager=third",
@@ -167,7 +168,7 @@ var requests = []request{
 	{name: "list pods that have", method: "GET", path: core + "/pods?fieldSelector=status.phase%3DFailed",
 		compare: listed},
 	{name: "list events on an object", method: "GET", path: core +
-		"/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Dended", compare: listed},
+		"/events?fieldSelector=involvedObject.kind%3DPod%2CinvolvedObject.name%3Dnobody", compare: listed},
 	{name: "list other events", method: "GET", path: core + "/events?fieldSelector=involvedObject.name%3Dnone",
 		compare: listed},
 
@@ -199,7 +200,7 @@ const objects = `{apiVersion: v1, kind: ServiceAccount, metadata: {name: default
   spec: {nodeSelector: {kubetest: none}, containers: [{name: c, image: i}]}, status: {phase: Pending}}
 ---
 {apiVersion: v1, kind: Event, metadata: {name: e, namespace: NS},
-  involvedObject: {kind: Pod, name: ended, namespace: NS}, reason: R, type: Normal}`
+  involvedObject: {kind: Pod, name: nobody, namespace: NS}, reason: R, type: Normal}`
 
 // The double of the API server that unit tests use answers the requests of our code as the API server does. It needs an
 // API server only: no node, and nothing installed.
@@ -226,7 +227,12 @@ func TestTheDoubleAnswersLikeTheAPIServer(t *testing.T) {
 			continue
 		}
 		for _, part := range r.compare {
-			if diff := cmp.Diff(at(want, part), at(got, part)); diff != "" {
+			want, got := at(want, part), at(got, part)
+			if strings.HasPrefix(part, "details.causes") {
+				// The API server lists them in any order.
+				want, got = sorted(want), sorted(got)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: %s differs (-API server +double):\n%s", r.name, part, diff)
 			}
 		}
@@ -370,6 +376,17 @@ func (s *server) send(r request) (int, map[string]any) {
 	s.more, _, _ = unstructured.NestedString(content, "metadata", "continue")
 	s.version, _, _ = unstructured.NestedString(content, "metadata", "resourceVersion")
 	return answer.StatusCode, content
+}
+
+// sorted puts a list of strings in order.
+func sorted(value any) any {
+	list, is := value.([]any)
+	if !is {
+		return value
+	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return list
 }
 
 // at is a part of an answer: "items.metadata.name" is that of each item, "metadata.continue?" whether it is there.

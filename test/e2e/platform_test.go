@@ -36,12 +36,12 @@ func (r *release) login(t testing.TB) *session {
 	}
 	s := &session{
 		base:   fmt.Sprintf("http://%s:30080", r.nodeIP),
-		client: &http.Client{Jar: jar, Timeout: 10 * time.Second},
+		client: &http.Client{Jar: jar, Transport: asker.Transport, Timeout: 10 * time.Second},
 	}
 	credentials := map[string]string{"username": string(secret.Data["username"]), "password": string(secret.Data["password"])}
 	s.do(t, http.MethodPost, "/api/auth/login", credentials, http.StatusOK, nil)
 	wrong := map[string]string{"username": credentials["username"], "password": "not-the-password"}
-	other := &session{base: s.base, client: &http.Client{Timeout: 10 * time.Second}}
+	other := &session{base: s.base, client: &http.Client{Transport: asker.Transport, Timeout: 10 * time.Second}}
 	other.do(t, http.MethodPost, "/api/auth/login", wrong, http.StatusUnauthorized, nil)
 	return s
 }

@@ -148,6 +148,12 @@ func TestProbesThatCannotStart(t *testing.T) {
 	namespace(t, s, probeNamespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	namespace(t, s, probeNamespace+"-workspaces", map[string]string{"pod-security.kubernetes.io/enforce": "baseline"})
 	withoutNames(t, s)
+	eventually(t, time.Minute, "the nodes send questions for names to nobody", func(ctx context.Context) (bool, string) {
+		s.Cluster.Forget()
+		dns := runProbes(t, ctx, s, "network.dns")["network.dns"]
+		return dns.Status != preflight.Passed, "network.dns: " + string(dns.Status)
+	})
+	s.Cluster.Forget()
 	got := runProbes(t, t.Context(), s, "turn.ports", "nodes.fuse", "network.dns", "network.api-server")
 	for id, word := range map[string]string{"turn.ports": `violates PodSecurity "restricted:`, "nodes.fuse": `violates PodSecurity "baseline:`} {
 		if got[id].Status != preflight.Unproved || !strings.Contains(got[id].Reason, word) {

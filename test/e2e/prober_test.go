@@ -170,7 +170,8 @@ func (a *answers) collect(ctx context.Context, address string, every time.Durati
 	}
 }
 
-// asker opens a connection for every request, so that none is spared by one that was made before a rollout.
+// asker opens a connection for every request: one from before a rollout spares the next request nothing, or is closed
+// by the pod that goes while the request is on its way.
 var asker = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func ask(ctx context.Context, address string) error {

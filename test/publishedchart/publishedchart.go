@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,16 +63,37 @@ func Find(ctx context.Context, umbrella, dir string) (string, error) {
 	return path, nil
 }
 
-// CopyTo puts the chart at path, an archive or folder, into the folder Name in dir.
+// CopyTo puts the chart at path, an archive or folder, into the folder Name in dir. A folder of the chart's sources lacks
+// the charts that it depends on itself. Those that a value turns on are left out: Helm would not install the rest.
 func CopyTo(path, dir string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	if info.IsDir() {
-		return os.CopyFS(filepath.Join(dir, Name), os.DirFS(path))
+	if !info.IsDir() {
+		return chartutil.ExpandFile(dir, path)
 	}
-	return chartutil.ExpandFile(dir, path)
+	to := filepath.Join(dir, Name)
+	if err := os.CopyFS(to, os.DirFS(path)); err != nil {
+		return err
+	}
+	chartfile := filepath.Join(to, chartutil.ChartfileName)
+	metadata, err := chartutil.LoadChartfile(chartfile)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", chartfile, err)
+	}
+	all := len(metadata.Dependencies)
+	metadata.Dependencies = slices.DeleteFunc(metadata.Dependencies, func(d *helmchart.Dependency) bool {
+		found, err := filepath.Glob(filepath.Join(to, "charts", d.Name+"*"))
+		return err == nil && len(found) == 0 && d.Condition != ""
+	})
+	if len(metadata.Dependencies) == all {
+		return nil
+	}
+	if err := os.RemoveAll(filepath.Join(to, "Chart.lock")); err != nil {
+		return err
+	}
+	return chartutil.SaveChartfile(chartfile, metadata)
 }
 
 // dependency is what the umbrella chart says about the operator's chart.

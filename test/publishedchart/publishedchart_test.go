@@ -73,6 +73,43 @@ func TestFolderAndArchive(t *testing.T) {
 	}
 }
 
+// The sources of the chart install without the charts that only a value turns on.
+func TestSourcesWithoutTheirDependencies(t *testing.T) {
+	folder, _ := operator(t, "1.2.3")
+	chartfile := filepath.Join(folder, "Chart.yaml")
+	metadata, err := chartutil.LoadChartfile(chartfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dependency := range []helmchart.Dependency{
+		{Name: "optional", Version: "1", Condition: "optional.enabled"}, {Name: "built", Version: "1", Condition: "built.enabled"},
+		{Name: "needed", Version: "1"},
+	} {
+		metadata.Dependencies = append(metadata.Dependencies, &dependency)
+	}
+	if err := chartutil.SaveChartfile(chartfile, metadata); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(folder, "charts", "built"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := publishedchart.CopyTo(folder, dir); err != nil {
+		t.Fatal(err)
+	}
+	copied, err := chartutil.LoadChartfile(filepath.Join(dir, publishedchart.Name, "Chart.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, dependency := range copied.Dependencies {
+		names = append(names, dependency.Name)
+	}
+	if got := strings.Join(names, " "); got != "built needed" {
+		t.Errorf("the copy depends on %q", got)
+	}
+}
+
 func TestDownload(t *testing.T) {
 	t.Setenv(publishedchart.Variable, publishedchart.Download)
 	_, archive := operator(t, "1.2.3")

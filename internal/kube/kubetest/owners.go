@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -135,21 +136,31 @@ func (o owners) change(manager string, live, object map[string]any) {
 	}
 }
 
-// status is the API server's answer.
-func (c conflicts) status() *apierrors.StatusError {
+// status is the API server's answer about an object of an API version. It tells managers that applied from those that
+// changed fields otherwise.
+func (c conflicts) status(apiVersion string) *apierrors.StatusError {
 	var causes []metav1.StatusCause
-	var words []string
+	fields := map[string][]string{}
 	for _, field := range slices.Sorted(maps.Keys(c)) {
-		manager := strings.TrimSuffix(c[field], " apply")
-		name := "." + strings.ReplaceAll(field, separator, ".")
-		causes = append(causes, metav1.StatusCause{Type: metav1.CauseTypeFieldManagerConflict,
-			Message: fmt.Sprintf("conflict with %q", manager), Field: name})
-		words = append(words, fmt.Sprintf("conflict with %q: %s", manager, name))
+		name, applied := strings.CutSuffix(c[field], " apply")
+		manager := strconv.Quote(name)
+		if !applied {
+			manager += " using " + apiVersion
+		}
+		path := "." + strings.ReplaceAll(field, separator, ".")
+		causes = append(causes, metav1.StatusCause{
+			Type: metav1.CauseTypeFieldManagerConflict, Message: "conflict with " + manager, Field: path,
+		})
+		fields[manager] = append(fields[manager], path)
 	}
-	plural := ""
-	if len(words) > 1 {
-		plural = "s"
+	if len(causes) == 1 {
+		return apierrors.NewApplyConflict(causes,
+			fmt.Sprintf("Apply failed with 1 conflict: %s: %s", causes[0].Message, causes[0].Field))
 	}
-	return apierrors.NewApplyConflict(causes, fmt.Sprintf("Apply failed with %d conflict%s: %s", len(words), plural,
-		strings.Join(words, "\n- ")))
+	var words []string
+	for _, manager := range slices.Sorted(maps.Keys(fields)) {
+		words = append(words, "conflicts with "+manager+":\n- "+strings.Join(fields[manager], "\n- "))
+	}
+	return apierrors.NewApplyConflict(causes,
+		fmt.Sprintf("Apply failed with %d conflicts: %s", len(causes), strings.Join(words, "\n")))
 }

@@ -47,7 +47,8 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, live, body map[st
 	at, manager := r.URL.Path, managerOf(r)
 	owned := s.owners[at].clone()
 	if conflict := owned.take(manager, live, body, r.URL.Query().Get("force") == "true"); conflict != nil {
-		fail(w, conflict.status())
+		apiVersion, _, _ := unstructured.NestedString(body, "apiVersion")
+		fail(w, conflict.status(apiVersion))
 		return
 	}
 	object := merge(runtime.DeepCopyJSON(live), body)
@@ -92,9 +93,12 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, body map[string]
 		wanted, asked, _ := unstructured.NestedString(body, "preconditions", field)
 		if is, _, _ := unstructured.NestedString(s.versioned(r.URL.Path, object), "metadata", field); asked &&
 			wanted != is {
-			fail(w, apierrors.NewConflict(groupResource(r.URL.Path), path.Base(r.URL.Path),
+			conflict := apierrors.NewConflict(groupResource(r.URL.Path), path.Base(r.URL.Path),
 				//lint:ignore ST1005 these are the API server's words
-				fmt.Errorf("Precondition failed: %s in precondition: %s, in object meta: %s", field, wanted, is)))
+				fmt.Errorf("Precondition failed: %s in precondition: %s, in object meta: %s", field, wanted, is))
+			// It is the storage that refuses, which knows the kind alone.
+			conflict.ErrStatus.Details.Kind, _, _ = unstructured.NestedString(object, "kind")
+			fail(w, conflict)
 			return
 		}
 	}
@@ -168,10 +172,14 @@ func (s *Server) scale(w http.ResponseWriter, r *http.Request, at string, body m
 			s.t.Error(err)
 		}
 	}
-	replicas, _, _ := unstructured.NestedFieldNoCopy(object, "spec", "replicas")
+	spec := map[string]any{}
+	// A scale of none is written as no number.
+	if replicas, _, _ := unstructured.NestedFieldNoCopy(object, "spec", "replicas"); fmt.Sprint(replicas) != "0" {
+		spec["replicas"] = replicas
+	}
 	answer(w, http.StatusOK, map[string]any{
-		"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": object["metadata"],
-		"spec": map[string]any{"replicas": replicas}, "status": object["status"],
+		"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": object["metadata"], "spec": spec,
+		"status": object["status"],
 	})
 }
 

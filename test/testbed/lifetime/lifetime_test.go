@@ -54,7 +54,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", program, "../cmd/testbed")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../cmd/testbed")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {

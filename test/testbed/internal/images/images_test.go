@@ -168,7 +168,7 @@ func countingRecipe(t *testing.T, key string, made *int) recipe {
 			if err := os.WriteFile(source, []byte(key), 0o600); err != nil {
 				return nil, err
 			}
-			layer, err := ociimage.Layer(ociimage.File{Path: "/file", Source: source})
+			layer, err := ociimage.Stored.Layer(ociimage.File{Path: "/file", Source: source})
 			if err != nil {
 				return nil, err
 			}

@@ -40,7 +40,7 @@ func (b builder) postgresql(context.Context) ([]recipe, error) {
 	}
 	return []recipe{{
 		name: "postgresql", refs: []string{image.Ref()}, slow: "about 2 minutes",
-		key:  cache.NewKey().Add("1", debianSuite, debianMirror, postgresqlMajor, postgresqlRootfs, runtime.GOARCH).String(),
+		key:  cache.NewKey().Add("2", debianSuite, debianMirror, postgresqlMajor, postgresqlRootfs, runtime.GOARCH).String(),
 		make: b.makePostgresql,
 	}}, nil
 }
@@ -64,7 +64,7 @@ func (b builder) makePostgresql(ctx context.Context, scratch string) (v1.Image, 
 		}
 		return nil, fmt.Errorf("make a root file system with PostgreSQL %s from Debian %s: %w\n%s", postgresqlMajor, debianSuite, err, lastLines(output, 20))
 	}
-	layer, err := ociimage.FromTar(func(w *tar.Writer) error { return writeTree(w, rootfs) })
+	layer, err := ociimage.Stored.FromTar(func(w *tar.Writer) error { return writeTree(w, rootfs) })
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (b builder) released(ctx context.Context) ([]recipe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("images of version %s: %w", released.Version, err)
 	}
-	key := cache.NewKey().Add("1", runtime.GOARCH, filepath.Base(dir)).String()
+	key := cache.NewKey().Add("2", runtime.GOARCH, filepath.Base(dir)).String()
 	hooks := platform.HooksImage
 	hooks.Tag = released.Version
 	recipes := []recipe{{
@@ -51,7 +51,7 @@ func (b builder) released(ctx context.Context) ([]recipe, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ociimage.Layer(ociimage.File{Path: standinBinary, Content: program, Mode: 0o755}, tmp())
+		return ociimage.Stored.Layer(ociimage.File{Path: standinBinary, Content: program, Mode: 0o755}, tmp())
 	})
 	for _, one := range described {
 		image, found := services[one.Image]

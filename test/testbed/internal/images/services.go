@@ -27,9 +27,9 @@ func (b builder) traefik(ctx context.Context) ([]recipe, error) {
 	}
 	// The tool's path holds the key of what it was built from.
 	return []recipe{{
-		name: "traefik", refs: []string{TraefikRef}, key: cache.NewKey().Add("1", program).String(),
+		name: "traefik", refs: []string{TraefikRef}, key: cache.NewKey().Add("2", program).String(),
 		make: func(context.Context, string) (v1.Image, error) {
-			layer, err := ociimage.Layer(ociimage.File{Path: "/usr/local/bin/traefik", Source: program, Mode: 0o755}, tmp())
+			layer, err := ociimage.Stored.Layer(ociimage.File{Path: "/usr/local/bin/traefik", Source: program, Mode: 0o755}, tmp())
 			if err != nil {
 				return nil, err
 			}
@@ -55,7 +55,7 @@ func (b builder) slapd(context.Context) ([]recipe, error) {
 func packaged(name, ref string) recipe {
 	return recipe{
 		name: name, refs: []string{ref}, slow: "about 10 seconds",
-		key:  cache.NewKey().Add("1", name, runtime.GOARCH).String(),
+		key:  cache.NewKey().Add("2", name, runtime.GOARCH).String(),
 		make: func(ctx context.Context, scratch string) (v1.Image, error) { return makePackaged(ctx, scratch, name) },
 	}
 }
@@ -70,7 +70,7 @@ func makePackaged(ctx context.Context, scratch, name string) (v1.Image, error) {
 			return nil, err
 		}
 	}
-	layer, err := ociimage.FromTar(func(w *tar.Writer) error { return writeTree(w, rootfs) })
+	layer, err := ociimage.Stored.FromTar(func(w *tar.Writer) error { return writeTree(w, rootfs) })
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (b builder) pause(ctx context.Context) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := ociimage.Layer(ociimage.File{Path: "/pause", Content: program, Mode: 0o755})
+	layer, err := ociimage.Stored.Layer(ociimage.File{Path: "/pause", Content: program, Mode: 0o755})
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +85,11 @@ func (b builder) operator(ctx context.Context) ([]recipe, error) {
 	// The tool's path holds the key of what it was built from.
 	return []recipe{{
 		name: "cloudnative-pg", refs: []string{platform.OperatorImage.Ref()},
-		key: cache.NewKey().Add("1", program).String(),
+		key: cache.NewKey().Add("2", program).String(),
 		make: func(context.Context, string) (v1.Image, error) {
 			// The operator looks for itself under a name with its architecture, to copy itself into the database's pods.
 			manager := "/operator/manager_" + runtime.GOARCH
-			layer, err := ociimage.Layer(
+			layer, err := ociimage.Stored.Layer(
 				ociimage.File{Path: manager, Source: program, Mode: 0o755},
 				ociimage.File{Path: "/manager", Link: strings.TrimPrefix(manager, "/"), Mode: fs.ModeSymlink},
 				tmp(),
@@ -105,7 +105,7 @@ func (b builder) operator(ctx context.Context) ([]recipe, error) {
 func (b builder) busybox(context.Context) ([]recipe, error) {
 	return []recipe{{
 		name: "busybox", refs: []string{BusyboxRef},
-		key: cache.NewKey().Add("1", runtime.GOARCH).String(),
+		key: cache.NewKey().Add("2", runtime.GOARCH).String(),
 		make: func(ctx context.Context, scratch string) (v1.Image, error) {
 			if err := debian.Unpack(ctx, scratch, "busybox-static"); err != nil {
 				return nil, err
@@ -130,7 +130,7 @@ func (b builder) busybox(context.Context) ([]recipe, error) {
 					files = append(files, ociimage.File{Path: "/bin/" + applet, Link: "busybox", Mode: fs.ModeSymlink})
 				}
 			}
-			layer, err := ociimage.Layer(files...)
+			layer, err := ociimage.Stored.Layer(files...)
 			if err != nil {
 				return nil, err
 			}

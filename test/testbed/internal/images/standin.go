@@ -86,7 +86,7 @@ func (b builder) standins(ctx context.Context) ([]recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary, err := ociimage.Layer(ociimage.File{Path: standinBinary, Content: program, Mode: 0o755}, tmp())
+	binary, err := ociimage.Stored.Layer(ociimage.File{Path: standinBinary, Content: program, Mode: 0o755}, tmp())
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (s standin) build(dir string, binary v1.Layer, variant variant) (v1.Image, 
 	if s.Workdir != "" && s.Workdir != "/" {
 		byPath[s.Workdir] = ociimage.File{Path: s.Workdir, Mode: fs.ModeDir | 0o755}
 	}
-	layer, err := ociimage.Layer(slices.Collect(maps.Values(byPath))...)
+	layer, err := ociimage.Stored.Layer(slices.Collect(maps.Values(byPath))...)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func TestStandinImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := slices.IndexFunc(described, func(s standin) bool { return s.Image == "gateway" })
-	binary, err := ociimage.Layer(ociimage.File{Path: standinBinary, Content: []byte("binary"), Mode: 0o755})
+	binary, err := ociimage.Stored.Layer(ociimage.File{Path: standinBinary, Content: []byte("binary"), Mode: 0o755})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestStandinImage(t *testing.T) {
 }
 
 func TestStandinFilesMustBeThere(t *testing.T) {
-	binary, err := ociimage.Layer(ociimage.File{Path: standinBinary, Mode: 0o755})
+	binary, err := ociimage.Stored.Layer(ociimage.File{Path: standinBinary, Mode: 0o755})
 	if err != nil {
 		t.Fatal(err)
 	}

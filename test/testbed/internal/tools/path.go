@@ -22,7 +22,7 @@ type substitute struct {
 
 // substitutes maps a tool's name to the program that may be used instead.
 func substitutes() map[string]substitute {
-	return map[string]substitute{"helm-4": {"helm", refuseHelm}, "kubectl": {"kubectl", refuseKubectl}}
+	return map[string]substitute{"helm-3": {"helm", refuseHelm}, "kubectl": {"kubectl", refuseKubectl}}
 }
 
 // OnPath is the path of the program on PATH that can be used instead of a tool. The error says why there is none.

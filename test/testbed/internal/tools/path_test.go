@@ -29,7 +29,7 @@ func TestHelmOnPath(t *testing.T) {
 	} {
 		t.Run(version, func(t *testing.T) {
 			path := onPath(t, "helm", fmt.Sprintf(`test "$1 $2 $3" = "version --template {{.Version}}" && echo %s`, version))
-			check(t, "helm-4", path, refused)
+			check(t, "helm-3", path, refused)
 		})
 	}
 }
@@ -57,7 +57,7 @@ func TestKubectlOnPathFollowsTheCluster(t *testing.T) {
 
 func TestNothingOnPath(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	check(t, "helm-4", "", "executable file not found")
+	check(t, "helm-3", "", "executable file not found")
 	check(t, "traefik", "", "tool traefik has no substitute on PATH")
 }
 
