@@ -45,7 +45,7 @@ unit() {
 
 cluster() {
   if [[ -z "${KUBECONFIG:-}" ]]; then
-    step "building the embedded cluster and its images (about half an hour on two cores the first time)"
+    step "building the embedded cluster and its images (about a quarter of an hour on two cores the first time)"
     "$testbed" build
   fi
   use_chart
