@@ -57,7 +57,8 @@ func confirm(in io.Reader, talk io.Writer, release, name string) error {
 	fmt.Fprintf(talk, "This replaces the databases of release %s by backup %s and stops its services meanwhile.\nType the release's name to go on: ", release, name)
 	line, _ := bufio.NewReader(in).ReadString('\n')
 	if answer := strings.TrimSpace(line); answer != release {
-		return hook.Refusef(finding.BackupNotConfirmed, "--yes leaves the question out", "nothing was changed: %q is not the release's name %q", answer, release)
+		return hook.Refusef(finding.BackupNotConfirmed, "--yes leaves the question out",
+			"nothing was changed: %q is not the release's name %q", answer, release)
 	}
 	return nil
 }

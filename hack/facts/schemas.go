@@ -109,7 +109,7 @@ func join(list []byte) []byte {
 	return joined
 }
 
-// format indents a schema, with short objects and lists on one line. Its definitions, which nobody edits, follow with
+// format indents a schema, with short objects and lists on one line. Its generated definitions follow with
 // one on each line.
 func format(s schema) ([]byte, error) {
 	definitions := s.Definitions

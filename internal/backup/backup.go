@@ -52,7 +52,8 @@ func (b *Backup) lock() (unlock func(), err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends", "another backup or restore is using claim %s", b.Spec.Claim)
+			return nil, hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends",
+				"another backup or restore is using claim %s", b.Spec.Claim)
 		}
 		return nil, fmt.Errorf("lock the folder of the backups: %w", err)
 	}

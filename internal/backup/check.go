@@ -48,7 +48,8 @@ func (b *Backup) contents(ctx context.Context, path string) (int, error) {
 		}
 	}
 	if tables == 0 {
-		return 0, hook.Refusef(finding.BackupWrongDatabase, "is DATABASE_URL the platform's database?", "the dump holds no table")
+		return 0, hook.Refusef(finding.BackupWrongDatabase, "is DATABASE_URL the platform's database?",
+			"the dump holds no table")
 	}
 	return tables, nil
 }
@@ -122,7 +123,8 @@ func (b *Backup) Check(ctx context.Context, name string, newer bool) (Metadata, 
 		return m, err
 	}
 	if len(ahead) > 0 && !newer {
-		return m, hook.Refusef(finding.BackupNewer, fmt.Sprintf("install that release first (the backup was made under chart %s), or restore with --allow-newer-schema", m.Chart),
+		return m, hook.Refusef(finding.BackupNewer,
+			fmt.Sprintf("install that release first (the backup was made under chart %s), or restore with --allow-newer-schema", m.Chart),
 			"backup %s is of a newer release than the one that is installed: it holds the migrations %s, which the images do not have",
 			m.Name, strings.Join(ahead, ", "))
 	}
@@ -138,7 +140,8 @@ func (b *Backup) checkServer(ctx context.Context, conn *pgx.Conn, m Metadata) er
 	number, _, _ := strings.Cut(m.Server, ".")
 	was, err := strconv.Atoi(strings.TrimRight(number, " abcdefghijklmnopqrstuvwxyz()"))
 	if err == nil && was > major {
-		return hook.Refusef(finding.BackupServer, "it takes a server that is not older", "backup %s is of PostgreSQL %d, and the server is PostgreSQL %d", m.Name, was, major)
+		return hook.Refusef(finding.BackupServer, "it takes a server that is not older",
+			"backup %s is of PostgreSQL %d, and the server is PostgreSQL %d", m.Name, was, major)
 	}
 	return b.checkMajor(ctx, major)
 }

@@ -65,7 +65,8 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?$`)
 // ValidateName refuses a name that is none of a backup: names become folders and parts of Jobs' names.
 func ValidateName(name string) error {
 	if !namePattern.MatchString(name) {
-		return hook.Errorf(hook.Usage, "%q is no name of a backup: lower-case letters, digits and dashes, 30 at most", name)
+		return hook.Errorf(hook.Usage,
+			"%q is no name of a backup: lower-case letters, digits and dashes, 30 at most", name)
 	}
 	return nil
 }
@@ -81,7 +82,8 @@ func (b *Backup) Read(name string) (Metadata, error) {
 	}
 	raw, err := os.ReadFile(filepath.Join(b.Spec.Dir, name, metadataFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, hook.Refusef(finding.BackupMissing, "helm neutree backup list shows those that are", "there is no backup %s in claim %s", name, b.Spec.Claim)
+		return m, hook.Refusef(finding.BackupMissing, "helm neutree backup list shows those that are",
+			"there is no backup %s in claim %s", name, b.Spec.Claim)
 	}
 	if err != nil {
 		return m, fmt.Errorf("read backup %s: %w", name, err)
@@ -97,7 +99,8 @@ func (b *Backup) Read(name string) (Metadata, error) {
 
 // damaged refuses a backup.
 func damaged(name, format string, args ...any) error {
-	return hook.Refusef(finding.BackupDamaged, "restore another one", "backup %s is damaged: %s", name, fmt.Sprintf(format, args...))
+	return hook.Refusef(finding.BackupDamaged, "restore another one",
+		"backup %s is damaged: %s", name, fmt.Sprintf(format, args...))
 }
 
 // List returns all backups, the newest first, and warnings on those that can't be read.

@@ -59,14 +59,17 @@ func run(cmd *exec.Cmd, stdout io.Writer) error {
 func explain(cmd *exec.Cmd, err error, stderr *tail) error {
 	name := filepath.Base(cmd.Path)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return hook.Refusef(finding.BackupPrograms, "set global.backup.image to one that holds PostgreSQL's client programs", "the image has no %s", name)
+		return hook.Refusef(finding.BackupPrograms,
+			"set global.backup.image to one that holds PostgreSQL's client programs",
+			"the image has no %s", name)
 	}
 	if err == nil {
 		return nil
 	}
 	said := stderr.String()
 	if strings.Contains(said, "No space left on device") || strings.Contains(said, "Disk quota exceeded") {
-		return hook.Refusef(finding.BackupSpace, "raise global.backup.size, or delete a backup with helm neutree backup delete",
+		return hook.Refusef(finding.BackupSpace,
+			"raise global.backup.size, or delete a backup with helm neutree backup delete",
 			"%s: the volume of the backups is full (%s)", name, said)
 	}
 	return fmt.Errorf("%s: %w: %s", name, err, said)
@@ -103,7 +106,8 @@ func (b *Backup) checkMajor(ctx context.Context, serverMajor int) error {
 		return fmt.Errorf("pg_dump does not tell its version but %q", out.String())
 	}
 	if major, _ := strconv.Atoi(m[1]); major != serverMajor {
-		return hook.Refusef(finding.BackupPrograms, fmt.Sprintf("set global.backup.image to an image of PostgreSQL %d", serverMajor),
+		return hook.Refusef(finding.BackupPrograms,
+			fmt.Sprintf("set global.backup.image to an image of PostgreSQL %d", serverMajor),
 			"the image holds PostgreSQL %d's programs, and the server is PostgreSQL %d", major, serverMajor)
 	}
 	return nil

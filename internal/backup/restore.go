@@ -80,7 +80,8 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
 	b.Log.Info("restoring the database", "size", Size(m.DatabaseBytes))
 	if err := b.replay(ctx, dump, list); err != nil {
 		if blockers := b.blockers(ctx, conn); strings.Contains(err.Error(), "lock timeout") && blockers != "" {
-			return hook.Failf(hook.Busy, finding.BackupBusy, "end them, then restore again", "nothing is changed: other sessions use the database (%s)", blockers)
+			return hook.Failf(hook.Busy, finding.BackupBusy, "end them, then restore again",
+				"nothing is changed: other sessions use the database (%s)", blockers)
 		}
 		return fmt.Errorf("nothing is changed: %w", err)
 	}

@@ -40,18 +40,22 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 			err = plan.Validate()
 		}
 		if err != nil {
-			return Plan{}, hook.Refusef(finding.BackupRelease, "use the plugin of the chart's version", "ConfigMap %s in namespace %s does not fit this version of the plugin (%v)", config.Name, namespace, err)
+			return Plan{}, hook.Refusef(finding.BackupRelease, "use the plugin of the chart's version",
+				"ConfigMap %s in namespace %s does not fit this version of the plugin (%v)",
+				config.Name, namespace, err)
 		}
 		plans, names = append(plans, plan), append(names, plan.Release)
 	}
 	switch len(plans) {
 	case 0:
-		return Plan{}, hook.Refusef(finding.BackupRelease, "name its namespace with --namespace; if it is the right one, set global.backup.enabled=true by an upgrade",
+		return Plan{}, hook.Refusef(finding.BackupRelease,
+			"name its namespace with --namespace; if it is the right one, set global.backup.enabled=true by an upgrade",
 			"namespace %s holds no release%s with backups", namespace, called(release))
 	case 1:
 		return plans[0], nil
 	}
-	return Plan{}, hook.Refusef(finding.BackupRelease, "choose one with --release, of "+strings.Join(names, ", "), "namespace %s holds several releases", namespace)
+	return Plan{}, hook.Refusef(finding.BackupRelease, "choose one with --release, of "+strings.Join(names, ", "),
+		"namespace %s holds several releases", namespace)
 }
 
 func called(release string) string {

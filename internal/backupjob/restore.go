@@ -35,7 +35,8 @@ func (r *Restore) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if state.Backup != "" && state.Backup != r.Name {
-		return "", hook.Refusef(finding.BackupUnfinished, "finish it first with helm neutree backup restore "+state.Backup,
+		return "", hook.Refusef(finding.BackupUnfinished,
+			"finish it first with helm neutree backup restore "+state.Backup,
 			"a restore of backup %s was begun and did not end", state.Backup)
 	}
 	if state.Backup == "" {

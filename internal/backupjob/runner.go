@@ -154,7 +154,9 @@ func (r *Runner) needClaim(ctx context.Context, name string) error {
 	}
 	exists, err := r.claimExists(ctx)
 	if err == nil && !exists {
-		return hook.Refusef(finding.BackupMissing, "", "there is no backup %s: namespace %s has no claim %s, so no backup was made yet", name, r.Namespace, r.Plan.Claim.Name)
+		return hook.Refusef(finding.BackupMissing, "",
+			"there is no backup %s: namespace %s has no claim %s, so no backup was made yet",
+			name, r.Namespace, r.Plan.Claim.Name)
 	}
 	return err
 }
@@ -182,7 +184,8 @@ func (r *Runner) ensureClaim(ctx context.Context) error {
 		"spec": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": want.String()}}},
 	})
 	if err != nil {
-		return hook.Refusef(finding.StorageClaims, "set global.backup.size back, or make room with helm neutree backup delete",
+		return hook.Refusef(finding.StorageClaims,
+			"set global.backup.size back, or make room with helm neutree backup delete",
 			"claim %s can't grow from %s to %s (%s)", claim.Name, has.String(), want.String(), kube.Brief(err))
 	}
 	return nil
@@ -196,7 +199,8 @@ func (r *Runner) snapshot(ctx context.Context, name string) error {
 	object := (&unstructured.Unstructured{Object: r.Plan.Snapshot}).DeepCopy()
 	object.SetName(object.GetName() + name)
 	if err := r.Client.Create(ctx, kube.Backups, r.Namespace, object, false); err != nil && !apierrors.IsAlreadyExists(err) {
-		return hook.Refusef(finding.BackupSnapshot, "", "the operator could not be asked for a snapshot: %s", kube.Brief(err))
+		return hook.Refusef(finding.BackupSnapshot, "",
+			"the operator could not be asked for a snapshot: %s", kube.Brief(err))
 	}
 	return hook.Poll(ctx, r.Log, "snapshot "+object.GetName(), func(ctx context.Context) (bool, string, error) {
 		live, err := r.Client.Resource(kube.Backups, r.Namespace).Get(ctx, object.GetName(), metav1.GetOptions{})
@@ -206,7 +210,9 @@ func (r *Runner) snapshot(ctx context.Context, name string) error {
 		phase, _, _ := unstructured.NestedString(live.Object, "status", "phase")
 		if phase == "failed" {
 			cause, _, _ := unstructured.NestedString(live.Object, "status", "error")
-			return false, "", hook.Refusef(finding.BackupSnapshot, "mend the cause or empty global.backup.volumeSnapshotClass", "snapshot %s failed: %s", object.GetName(), cause)
+			return false, "", hook.Refusef(finding.BackupSnapshot,
+				"fix the cause or clear global.backup.volumeSnapshotClass",
+				"snapshot %s failed: %s", object.GetName(), cause)
 		}
 		return phase == "completed", "its phase is " + phase, nil
 	})

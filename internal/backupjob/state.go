@@ -58,7 +58,8 @@ func (r *Restore) writeState(ctx context.Context, s state) error {
 	}
 	if err := r.Client.Create(ctx, kube.ConfigMaps, r.Namespace, config, false); err != nil {
 		if apierrors.IsAlreadyExists(err) {
-			return hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends", "another restore has just begun in namespace %s", r.Namespace)
+			return hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends",
+				"another restore has just begun in namespace %s", r.Namespace)
 		}
 		return fmt.Errorf("note the restore in namespace %s: %s", r.Namespace, kube.Brief(err))
 	}

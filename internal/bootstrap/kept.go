@@ -39,7 +39,8 @@ func (b *Bootstrap) examine(ctx context.Context, cluster *database.Cluster) erro
 		}
 	}
 	if b.Spec.SaveFirst && !standing.Empty && len(plan.Pending) > 0 {
-		return hook.Refusef(finding.UpgradeKeptDatabase, "it runs now, so the same helm command once more, as upgrade --install, saves and migrates it",
+		return hook.Refusef(finding.UpgradeKeptDatabase,
+			"it runs now, so the same helm command again, as upgrade --install, saves and migrates it",
 			"the database that was kept needs %d migrations (the first one is %s), and is to be saved before", len(plan.Pending), plan.Pending[0].Name())
 	}
 	return cluster.Examined(ctx)

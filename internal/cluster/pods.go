@@ -4,7 +4,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -63,9 +62,6 @@ func RequestsOf(spec *corev1.PodSpec) Amount {
 func larger(a, b Amount) Amount {
 	return Amount{max(a.MilliCPU, b.MilliCPU), max(a.Memory, b.Memory), max(a.Ephemeral, b.Ephemeral), max(a.Pods, b.Pods)}
 }
-
-// Quantity writes bytes as people do, e.g. "12Gi".
-func Quantity(bytes int64) string { return resource.NewQuantity(bytes, resource.BinarySI).String() }
 
 // Pods are those that take something of a node: all that are scheduled and have not ended.
 func (v *View) Pods(ctx context.Context) ([]Pod, error) {

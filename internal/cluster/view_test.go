@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -91,8 +90,5 @@ func TestRequestsOf(t *testing.T) {
 	}
 	if got, want := cluster.RequestsOf(&spec), (cluster.Amount{MilliCPU: 1005, Memory: 320 << 20, Pods: 1}); got != want {
 		t.Errorf("RequestsOf = %+v, want %+v", got, want)
-	}
-	if got := cluster.Quantity(12 << 30); !strings.EqualFold(got, "12Gi") {
-		t.Errorf("Quantity = %s", got)
 	}
 }

@@ -69,7 +69,8 @@ func (c *Cluster) WaitForCRD(ctx context.Context) error {
 // admit it. What would lose data is kept as it is: see KeepLive.
 func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured) error {
 	if manifest.GetKind() != "Cluster" || manifest.GetName() != c.name {
-		return hook.Errorf(hook.Usage, "the manifest holds %s %s, not Cluster %s", manifest.GetKind(), manifest.GetName(), c.name)
+		return hook.Errorf(hook.Usage,
+			"the manifest holds %s %s, not Cluster %s", manifest.GetKind(), manifest.GetName(), c.name)
 	}
 	said := false
 	return hook.Poll(ctx, c.log, "the CloudNativePG operator to admit Cluster "+c.name, func(ctx context.Context) (bool, string, error) {
@@ -119,7 +120,7 @@ func (c *Cluster) admission(ctx context.Context, err error) (bool, string, error
 		return false, "", hook.Refuse(finding.Finding{
 			ID: finding.CNPGWebhook, Severity: finding.Error, Object: fmt.Sprintf("Cluster %s/%s", c.namespace, c.name), Value: "global.database",
 			Found: fmt.Sprintf("the CloudNativePG operator refuses Cluster %s (%s)", c.name, kube.Brief(err)),
-			Fix:   "mend the values below global.database",
+			Fix:   "fix the values below global.database",
 		})
 	}
 	return wait(err)

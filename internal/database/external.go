@@ -134,7 +134,8 @@ func (e server) available() int {
 	return free
 }
 
-// refusal says what about a connection to a database that is not ours won't mend itself, and what to do; or nothing.
+// refusal says what is wrong with a connection to an external database that waiting does not fix, and what to do about it.
+// Both are empty for any other error.
 func refusal(err error) (cause, fix string) {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -150,11 +151,11 @@ func refusal(err error) (cause, fix string) {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &authority):
-		return "its certificate is signed by an authority that nobody here knows", "name a Secret with that authority's certificate in global.database.external.caSecret"
+		return "its certificate is signed by an unknown CA", "name a Secret with that CA's certificate in global.database.external.caSecret"
 	case errors.As(err, &name):
 		return name.Error(), "set global.database.external.host to a name in it, or sslmode to verify-ca"
 	case errors.As(err, &invalid):
-		return invalid.Error(), "renew the server's certificate, or put its authority's into global.database.external.caSecret"
+		return invalid.Error(), "renew the server's certificate, or put its CA's into global.database.external.caSecret"
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return "the server does not speak TLS", "turn it on there, or set global.database.external.sslmode to disable"
 	}

@@ -95,10 +95,10 @@ func TestWhatAServerLacks(t *testing.T) {
 
 func TestConnectionsThatWontMend(t *testing.T) {
 	for want, err := range map[string]error{
-		"signed by an authority that nobody here knows": fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}),
-		"or sslmode to verify-ca":                       fmt.Errorf("tls: %w", x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db"}}, Host: "postgres"}),
-		"renew the server's certificate":                fmt.Errorf("tls: %w", x509.CertificateInvalidError{Reason: x509.Expired}),
-		"the server does not speak TLS":                 errors.New("failed to connect: tls error: server refused TLS connection"),
+		"signed by an unknown CA":        fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}),
+		"or sslmode to verify-ca":        fmt.Errorf("tls: %w", x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db"}}, Host: "postgres"}),
+		"renew the server's certificate": fmt.Errorf("tls: %w", x509.CertificateInvalidError{Reason: x509.Expired}),
+		"the server does not speak TLS":  errors.New("failed to connect: tls error: server refused TLS connection"),
 	} {
 		if cause, fix := refusal(err); !strings.Contains(cause+": "+fix, want) || fix == "" {
 			t.Errorf("refusal(%v) = %q, %q, want it to say %q, and what to do", err, cause, fix, want)

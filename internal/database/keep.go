@@ -82,7 +82,8 @@ func larger(now, was any, path string) (any, error) {
 	}
 	nowSize, err := resource.ParseQuantity(nowText)
 	if err != nil {
-		return nil, hook.Refusef(finding.UpgradeDatabaseValues, "correct the values below global.database.cnpg", "%s.size %q is no size such as 10Gi: %v", path, nowText, err)
+		return nil, hook.Refusef(finding.UpgradeDatabaseValues, "correct the values below global.database.cnpg",
+			"%s.size %q is no size such as 10Gi: %v", path, nowText, err)
 	}
 	wasSize, err := resource.ParseQuantity(wasText)
 	if err != nil || nowSize.Cmp(wasSize) >= 0 {

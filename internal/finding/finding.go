@@ -21,7 +21,7 @@ func (id ID) Topic() string {
 type Severity uint8
 
 const (
-	// Unset leaves the severity to whoever reports the finding: a refusal of a hook is an Error.
+	// Unset leaves the severity to the program that reports the finding: a refusal of a hook is an Error.
 	Unset Severity = iota
 	// Note is worth knowing and nothing to fix, such as what could not be checked.
 	Note

@@ -109,7 +109,7 @@ func isSelector(e ast.Expr, of, name string) bool {
 	return ok && x.Name == of && (name == "" || selector.Sel.Name == name)
 }
 
-// A refusal without an ID is one that nobody can look up.
+// A refusal without an ID cannot be looked up in the documentation.
 func TestEveryRefusalHasAnID(t *testing.T) {
 	unused := constants(t)
 	sources(t, func(path string, set *token.FileSet, file *ast.File) {

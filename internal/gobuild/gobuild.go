@@ -31,8 +31,8 @@ type Program struct {
 }
 
 // Flags are how everything of this project is compiled, in the form of the variable GOFLAGS. What two programs share is
-// compiled once only if they are compiled alike. Nobody reads the debugging information, which takes a tenth of the time:
-// stack traces do without it.
+// compiled once only if they are compiled alike. Debugging information takes a tenth of the time and is left
+// out: stack traces do not need it.
 const Flags = "-trimpath -gcflags=all=-dwarf=false"
 
 // Build compiles a static Linux program and returns it. The same source makes the same program: it holds no path of

@@ -113,7 +113,8 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	result := Result{Applied: []Applied{}, Ahead: plan.Ahead}
 	if len(plan.Pending) > 0 {
 		if m.UnlessPending {
-			return result, hook.Errorf(hook.Pending, "%d migrations to apply, the first one %s", len(plan.Pending), plan.Pending[0].Name())
+			return result, hook.Errorf(hook.Pending,
+				"%d migrations to apply, the first one %s", len(plan.Pending), plan.Pending[0].Name())
 		}
 		if err := forgetFailure(ctx, conn, set); err != nil {
 			return result, err
@@ -246,7 +247,8 @@ func (m Migrator) applyWithRetries(ctx context.Context, l *lock, session *sessio
 			if blockedBy == "" {
 				blockedBy = "a session that ended meanwhile"
 			}
-			return hook.Failf(hook.Busy, finding.MigrationsLocked, "stop what that session does, or end it with SELECT pg_terminate_backend(pid)",
+			return hook.Failf(hook.Busy, finding.MigrationsLocked,
+				"stop what that session does, or end it with SELECT pg_terminate_backend(pid)",
 				"migration %s got no lock in %d attempts of %s each: it is blocked by %s", f.Name(), m.Attempts, m.LockTimeout, blockedBy)
 		}
 		m.Log.Warn("a migration is blocked and will be tried again", "file", f.Name(), "attempt", attempt, "blocked by", who)

@@ -56,11 +56,13 @@ func Config(databaseURL string) (*pgx.ConnConfig, error) {
 	}
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return nil, hook.Errorf(hook.Usage, "DATABASE_URL is no URL of the form postgresql://user:password@host:port/database; characters such as @ : / # %% in a user or password must be percent-encoded")
+		return nil, hook.Errorf(hook.Usage,
+			"DATABASE_URL is no URL of the form postgresql://user:password@host:port/database; characters such as @ : / # %% in a user or password must be percent-encoded")
 	}
 	config, err := pgx.ParseConfig(platform.LibpqURL(u))
 	if err != nil {
-		return nil, hook.Errorf(hook.Usage, "DATABASE_URL is not valid: its host, port, or one of the options after ? cannot be used")
+		return nil, hook.Errorf(hook.Usage,
+			"DATABASE_URL is not valid: its host, port, or one of the options after ? cannot be used")
 	}
 	// Files hold many statements, which only the simple protocol takes.
 	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol

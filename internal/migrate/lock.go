@@ -40,7 +40,8 @@ func acquire(ctx context.Context, log *slog.Logger, conn *pgx.Conn, patience tim
 		return false, "held by " + holder, err
 	})
 	if hook.CodeOf(err) == hook.Deadline && ctx.Err() == nil {
-		return nil, hook.Failf(hook.Busy, finding.MigrationsLocked, "wait until that run ends, or end its session with SELECT pg_terminate_backend(pid)",
+		return nil, hook.Failf(hook.Busy, finding.MigrationsLocked,
+			"wait until that run ends, or end its session with SELECT pg_terminate_backend(pid)",
 			"the migration lock was not free within %s: it is held by %s", patience, holder)
 	}
 	if err != nil {

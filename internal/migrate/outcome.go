@@ -31,7 +31,8 @@ func WaitForOutcome(ctx context.Context, log *slog.Logger, databaseURL, set stri
 		if time.Since(since) < patience {
 			return "it has failed, unless another attempt begins: " + found.cause, nil
 		}
-		return "", hook.Failf(hook.MigrationFailed, finding.MigrationsFailed, "", "%s will not be there, since it failed: %s", setName(set), found.cause)
+		return "", hook.Failf(hook.MigrationFailed, finding.MigrationsFailed, "",
+			"%s will not be there, since it failed: %s", setName(set), found.cause)
 	})
 }
 

@@ -170,16 +170,23 @@ func (t Trouble) String() string {
 	return "failed: " + message
 }
 
-// Error says what happened, as an error of its own.
+// Error says what happened to a probe pod. It leaves out the pod's name, which is random.
 func (t *Trouble) Error() string {
-	text := "the pod " + t.String()
-	if t.Pod != "" {
-		text = "pod " + t.Pod + " " + t.String()
+	where := ""
+	if t.Node != "" {
+		where = " on node " + t.Node
 	}
-	if t.Node != "" && !strings.Contains(t.Message, t.Node) {
-		text += " (on node " + t.Node + ")"
+	switch t.Kind {
+	case Image:
+		return fmt.Sprintf("the image %s can't be pulled%s: %s", t.Image, where, t.Message)
+	case Admission:
+		return "the API server refuses the probe pod: " + t.Message
+	case Unschedulable:
+		return fmt.Sprintf("the probe pod can't be scheduled%s: %s", where, t.Message)
+	case Mount:
+		return fmt.Sprintf("a volume can't be mounted%s: %s", where, t.Message)
 	}
-	return text
+	return fmt.Sprintf("the probe pod failed%s: %s", where, t.Message)
 }
 
 // ids are those of the findings that the sorts of trouble are.
@@ -204,7 +211,7 @@ func (t Trouble) Finding(what string) finding.Finding {
 // longest is more than any reader's patience.
 const longest = 300
 
-// OneLine is text without line breaks, cut where nobody would read on.
+// OneLine is text without line breaks, cut to a readable length.
 func OneLine(text string) string {
 	text = flat(text)
 	if runes := []rune(text); len(runes) > longest {

@@ -102,7 +102,7 @@ func keptValues(ctx context.Context, client *kube.Client, namespace string, gate
 		findings = append(findings, finding.Finding{
 			ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Object: object(namespace, gate), Value: "global.database",
 			Found: "the database can't follow its values: " + k,
-			Fix: "mend the values below global.database or global.images.postgresql, or go on without that change by " +
+			Fix: "fix the values below global.database or global.images.postgresql, or continue without that change by " +
 				"--set global.upgrade.allowKeptValues=true",
 		})
 	}

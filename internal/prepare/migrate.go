@@ -89,7 +89,7 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 		return []finding.Finding{{
 			ID: finding.UpgradeDatabaseSilent, Severity: finding.Error, Object: fmt.Sprintf("Cluster %s/%s", p.Spec.Namespace, p.Spec.Migrate.Cluster),
 			Found: db.silence.Error(), Why: "new images may bring migrations, which need it",
-			Fix: "mend it first, by an upgrade that leaves the images of the services as they are",
+			Fix: "fix it first, by an upgrade that leaves the images of the services as they are",
 		}}, nil
 	}
 	p.Log.Warn("the database does not answer; this goes on, since it brings no migrations and may mend it", "cause", db.silence.Error())

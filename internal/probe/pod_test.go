@@ -146,8 +146,8 @@ func TestDiagnosis(t *testing.T) {
 		seen []*corev1.Pod
 		want string
 	}{
-		"image":    {[]*corev1.Pod{status("ErrImagePull", "no such host example.com"), status("ImagePullBackOff", "Back-off")}, "does not start: ErrImagePull of example.com/nap-hooks:1: no such host example.com (on node node1)"},
-		"full":     {[]*corev1.Pod{full, full}, "can't be scheduled: Insufficient cpu (on node node1)"},
+		"image":    {[]*corev1.Pod{status("ErrImagePull", "no such host example.com"), status("ImagePullBackOff", "Back-off")}, "the image example.com/nap-hooks:1 can't be pulled on node node1: no such host example.com"},
+		"full":     {[]*corev1.Pod{full, full}, "can't be scheduled on node node1: Insufficient cpu"},
 		"a Secret": {[]*corev1.Pod{status("CreateContainerConfigError", `secret "db" not found`)}, `secret "db" not found`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package recover explains and mends a release that a Helm client left half-way: killed, or cut off from the cluster,
+// Package recover explains and fixes a release that a Helm client left half-way: killed, or cut off from the cluster,
 // it leaves a revision that is pending, and every later command refuses to begin.
 package recover
 

@@ -37,11 +37,15 @@ func validate(spec hook.SecretsSpec) error {
 			}
 			switch {
 			case s.Existing && sources > 0:
-				return hook.Errorf(hook.Usage, "spec: the Secret %s is given by the user, so its key %s cannot have a value", s.Name, name)
+				return hook.Errorf(hook.Usage,
+					"spec: the Secret %s is given by the user, so its key %s cannot have a value", s.Name, name)
 			case !s.Existing && sources > 1:
-				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s has more than one of value, generate, postgresURL and file", name, s.Name)
+				return hook.Errorf(hook.Usage,
+					"spec: the key %s of the Secret %s has more than one of value, generate, postgresURL and file",
+					name, s.Name)
 			case key.Generate != nil && key.Generate.Bytes < 8:
-				return hook.Errorf(hook.Usage, "spec: the key %s of the Secret %s must be generated from at least 8 bytes", name, s.Name)
+				return hook.Errorf(hook.Usage,
+					"spec: the key %s of the Secret %s must be generated from at least 8 bytes", name, s.Name)
 			}
 		}
 	}

@@ -29,7 +29,8 @@ func (k *keeper) file(ctx context.Context, f hook.SecretFile) (string, error) {
 		}
 		placeholder := "$(" + name + ")"
 		if !strings.Contains(f.Text, placeholder) {
-			return "", hook.Errorf(hook.Usage, "spec: a configuration file has the value %s and no %s", name, placeholder)
+			return "", hook.Errorf(hook.Usage,
+				"spec: a configuration file has the value %s and no %s", name, placeholder)
 		}
 		pairs = append(pairs, placeholder, value)
 	}

@@ -39,7 +39,7 @@ func (k *keeper) postgresURL(ctx context.Context, p hook.PostgresURL) (string, e
 		if p.RootCert == "" {
 			return "", hook.Refuse(finding.Finding{
 				ID: finding.SecretsAddress, Severity: finding.Error, Value: "global.database.external.caSecret",
-				Found: "the database's address asks for the sslmode verify-ca, which takes the certificate of an authority",
+				Found: "the database's address asks for the sslmode verify-ca, which needs a CA certificate",
 				Fix:   "name a Secret with it in global.database.external.caSecret",
 			})
 		}

@@ -138,7 +138,8 @@ func logIn(at string, with Credentials) func(context.Context) error {
 			case err != nil:
 				return err
 			case status == http.StatusUnauthorized:
-				return hook.Refusef(finding.TestLogin, "if they were changed since the install, write them into the Secret too",
+				return hook.Refusef(finding.TestLogin,
+					"if they were changed since the install, write them into the Secret too",
 					"%s refuses the administrator's name and password", at)
 			case status != http.StatusOK:
 				return fmt.Errorf("it answers with %d", status)

@@ -23,7 +23,7 @@ type Wanted struct {
 	// Size is what the value SizeValue asks for.
 	Size      resource.Quantity
 	SizeValue string
-	// Kept says that a PVC which is larger, or of another class, may stay so: whoever applies it leaves it alone.
+	// Kept says that a PVC which is larger, or of another class, may stay so: an apply leaves it alone.
 	Kept bool
 }
 

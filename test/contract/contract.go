@@ -1,4 +1,4 @@
-// Package contract is what the platform's services need of whoever installs them, as far as only tests ask for it: the
+// Package contract is what the platform's services need from an installation, as far as only tests ask for it: the
 // chart is held to it, and so are the stand-ins of the services.
 package contract
 

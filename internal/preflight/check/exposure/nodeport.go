@@ -142,7 +142,7 @@ func free(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 		}
 		owner := owners(port, services, pods)
 		if owner == "" && !held(port, services) {
-			// Somebody may have it whom this user may not see.
+			// A Service that this user may not see may have it.
 			answer, _ := portOf(port).Ask(ctx, s.Cluster.Untyped, metav1.NamespaceDefault, prefix)
 			if answer == nodeport.Allocated && !tried(ctx, s.Cluster.Untyped, port) {
 				owner = "a Service that you may not see"

@@ -1,4 +1,4 @@
-// Package rbac checks whether whoever runs the command may install: each right that Helm takes, and each that a
+// Package rbac checks whether the caller may install: each right that Helm takes, and each that a
 // role of the release grants.
 package rbac
 

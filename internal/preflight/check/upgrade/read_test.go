@@ -53,7 +53,7 @@ func TestPath(t *testing.T) {
 		{name: "a smaller volume and an older major version",
 			objects: []string{installation, strings.NewReplacer("10Gi", "20Gi", "16.1", "18.1").Replace(cluster)},
 			words: []string{
-				"spec.storage.size stays 20Gi, not 10Gi: a volume can't shrink -> mend the values below global.database",
+				"spec.storage.size stays 20Gi, not 10Gi: a volume can't shrink -> fix the values below global.database",
 				"the data was written by major version 18 and an older one can't read it",
 			}},
 		{name: "what somebody decided", objects: []string{installation, strings.ReplaceAll(cluster, "10Gi", "20Gi")}, set: []string{"global.upgrade.allowKeptValues=true"}},

@@ -1,5 +1,5 @@
 // Package dns takes the place of the list of all DNS providers that certificates can be proven with. Their clients are
-// a third of what Traefik is compiled from, and the testbed's Traefik asks nobody for a certificate.
+// a third of what Traefik is compiled from, and the testbed's Traefik requests no certificate.
 package dns
 
 import (
