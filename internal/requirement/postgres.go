@@ -106,7 +106,11 @@ func (d *derivation) cluster(object Object, c *cluster) error {
 		Owner: "Cluster " + name, Namespace: object.GetNamespace(), Labels: map[string]string{"cnpg.io/cluster": name},
 		Spec: spec, Replicas: c.Spec.Instances, By: CloudNativePG, Why: "PostgreSQL", Value: "global.database.cnpg.resources",
 	})
-	for suffix, storage := range map[string]*clusterStorage{"": &c.Spec.Storage, "-wal": c.Spec.WalStorage} {
+	for _, volume := range []struct {
+		suffix string
+		*clusterStorage
+	}{{"", &c.Spec.Storage}, {"-wal", c.Spec.WalStorage}} {
+		storage := volume.clusterStorage
 		if storage == nil {
 			continue
 		}
@@ -115,7 +119,7 @@ func (d *derivation) cluster(object Object, c *cluster) error {
 			return fmt.Errorf("%s: storage of %q: %w", object.Source, storage.Size, err)
 		}
 		d.set.Claims = append(d.set.Claims, Claim{
-			Name: name + "-1" + suffix, Namespace: object.GetNamespace(), Class: storage.StorageClass, AccessMode: corev1.ReadWriteOnce,
+			Name: name + "-1" + volume.suffix, Namespace: object.GetNamespace(), Class: storage.StorageClass, AccessMode: corev1.ReadWriteOnce,
 			Size: size, Count: c.Spec.Instances, Grows: true, User: &user, Group: &user, By: CloudNativePG,
 			Why: "PostgreSQL", Value: "global.database.cnpg.storage.storageClass",
 		})

@@ -28,7 +28,8 @@ func validate(spec hook.SecretsSpec) error {
 		if len(s.Data) == 0 {
 			return hook.Errorf(hook.Usage, "spec: the Secret %s has no keys", s.Name)
 		}
-		for name, key := range s.Data {
+		for _, name := range slices.Sorted(maps.Keys(s.Data)) {
+			key := s.Data[name]
 			sources := 0
 			for _, is := range []bool{key.Value != "", key.Generate != nil, key.PostgresURL != nil, key.File != nil} {
 				if is {

@@ -106,14 +106,14 @@ func (s *sharing) second() error {
 		return err
 	}
 	s.facts[Step] = StepExclude
-	for kind, take := range locks() {
-		file, err := take(filepath.Join(s.dir, kind))
+	for _, kind := range locks() {
+		file, err := kind.take(filepath.Join(s.dir, kind.name))
 		switch {
 		case err == nil:
 			_ = file.Close()
-			return fmt.Errorf("%s locks do not work: a file is locked on two nodes at once", kind)
+			return fmt.Errorf("%s locks do not work: a file is locked on two nodes at once", kind.name)
 		case !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EACCES):
-			return fmt.Errorf("try a %s lock: %w", kind, err)
+			return fmt.Errorf("try a %s lock: %w", kind.name, err)
 		}
 	}
 	if err := s.say("tried", "yes"); err != nil {
@@ -190,18 +190,24 @@ func (s *sharing) poll(try func() error) error {
 
 func (s *sharing) lockBoth() ([]*os.File, error) {
 	var held []*os.File
-	for kind, take := range locks() {
-		file, err := take(filepath.Join(s.dir, kind))
+	for _, kind := range locks() {
+		file, err := kind.take(filepath.Join(s.dir, kind.name))
 		if err != nil {
-			return held, fmt.Errorf("take a %s lock: %w", kind, err)
+			return held, fmt.Errorf("take a %s lock: %w", kind.name, err)
 		}
 		held = append(held, file)
 	}
 	return held, nil
 }
 
+// lockKind is one way to lock a file of a path, which does not wait.
+type lockKind struct {
+	name string
+	take func(path string) (*os.File, error)
+}
+
 // locks are the two kinds of lock that programs use, SQLite the first. Both do not wait.
-func locks() map[string]func(path string) (*os.File, error) {
+func locks() []lockKind {
 	open := func(path string, take func(fd uintptr) error) (*os.File, error) {
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o660)
 		if err != nil {
@@ -213,14 +219,14 @@ func locks() map[string]func(path string) (*os.File, error) {
 		}
 		return file, nil
 	}
-	return map[string]func(string) (*os.File, error){
-		"fcntl": func(path string) (*os.File, error) {
+	return []lockKind{
+		{"fcntl", func(path string) (*os.File, error) {
 			return open(path, func(fd uintptr) error {
 				return unix.FcntlFlock(fd, unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Whence: 0, Start: 0, Len: 0})
 			})
-		},
-		"flock": func(path string) (*os.File, error) {
+		}},
+		{"flock", func(path string) (*os.File, error) {
 			return open(path, func(fd uintptr) error { return unix.Flock(int(fd), unix.LOCK_EX|unix.LOCK_NB) })
-		},
+		}},
 	}
 }

@@ -5,6 +5,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 			if m == nil {
 				m = []string{"", "a stricter level", t.err.Error()}
 			}
-			return []preflight.Finding{mend(need, m[1], fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2]))}, nil
+			return []preflight.Finding{relabel(need, m[1], fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2]))}, nil
 		case noRight, cannotAsk:
 			denied = t.err
 		default:
@@ -93,13 +94,13 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 			return nil, fmt.Errorf("no pod could be tried in namespace %s, which has no label %s: %s",
 				need.Namespace, api.EnforceLevelLabel, kube.Brief(denied))
 		case enforced != "" && stricter(enforced, need.Level):
-			return []preflight.Finding{mend(need, enforced, "")}, nil
+			return []preflight.Finding{relabel(need, enforced, "")}, nil
 		}
 	}
 	return nil, nil
 }
 
-func mend(need requirement.PodSecurity, enforced, detail string) preflight.Finding {
+func relabel(need requirement.PodSecurity, enforced, detail string) preflight.Finding {
 	return preflight.Finding{
 		Object: "Namespace " + need.Namespace, Value: need.Value,
 		Found: fmt.Sprintf("namespace %s enforces the pod security level %q%s", need.Namespace, enforced, detail),
@@ -137,7 +138,7 @@ func unlabelled(ctx context.Context, s *preflight.Subject, need requirement.PodS
 			if m == nil {
 				m = []string{"", "a stricter level", err.Error()}
 			}
-			finding := mend(need, m[1], "")
+			finding := relabel(need, m[1], "")
 			finding.Found = fmt.Sprintf("namespace %s does not exist yet, and without a label this cluster enforces %q, which keeps out the pods of %s: %s", need.Namespace, m[1], pod.Owner, m[2])
 			finding.Fix = fmt.Sprintf("kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=%[3]s", need.Namespace, api.EnforceLevelLabel, need.Level)
 			return []preflight.Finding{finding}, nil
@@ -199,14 +200,14 @@ func refusals(trials []trial) []preflight.Finding {
 			findings = append(findings, finding)
 		}
 	}
-	for _, cause := range sorted(unasked) {
+	for _, cause := range slices.Sorted(maps.Keys(unasked)) {
 		findings = append(findings, preflight.Finding{Severity: preflight.Warning, Found: "an admission webhook can't be asked: " + cause,
 			Why: "objects that it looks at may be refused, or nothing is made until it answers", Fix: "look after that webhook"})
 	}
-	for namespace, count := range untried {
+	for _, namespace := range slices.Sorted(maps.Keys(untried)) {
 		findings = append(findings, preflight.Finding{
 			Object: "Namespace " + namespace, Severity: preflight.Note,
-			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Make it first to have them tried", count, namespace),
+			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Make it first to have them tried", untried[namespace], namespace),
 		})
 	}
 	if denied > 0 {
@@ -214,15 +215,6 @@ func refusals(trials []trial) []preflight.Finding {
 			Found: fmt.Sprintf("%d objects were not tried: you may not make them, see rbac.install", denied)})
 	}
 	return findings
-}
-
-func sorted(set map[string]bool) []string {
-	var all []string
-	for key := range set {
-		all = append(all, key)
-	}
-	slices.Sort(all)
-	return all
 }
 
 func prioritized(s *preflight.Subject) (bool, string) {
@@ -245,7 +237,9 @@ var priorityClass = schema.GroupVersionResource{Group: "scheduling.k8s.io", Vers
 
 func priorities(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	var findings []preflight.Finding
-	for name, pod := range priorityClasses(s.Requirements) {
+	classes := priorityClasses(s.Requirements)
+	for _, name := range slices.Sorted(maps.Keys(classes)) {
+		pod := classes[name]
 		live, err := s.Cluster.Get(ctx, priorityClass, "", name)
 		if err != nil {
 			return nil, fmt.Errorf("read PriorityClass %s: %w", name, err)

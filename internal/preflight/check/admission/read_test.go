@@ -145,13 +145,20 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+func missing(namespace string) error {
+	return apierrors.NewNotFound(corev1.Resource("namespaces"), namespace)
+}
+
 func TestRefusals(t *testing.T) {
 	checktest.Want(t, refusals([]trial{{object: "Service nap/nap-cp"}, {object: "Pod x", err: forbidden(violates)}}))
 	checktest.Want(t, refusals([]trial{
 		{object: "Deployment nap/nap-cp", namespace: "nap", err: forbidden(kyverno)},
 		{object: "Deployment nap/nap-cg", namespace: "nap", err: forbidden(celPolicy)},
 		{object: "Deployment nap/nap-cg", namespace: "nap", err: forbidden("it is Tuesday")},
-		{object: "Role work/x", namespace: "work", err: apierrors.NewNotFound(corev1.Resource("namespaces"), "work")},
+		{object: "Role work/x", namespace: "work", err: missing("work")},
+		{object: "Role area/x", namespace: "area", err: missing("area")},
+		{object: "Role field/x", namespace: "field", err: missing("field")},
+		{object: "Role work/y", namespace: "work", err: missing("work")},
 		{object: "Pod x", err: forbidden(noRightMsg)},
 		{object: "Pod x", err: forbidden(noDryRun)},
 	}),
@@ -159,7 +166,9 @@ func TestRefusals(t *testing.T) {
 		"the policy no-latest refuses it: no latest tags",
 		"the API server refuses it: it is Tuesday",
 		"warning: an admission webhook can't be asked",
-		"note: 1 objects were not tried: namespace work does not exist yet",
+		"note: 1 objects were not tried: namespace area does not exist yet",
+		"note: 1 objects were not tried: namespace field does not exist yet",
+		"note: 2 objects were not tried: namespace work does not exist yet",
 		"note: 1 objects were not tried: you may not make them, see rbac.install")
 }
 

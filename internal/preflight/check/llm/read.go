@@ -4,6 +4,7 @@ package llm
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -54,10 +55,5 @@ func run(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error)
 
 // Agents are the types of agent whose protocols are known.
 func Agents() []string {
-	agents := make([]string, 0, len(protocols))
-	for agent := range protocols {
-		agents = append(agents, agent)
-	}
-	slices.Sort(agents)
-	return agents
+	return slices.Sorted(maps.Keys(protocols))
 }

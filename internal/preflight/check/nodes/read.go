@@ -121,7 +121,7 @@ func fix(pod *requirement.Pod, reasons map[string]int) string {
 	if value == "" {
 		value = "its nodeSelector, tolerations or resources"
 	}
-	for reason := range reasons {
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		switch {
 		case strings.HasPrefix(reason, "no label "):
 			return fmt.Sprintf("kubectl label node NAME %s, or change %s", strings.TrimPrefix(reason, "no label "), value)
