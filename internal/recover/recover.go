@@ -22,8 +22,11 @@ import (
 	"github.com/neutree-ai/packaging/internal/platform"
 )
 
-// ErrBusy says that the release is being worked on, so that nothing may be mended.
+// ErrBusy says that the release is being worked on, so that nothing may be changed.
 var ErrBusy = errors.New("the release is being worked on")
+
+// hookAnnotation is what Helm knows a hook by.
+const hookAnnotation = "helm.sh/hook"
 
 // Operation is what Helm did last with a release.
 type Operation struct {
@@ -75,11 +78,21 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	}
 	components := platform.HookComponents()
 	for _, job := range jobs {
-		if !jobrun.Ended(&job) && slices.Contains(components, job.Labels["app.kubernetes.io/component"]) {
+		if !jobrun.Ended(&job) && awaited(&job, components) {
 			newest.Running = append(newest.Running, job.Name)
 		}
 	}
 	return newest, nil
+}
+
+// awaited tells whether a Helm client waits for a Job. A newer chart may have hooks that this program does not know:
+// Helm's own annotation tells of them. Tests run on a release that is not pending.
+func awaited(job *batchv1.Job, components []string) bool {
+	if slices.Contains(components, job.Labels["app.kubernetes.io/component"]) {
+		return true
+	}
+	hooks := job.Annotations[hookAnnotation]
+	return hooks != "" && hooks != "test"
 }
 
 func operation(u *unstructured.Unstructured, kind schema.GroupVersionResource, namespace, release string) *Operation {
@@ -114,7 +127,7 @@ func (f *Operation) Explain(w io.Writer, now time.Time) error {
 	return err
 }
 
-// Next says how to go on after Mend.
+// Next says how to go on after MarkFailed.
 func (f *Operation) Next() string {
 	next := fmt.Sprintf("Now run the helm upgrade again (with --install): it goes on where the one before stopped. Nothing is applied twice.\n  helm upgrade --install %s CHART --namespace %s …", f.Release, f.Namespace)
 	if f.Deployed > 0 {
@@ -123,9 +136,9 @@ func (f *Operation) Next() string {
 	return next
 }
 
-// Mend marks the revision failed, so that Helm begins anew. It refuses while a hook runs, and when somebody else has
+// MarkFailed marks the revision failed, so that Helm begins anew. It refuses while a hook runs, and when somebody else has
 // written the record since.
-func (f *Operation) Mend(ctx context.Context, client *kube.Client) error {
+func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 	if len(f.Running) > 0 {
 		return fmt.Errorf("%w: Job %s runs: wait until it has ended, or stop it with kubectl delete job %s --namespace %s, and try again",
 			ErrBusy, strings.Join(f.Running, ", "), strings.Join(f.Running, " "), f.Namespace)
@@ -139,7 +152,7 @@ func (f *Operation) Mend(ctx context.Context, client *kube.Client) error {
 		return fmt.Errorf("read the record of revision %d: %w", f.Revision, err)
 	}
 	if got := r.info("status"); got != f.Status {
-		return fmt.Errorf("the record of revision %d is labelled %s and says %s: mend it by hand, or delete %s %s", f.Revision, f.Status, got, f.object.GetKind(), f.object.GetName())
+		return fmt.Errorf("the record of revision %d is labelled %s and says %s: fix it by hand, or delete %s %s", f.Revision, f.Status, got, f.object.GetKind(), f.object.GetName())
 	}
 	r.setInfo("status", "failed")
 	r.setInfo("description", fmt.Sprintf("Its Helm client ended while it was %s; marked failed by helm neutree recover", f.Status))

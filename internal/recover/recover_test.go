@@ -67,14 +67,14 @@ func TestPendingRevisionIsMarkedFailed(t *testing.T) {
 			t.Errorf("the explanation does not say %q: %s", words, said.String())
 		}
 	}
-	if err := found.Mend(t.Context(), server.Client()); err != nil {
+	if err := found.MarkFailed(t.Context(), server.Client()); err != nil {
 		t.Fatal(err)
 	}
-	mended := find(t, server)
-	if mended.Status != "failed" || mended.Pending() {
-		t.Errorf("afterwards it is %s", mended.Status)
+	fixed := find(t, server)
+	if fixed.Status != "failed" || fixed.Pending() {
+		t.Errorf("afterwards it is %s", fixed.Status)
 	}
-	stored, err := mended.stored()
+	stored, err := fixed.stored()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,9 +102,21 @@ func TestEveryJobThatAHelmClientWaitsForIsSeen(t *testing.T) {
 	}
 }
 
+func TestHookOfANewerChartIsSeen(t *testing.T) {
+	annotated := func(hooks string) string {
+		return strings.Replace(hookJob("unheard-of", `{active: 1}`), "namespace: nap,", "namespace: nap, annotations: {helm.sh/hook: "+hooks+"},", 1)
+	}
+	for hooks, want := range map[string][]string{`"pre-upgrade,pre-rollback"`: {"nap-unheard-of"}, "test": nil} {
+		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), annotated(hooks))
+		if got := find(t, server).Running; !slices.Equal(got, want) {
+			t.Errorf("while a Job runs for %s, the running ones are %v, want %v", hooks, got, want)
+		}
+	}
+}
+
 func TestNothingIsMendedWhileAHookRuns(t *testing.T) {
 	server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`))
-	err := find(t, server).Mend(t.Context(), server.Client())
+	err := find(t, server).MarkFailed(t.Context(), server.Client())
 	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "kubectl delete job nap-migrate --namespace nap") {
 		t.Errorf("error %v", err)
 	}

@@ -98,20 +98,35 @@ func (s *Server) SetVersion(v string) {
 // Put stores the object in the YAML document.
 func (s *Server) Put(document string) {
 	s.t.Helper()
+	s.write(document, true)
+}
+
+// Replace stores the object in the YAML document unless it is gone, and tells whether it was there.
+func (s *Server) Replace(document string) bool {
+	s.t.Helper()
+	return s.write(document, false)
+}
+
+// write stores an object, a new one only if that is wanted.
+func (s *Server) write(document string, create bool) bool {
+	s.t.Helper()
 	var object map[string]any
 	if err := decode([]byte(document), &object); err != nil {
 		s.t.Fatalf("%v in:\n%s", err, document)
 	}
 	if len(object) == 0 {
-		return
+		return false
 	}
-	u := unstructured.Unstructured{Object: object}
+	at := pathOf(unstructured.Unstructured{Object: object})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := pathOf(u)
+	if _, there := s.objects[at]; !there && !create {
+		return false
+	}
 	s.objects[at] = object
 	s.newVersion(at)
 	delete(s.owners, at)
+	return true
 }
 
 // Object returns the stored object at an API path, or nil.

@@ -193,16 +193,12 @@ func (n *Nodes) run(node string, container corev1.Container) (corev1.ContainerSt
 
 // put stores the pod if it was not removed meanwhile.
 func (n *Nodes) put(pod *corev1.Pod) {
-	at := "/api/v1/namespaces/" + pod.Namespace + "/pods/" + pod.Name
-	if n.Object(at) == nil {
-		return
-	}
 	raw, err := json.Marshal(pod)
 	if err != nil {
 		n.t.Error(err)
 		return
 	}
-	n.Put(string(raw))
+	n.Replace(string(raw))
 }
 
 // bind gives a claim a volume.
@@ -221,17 +217,20 @@ spec: {persistentVolumeReclaimPolicy: Delete, claimRef: {namespace: %s, name: %s
 		n.t.Error(err)
 		return
 	}
-	n.store(claim)
+	// A claim that was deleted meanwhile has taken no volume with it.
+	if !n.store(claim) && !n.KeepsVolumes {
+		n.Delete("/api/v1/persistentvolumes/" + volume)
+	}
 }
 
-// store puts an object that was read and changed.
-func (n *Nodes) store(object *unstructured.Unstructured) {
+// store puts an object that was read and changed, and tells whether it was still there.
+func (n *Nodes) store(object *unstructured.Unstructured) bool {
 	raw, err := yaml.Marshal(object.Object)
 	if err != nil {
 		n.t.Error(err)
-		return
+		return false
 	}
-	n.Put(string(raw))
+	return n.Replace(string(raw))
 }
 
 // grow gives a claim the size that it asks for.
