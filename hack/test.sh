@@ -10,6 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export GOGC=${GOGC:-400}
 
 prepare() {
+  # What runs beside the cluster tests has all of it from them.
+  [[ -z "${NOT_COMPARED:-}" ]] || return 0
   step "preparing Helm 3 and 4 (compiled the first time, seconds afterwards)"
   make --no-print-directory bin/testbed bin/helm-neutree
   HELM318=$("$testbed" tool helm-3.18)
@@ -39,8 +41,9 @@ unit() {
   go test ./...
   (cd test/testbed && go test ./...)
   step "the chart under Helm 3 and Helm 4: lint, and renders that are the same"
-  "$testbed" chart --out bin/chart
-  CHART="$root/bin/chart" go test -tags helm ./test/helm
+  # Not the folder of the cluster tests, which may be running.
+  "$testbed" chart --out bin/chart-unit
+  CHART="$root/bin/chart-unit" go test -tags helm ./test/helm
 }
 
 cluster() {
@@ -55,11 +58,12 @@ cluster() {
   step "the platform on real clusters; what a test leaves that fails is in bin/test/failed"
   go build -o bin/clustertest ./test/clustertest
   # In place of this shell it gets the signals that are to end it, and takes its testbeds down.
-  exec bin/clustertest -testbeds "${TESTBEDS:-}"
+  exec bin/clustertest -testbeds "${TESTBEDS:-}" -beside "${1:-}"
 }
 
 case "${1:-all}" in
-  all) prepare; unit; cluster ;;
+  # The cluster tests wait a part of their time: the others get that.
+  all) prepare; cluster "hack/test.sh unit" ;;
   unit | cluster) prepare; "$1" ;;
   *) echo "usage: test.sh [unit|cluster]" >&2; exit 2 ;;
 esac

@@ -29,7 +29,9 @@ type settings struct {
 	// own is the kubeconfig of a user's own cluster, or empty.
 	own, testbed, kubernetes string
 	// notCompared is a file with a line for each comparison that an earlier test could not make, or empty.
-	notCompared           string
+	notCompared string
+	// beside is a command that runs with the tests, or empty.
+	beside                string
 	testbeds, nodes       int
 	verbose               bool
 	limit, upLimit, grace time.Duration
@@ -53,7 +55,11 @@ func (s *settings) run(ctx context.Context) (int, error) {
 	}
 	r := &runner{settings: s, binaries: map[string]string{}}
 	tests := r.possible(selected)
-	r.screen = report.NewScreen(s.stdout, s.stderr, len(tests))
+	total := len(tests)
+	if s.beside != "" {
+		total++
+	}
+	r.screen = report.NewScreen(s.stdout, s.stderr, total)
 	if err := r.compile(ctx, tests); err != nil {
 		return exitUnusable, err
 	}
@@ -66,7 +72,12 @@ func (s *settings) run(ctx context.Context) (int, error) {
 	}
 	began, used := time.Now(), processors()
 	stop := every(time.Second, r.screen.Tick)
+	var beside sync.WaitGroup
+	if s.beside != "" {
+		beside.Go(func() { r.runBeside(ctx) })
+	}
 	outcome := scheduler.Do(ctx)
+	beside.Wait()
 	stop()
 	r.screen.End()
 	r.notRun(ctx, outcome.NotRun)

@@ -239,12 +239,13 @@ func TestNoMemoryForAnother(t *testing.T) {
 }
 
 func TestInterrupt(t *testing.T) {
-	r := newTrial(t, test("TestHangs", 30, catalog.Needs{}), test("TestPassA", 20, catalog.Needs{}), test("TestPassLast", 10, catalog.Needs{Alone: true}))
+	r := newTrial(t, test("TestHangs", 30, catalog.Needs{}), test("TestHangsToo", 20, catalog.Needs{}), test("TestPassLast", 10, catalog.Needs{}))
+	r.beside = "sleep 60"
 	ctx, interrupt := context.WithCancel(t.Context())
 	began := make(chan error, 1)
 	go func() {
 		began <- wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
-			return strings.Contains(calls(r.dir), "begin TestHangs") && strings.Contains(calls(r.dir), " down"), nil
+			return strings.Count(calls(r.dir), "begin TestHangs") == 2, nil
 		})
 		interrupt()
 	}()
@@ -252,14 +253,43 @@ func TestInterrupt(t *testing.T) {
 	if err := <-began; err != nil {
 		t.Fatal(err)
 	}
-	r.want(r.stdout.String(), `skip +TestHangs .*interrupted`, `skip +TestPassLast .*interrupted before it began`, `^1 passed, 0 failed, 2 skipped$`)
+	r.want(r.stdout.String(), `skip +TestHangs .*interrupted`, `skip +TestPassLast .*interrupted before it began`,
+		`skip +sleep 60 .*interrupted`, `^0 passed, 0 failed, 4 skipped$`)
+}
+
+func TestBeside(t *testing.T) {
+	r := newTrial(t, test("TestPassA", 30, catalog.Needs{}))
+	r.beside = "echo seen"
+	r.do(t.Context(), 0)
+	r.want(r.stdout.String(), `^ok   echo seen \(\d+ s, beside\)$`, `^ok   TestPassA`, `^2 passed, 0 failed, 0 skipped$`)
+	r.want(r.stderr, `^\[ 0:0\d\] beside: echo seen$`)
+	r.wantFile("output/beside.log", "seen")
+	if strings.Contains(r.stdout.String(), "=== echo seen") {
+		t.Errorf("the output of a command that passed is printed:\n%s", &r.stdout)
+	}
+}
+
+func TestBesideFails(t *testing.T) {
+	r := newTrial(t, test("TestPassA", 30, catalog.Needs{}))
+	r.beside = "ls no-such-file"
+	r.do(t.Context(), exitFailed)
+	r.want(r.stdout.String(), `^=== ls no-such-file$`, `no-such-file.*: No such file`, `^FAIL ls no-such-file \(\d+ s, beside\): exit status 2$`,
+		`^ok   TestPassA`, `^1 passed, 1 failed, 0 skipped$`)
+	r.wantFile("junit.xml", "No such file")
+}
+
+func TestBesideIsNotThere(t *testing.T) {
+	r := newTrial(t, test("TestPassA", 30, catalog.Needs{}))
+	r.beside = "./no-such-program"
+	r.do(t.Context(), exitFailed)
+	r.want(r.stdout.String(), `^FAIL ./no-such-program .*no such file or directory$`, `^ok   TestPassA`)
 }
 
 func TestNeeds(t *testing.T) {
 	r := newTrial(t,
 		test("TestPassPlain", 50, catalog.Needs{}), test("TestPassBreaks", 45, catalog.Needs{Breaks: true}), test("TestPassAudit", 40, catalog.Needs{Audit: true}),
 		test("TestPassOpen", 30, catalog.Needs{NoPolicies: true, Nodes: 1}), test("TestPassNone", 20, catalog.Needs{None: true}),
-		test("TestPassPlainToo", 15, catalog.Needs{}), test("TestPassAlone1", 10, catalog.Needs{Alone: true}), test("TestPassAlone2", 5, catalog.Needs{Alone: true}))
+		test("TestPassPlainToo", 15, catalog.Needs{}))
 	r.testbeds = 1
 	r.do(t.Context(), 0)
 	want := `t1 up --nodes 3 --network-policies=true --audit
@@ -280,29 +310,10 @@ t1 up --nodes 1 --network-policies=false
 begin TestPassOpen on t1
 end TestPassOpen
 t1 down
-t1 up --nodes 3 --network-policies=true
-begin TestPassAlone1 on t1
-end TestPassAlone1
-begin TestPassAlone2 on t1
-end TestPassAlone2
-t1 down
 `
 	if r.calls_ != want {
 		t.Errorf("calls:\n%s\nwant:\n%s", r.calls_, want)
 	}
-}
-
-// What has limits of time runs when everything else is done, and the other testbeds are down.
-func TestAlone(t *testing.T) {
-	r := newTrial(t, test("TestPassAlone1", 90, catalog.Needs{Alone: true}), test("TestPassA", 30, catalog.Needs{}), test("TestPassB", 30, catalog.Needs{}),
-		test("TestPassC", 30, catalog.Needs{}), test("TestPassAlone2", 80, catalog.Needs{Alone: true}))
-	r.testbeds = 3
-	r.do(t.Context(), 0)
-	before, after, _ := strings.Cut(r.calls_, "begin TestPassAlone1")
-	if strings.Count(before, "begin") != 3 || strings.Count(before, "end") != 3 || strings.Count(before, " down") != 2 {
-		t.Errorf("others still ran when the first began:\n%s", r.calls_)
-	}
-	r.want(after, `^ on (t\d)\nend TestPassAlone1\nbegin TestPassAlone2 on t\d\nend TestPassAlone2\nt\d down\n$`)
 }
 
 func TestOwnCluster(t *testing.T) {

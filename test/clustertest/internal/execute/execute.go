@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -22,6 +23,9 @@ type Program struct {
 	Output *os.File
 	// Limit is how long it may run. Then it is asked for its goroutines, and killed once Grace is over.
 	Limit, Grace time.Duration
+	// Low gives it only the processor time that others leave. It is asked to end before it is killed, since programs of
+	// its own may run in other groups.
+	Low bool
 }
 
 // End is how a program ended.
@@ -39,21 +43,38 @@ func Run(ctx context.Context, p Program) End {
 	command.Dir = p.Dir
 	command.Env = append(os.Environ(), p.Env...)
 	command.Stdout, command.Stderr = p.Output, p.Output
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A session is a process group too, and what the kernel shares processor time between where it groups by sessions.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: !p.Low, Setsid: p.Low}
 	began := time.Now()
 	if err := command.Start(); err != nil {
 		return End{Err: err}
 	}
 	group := -command.Process.Pid
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	if p.Low {
+		lower(command.Process.Pid)
+	}
+	var result error
+	ended := make(chan struct{})
+	go func() {
+		result = command.Wait()
+		close(ended)
+	}()
 
 	end := End{}
 	select {
-	case end.Err = <-ended:
+	case <-ended:
+		end.Err = result
 	case <-ctx.Done():
+		if p.Low {
+			_ = syscall.Kill(group, syscall.SIGINT)
+			select {
+			case <-ended:
+			case <-time.After(p.Grace):
+			}
+		}
 		_ = syscall.Kill(group, syscall.SIGKILL)
-		end.Err = errors.Join(ctx.Err(), <-ended)
+		<-ended
+		end.Err = errors.Join(ctx.Err(), result)
 	case <-time.After(p.Limit):
 		end.Hung = true
 		// A Go program answers with the stacks of its goroutines. Those that it has started are not asked.
@@ -73,4 +94,12 @@ func Run(ctx context.Context, p Program) End {
 	_ = syscall.Kill(group, syscall.SIGKILL)
 	end.Took = time.Since(began)
 	return end
+}
+
+// lower takes the priority of a session that has just begun: of its processes, and of all of it where the kernel groups by
+// sessions. A machine that refuses either is slower, and nothing else.
+func lower(session int) {
+	const least = 19
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, session, least)
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", session), []byte(strconv.Itoa(least)), 0o644)
 }

@@ -32,6 +32,19 @@ func TestMain(m *testing.M) {
 	case "deaf":
 		signal.Ignore(syscall.SIGQUIT)
 		hang()
+	case "low":
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, os.Interrupt)
+		// What starts it takes its priority a moment later.
+		for !lowest() {
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println("lowest priority")
+		if err := syscall.Kill(os.Getppid(), syscall.SIGUSR1); err != nil {
+			os.Exit(1)
+		}
+		<-asked
+		fmt.Println("asked to end")
 	case "parent":
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), part+"=hang")
@@ -41,6 +54,12 @@ func TestMain(m *testing.M) {
 		fmt.Println(child.Process.Pid)
 		os.Exit(3)
 	}
+}
+
+// lowest says whether this process has the lowest priority. The kernel counts from 40 down to 1.
+func lowest() bool {
+	priority, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+	return err == nil && priority == 1
 }
 
 func hang() {
@@ -53,14 +72,18 @@ func hang() {
 
 func start(t *testing.T, ctx context.Context, what string, limit time.Duration) (execute.End, string) {
 	t.Helper()
+	return startProgram(t, ctx, what, execute.Program{Limit: limit, Grace: 300 * time.Millisecond})
+}
+
+func startProgram(t *testing.T, ctx context.Context, what string, p execute.Program) (execute.End, string) {
+	t.Helper()
 	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	end := execute.Run(ctx, execute.Program{
-		Path: os.Args[0], Env: []string{part + "=" + what, "GOTRACEBACK=all"}, Output: output, Limit: limit, Grace: 300 * time.Millisecond,
-	})
+	p.Path, p.Env, p.Output = os.Args[0], []string{part + "=" + what, "GOTRACEBACK=all"}, output
+	end := execute.Run(ctx, p)
 	text, err := os.ReadFile(output.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +121,21 @@ func TestCancelled(t *testing.T) {
 	end, _ := start(t, ctx, "hang", time.Minute)
 	if end.Hung || !errors.Is(end.Err, context.Canceled) || end.Took > 20*time.Second {
 		t.Errorf("%+v", end)
+	}
+}
+
+func TestLowPriorityIsAskedToEnd(t *testing.T) {
+	ready := make(chan os.Signal, 1)
+	signal.Notify(ready, syscall.SIGUSR1)
+	defer signal.Stop(ready)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-ready
+		cancel()
+	}()
+	end, text := startProgram(t, ctx, "low", execute.Program{Limit: time.Minute, Grace: time.Minute, Low: true})
+	if !errors.Is(end.Err, context.Canceled) || text != "lowest priority\nasked to end\n" {
+		t.Errorf("%+v, %q", end, text)
 	}
 }
 

@@ -26,11 +26,8 @@ type state int
 const (
 	// active has a test, or has yet to ask for its first one.
 	active state = iota
-	// asking waits for a test, with its testbed.
-	asking
-	// parking takes its testbed down, and parked has none.
-	parking
-	parked
+	// idle waits for a test.
+	idle
 	gone
 )
 
@@ -62,10 +59,7 @@ func (q *queue) stop() {
 func (q *queue) next(worker int, has *bed.Bed) (step, catalog.Test) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.workers[worker] = asking
-	if has == nil {
-		q.workers[worker] = parked
-	}
+	q.workers[worker] = idle
 	q.changed.Broadcast()
 	for {
 		if q.stopped {
@@ -75,44 +69,26 @@ func (q *queue) next(worker int, has *bed.Bed) (step, catalog.Test) {
 		if i := q.pick(has); i >= 0 {
 			return run, q.take(worker, i)
 		}
-		switch {
-		case q.others(worker, active):
-			// A testbed without a test still takes time from the others.
-			if has != nil {
-				q.workers[worker] = parking
-				return park, catalog.Test{}
-			}
-		case len(q.pending) == 0:
+		if !q.othersRun(worker) {
 			q.workers[worker] = gone
 			q.changed.Broadcast()
 			return end, catalog.Test{}
-		case has != nil && !q.others(worker, parking), has == nil && !q.others(worker, asking, parking):
-			return run, q.take(worker, q.alone(has))
+		}
+		// A testbed without a test still takes time from the others.
+		if has != nil {
+			return park, catalog.Test{}
 		}
 		q.changed.Wait()
 	}
 }
 
-// pick is the first test that may run beside others, one for which the testbed need not be replaced if there is any.
+// pick is the first test that is left, one for which the testbed need not be replaced if there is any.
 func (q *queue) pick(has *bed.Bed) int {
-	first := -1
-	for i, test := range q.pending {
-		if test.Needs.Alone {
-			continue
-		}
-		if has == nil || has.Shape.Fits(test.Needs) {
-			return i
-		}
-		if first < 0 {
-			first = i
-		}
+	fits := slices.IndexFunc(q.pending, func(test catalog.Test) bool { return has == nil || has.Shape.Fits(test.Needs) })
+	if fits < 0 && len(q.pending) > 0 {
+		return 0
 	}
-	return first
-}
-
-// alone is the same for what is left, which runs without others.
-func (q *queue) alone(has *bed.Bed) int {
-	return max(0, slices.IndexFunc(q.pending, func(test catalog.Test) bool { return has != nil && has.Shape.Fits(test.Needs) }))
+	return fits
 }
 
 func (q *queue) take(worker, i int) catalog.Test {
@@ -131,9 +107,10 @@ func (q *queue) giveBack(worker int, test catalog.Test) {
 	q.changed.Broadcast()
 }
 
-func (q *queue) others(worker int, states ...state) bool {
+// othersRun says whether another worker has a test, which it may yet give back.
+func (q *queue) othersRun(worker int) bool {
 	for i, state := range q.workers {
-		if i != worker && slices.Contains(states, state) {
+		if i != worker && state == active {
 			return true
 		}
 	}
