@@ -80,7 +80,7 @@ func TestDocumentedCommandLinesParse(t *testing.T) {
 	if count < 20 {
 		t.Errorf("only %d command lines are found", count)
 	}
-	for _, wrong := range []string{"preflight --no-such-flag", "backup restore", "backup mend", "preflite",
+	for _, wrong := range []string{"preflight --no-such-flag", "backup restore", "backup fix", "preflite",
 		"recover a b"} {
 		if parse(strings.Fields(wrong), true) == nil {
 			t.Errorf("helm neutree %s is taken for right", wrong)

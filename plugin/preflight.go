@@ -23,7 +23,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/version"
 )
 
-const preflightHelp = `Say before an install what would fail, prove it, and say how to mend it.
+const preflightHelp = `Check whether a cluster is ready for an install, and explain how to fix what is not.
 
 What is checked is what would be installed: the chart is rendered with the values that "helm install" would be given, and
 every image, port, volume, right and pod in it becomes a requirement. Some checks start short-lived pods, which are removed
@@ -35,7 +35,7 @@ unless given, it is the chart that came with this plugin.
 Results go to standard output, progress to standard error. Each check has an ID such as storage.class, whose first part is its
 topic; docs/preflight.md explains all of them.
 
-Exit codes: 0 nothing stands against the install, 1 something could not be checked, 2 checks failed, 3 there are warnings and
+Exit codes: 0 no errors, 1 something could not be checked, 2 checks failed, 3 there are warnings and
 --strict is set, 124 --timeout ended first, 130 interrupted.`
 
 const preflightExample = `  # What would "helm install neutree ./charts/neutree -n nap -f values.yaml" run into?
@@ -68,7 +68,7 @@ func newPreflightCommand(settings *helmenv.Settings) *cobra.Command {
 	flags := &preflightFlags{}
 	cmd := &cobra.Command{
 		Use:               "preflight [NAME] [CHART]",
-		Short:             "Say before an install what would fail, and how to mend it",
+		Short:             "Check whether a cluster is ready for an install",
 		Long:              preflightHelp,
 		Example:           preflightExample,
 		Args:              cobra.MaximumNArgs(2),

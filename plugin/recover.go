@@ -18,14 +18,14 @@ func newRecoverCommand(settings *helmenv.Settings) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "recover RELEASE",
-		Short: "Explain and mend a release that a killed Helm client left pending",
-		Long: `Explain and mend a release that a killed Helm client left pending.
+		Short: "Explain and fix a release that a killed Helm client left pending",
+		Long: `Explain and fix a release that a killed Helm client left pending.
 
 A Helm client that is killed, or loses the cluster, leaves its revision pending, and every later upgrade or rollback ends
 with "another operation is in progress". This command says since when, and what of it still runs; if nothing does, it
 marks the revision failed, so that the next helm upgrade or helm rollback begins. Objects of the platform are not touched.
 
-Exit codes: 0 mended, or nothing to mend; 1 failed; 2 refused, since a hook still runs, or not confirmed.`,
+Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still runs, or not confirmed.`,
 		Example: "  helm neutree recover neutree -n nap\n  helm neutree recover neutree -n nap --yes",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +43,7 @@ Exit codes: 0 mended, or nothing to mend; 1 failed; 2 refused, since a hook stil
 				return err
 			}
 			if !found.Pending() {
-				fmt.Fprintf(talk, "Release %s in namespace %s is %s, revision %d: there is nothing to mend.\n", found.Release, found.Namespace, found.Status, found.Revision)
+				fmt.Fprintf(talk, "Release %s in namespace %s is %s, revision %d: there is nothing to fix.\n", found.Release, found.Namespace, found.Status, found.Revision)
 				return nil
 			}
 			if err := found.Explain(talk, time.Now()); err != nil {
@@ -57,7 +57,7 @@ Exit codes: 0 mended, or nothing to mend; 1 failed; 2 refused, since a hook stil
 					return exitCode(2)
 				}
 			}
-			switch err := found.Mend(cmd.Context(), client); {
+			switch err := found.MarkFailed(cmd.Context(), client); {
 			case errors.Is(err, recover.ErrBusy):
 				fmt.Fprintf(talk, "Error: %v\n", err)
 				return exitCode(2)

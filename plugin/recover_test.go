@@ -68,11 +68,11 @@ status: {active: 1}
 		input   string
 		want    []string
 		exit    int
-		mended  bool
+		fixed   bool
 	}{
-		"nothing to mend": {
+		"nothing to fix": {
 			objects: []string{napNamespace, storedRevision(t, 1, "deployed")},
-			want:    []string{"Release neutree in namespace nap is deployed, revision 1: there is nothing to mend."},
+			want:    []string{"Release neutree in namespace nap is deployed, revision 1: there is nothing to fix."},
 		},
 		"no such release": {
 			objects: []string{napNamespace}, exit: 1,
@@ -82,8 +82,8 @@ status: {active: 1}
 			objects: append([]string{job}, halfWay...), args: []string{"--yes"}, exit: 2,
 			want: []string{pending, explained, "Still running: Job nap-prepare.", "Error: the release is being worked on: Job nap-prepare runs: wait until it has ended, or stop it with kubectl delete job nap-prepare --namespace nap, and try again"},
 		},
-		"confirmed":                   {objects: halfWay, input: "y\n", want: []string{pending, explained, ended, asked, next, back}, mended: true},
-		"with --yes nothing is asked": {objects: halfWay, args: []string{"--yes"}, want: []string{pending, ended + "\n" + next, back}, mended: true},
+		"confirmed":                   {objects: halfWay, input: "y\n", want: []string{pending, explained, ended, asked, next, back}, fixed: true},
+		"with --yes nothing is asked": {objects: halfWay, args: []string{"--yes"}, want: []string{pending, ended + "\n" + next, back}, fixed: true},
 		"not confirmed":               {objects: halfWay, input: "n\n", want: []string{pending, asked + "Nothing was changed."}, exit: 2},
 		"nobody to ask":               {objects: halfWay, want: []string{asked + "Nothing was changed."}, exit: 2},
 		"somebody else was quicker": {
@@ -118,10 +118,10 @@ status: {active: 1}
 			if stdout.Len() > 0 {
 				t.Errorf("on stdout: %s", stdout.String())
 			}
-			if mended := len(server.Changes()) > 0 && tc.refuse == nil; mended != tc.mended {
-				t.Errorf("something was changed: %t, want %t", mended, tc.mended)
+			if fixed := len(server.Changes()) > 0 && tc.refuse == nil; fixed != tc.fixed {
+				t.Errorf("something was changed: %t, want %t", fixed, tc.fixed)
 			}
-			if record := server.Object("/api/v1/namespaces/nap/secrets/sh.helm.release.v1.neutree.v2"); tc.mended && record.GetLabels()["status"] != "failed" {
+			if record := server.Object("/api/v1/namespaces/nap/secrets/sh.helm.release.v1.neutree.v2"); tc.fixed && record.GetLabels()["status"] != "failed" {
 				t.Errorf("labels of the record: %v", record.GetLabels())
 			}
 		})

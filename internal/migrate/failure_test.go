@@ -72,9 +72,9 @@ func TestFailingStatementIsNamed(t *testing.T) {
 				t.Errorf("the failure left something behind: %s", diff)
 			}
 
-			write(t, broken.Dir, files{"117_broken.sql": "CREATE TABLE mended (id int);"})
+			write(t, broken.Dir, files{"117_broken.sql": "CREATE TABLE fixed (id int);"})
 			if result := apply(t, url, broken); len(result.Applied) != 2 {
-				t.Errorf("after mending: applied %v", result.Applied)
+				t.Errorf("after fixing: applied %v", result.Applied)
 			}
 		})
 	}

@@ -46,7 +46,7 @@ func TestWaitEndsWithTheCauseOfTheFailure(t *testing.T) {
 		})
 		wantFailure(t, err, hook.Deadline, "not recorded yet")
 	})
-	t.Run("a mended set is there", func(t *testing.T) {
+	t.Run("a fixed set is there", func(t *testing.T) {
 		write(t, broken.Dir, files{"117_broken.sql": "SELECT 1;"})
 		apply(t, url, broken)
 		if err := outcome(t.Context(), url, testSet, slog.New(slog.DiscardHandler), 0); err != nil {

@@ -116,13 +116,13 @@ func TestResultsComeInTheOrderOfThePlan(t *testing.T) {
 func TestAFailedCheckIsRepeatedWhileThereIsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries atomic.Int32
-		mends := preflight.Check{ID: "a.mends", Severity: preflight.Error, Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
+		fixes := preflight.Check{ID: "a.fixes", Severity: preflight.Error, Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
 			if tries.Add(1) < 3 {
 				return []preflight.Finding{{Found: "not yet"}}, nil
 			}
 			return nil, nil
 		}}
-		got := run(t.Context(), preflight.Options{Wait: time.Minute}, mends, preflight.Check{ID: "a.warns", Run: finds(preflight.Warning)})
+		got := run(t.Context(), preflight.Options{Wait: time.Minute}, fixes, preflight.Check{ID: "a.warns", Run: finds(preflight.Warning)})
 		if r := got.results[0]; r.Status != preflight.Passed || r.Attempts != 3 {
 			t.Errorf("result = %+v, want a pass at the third attempt", r)
 		}
@@ -130,7 +130,7 @@ func TestAFailedCheckIsRepeatedWhileThereIsTime(t *testing.T) {
 			t.Errorf("a warning was repeated: %+v", r)
 		}
 		tries.Store(-100)
-		got = run(t.Context(), preflight.Options{Wait: 10 * time.Second}, mends)
+		got = run(t.Context(), preflight.Options{Wait: 10 * time.Second}, fixes)
 		if r := got.results[0]; r.Status != preflight.Failed || r.Duration > 10*time.Second {
 			t.Errorf("result = %+v, want a failure within the 10 seconds", r)
 		}

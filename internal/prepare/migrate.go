@@ -29,7 +29,7 @@ const answerTime = time.Minute
 // found is the release's database, as it is before anything is done to it.
 type found struct {
 	answers bool
-	// kept is a database that holds data and can't be asked: bootstrap wakes or mends it.
+	// kept is a database that holds data and can't be asked: bootstrap wakes or fixes it.
 	kept bool
 	// silence is why one that is meant to run does not answer.
 	silence  error
@@ -76,7 +76,7 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 }
 
 // silent judges an upgrade of a release whose own database does not answer. What migrates waits until it does; one with
-// the images that run has nothing to migrate, and may be what mends it; so may an install where nothing runs.
+// the images that run has nothing to migrate, and may be what fixes it; so may an install where nothing runs.
 func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, error) {
 	if db.silence == nil {
 		return nil, nil
@@ -92,7 +92,7 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 			Fix: "fix it first, by an upgrade that leaves the images of the services as they are",
 		}}, nil
 	}
-	p.Log.Warn("the database does not answer; this goes on, since it brings no migrations and may mend it", "cause", db.silence.Error())
+	p.Log.Warn("the database does not answer; this goes on, since it brings no migrations and may fix it", "cause", db.silence.Error())
 	return nil, nil
 }
 

@@ -240,7 +240,7 @@ func TestLeavesADatabaseAloneThatDoesNotRun(t *testing.T) {
 	}
 }
 
-// An upgrade may be what mends a database that is down, such as by a larger volume. What would migrate it can't go on.
+// An upgrade may be what fixes a database that is down, such as by a larger volume. What would migrate it can't go on.
 func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	const serving = `apiVersion: apps/v1
 kind: Deployment

@@ -86,7 +86,7 @@ type sarifLogical struct {
 }
 
 // writeSARIF makes a rule of each check and a result of each finding. Readers of SARIF show results only at a place in
-// a file: that is the chart's values, which is where most are mended.
+// a file: that is the chart's values, which is where most are fixed.
 func writeSARIF(to io.Writer, document Document) error {
 	run := sarifRun{
 		Tool:        sarifTool{sarifDriver{Name: "helm-neutree-preflight", Version: document.Tool, URI: document.Docs, Rules: []sarifRule{}}},

@@ -138,13 +138,13 @@ func (t *text) End(summary preflight.Summary) {
 	case summary.TimedOut:
 		t.printf("The time for all checks was up; --timeout gives them more.\n")
 	case summary.Failed > 0:
-		t.printf("The install would fail, or the platform after it. Mend what failed and run this again.\n")
+		t.printf("Preflight found errors. Fix them and run it again.\n")
 	case summary.Unproved > 0:
-		t.printf("Nothing that was checked stands against the install, but not everything could be.\n")
+		t.printf("No errors found, but some checks could not run.\n")
 	case summary.Warned > 0:
-		t.printf("Nothing stands against the install; the warnings are worth a look.\n")
+		t.printf("No errors found; read the warnings.\n")
 	default:
-		t.printf("Nothing stands against the install.\n")
+		t.printf("All checks passed.\n")
 	}
 }
 

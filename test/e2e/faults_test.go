@@ -29,8 +29,8 @@ type fault struct {
 	name string
 	// happen is called once the upgrade has begun. It returns when the fault is over, or at its worst.
 	happen func(t *testing.T, f *faults)
-	// mend makes good what happen broke, before the upgrade is tried again.
-	mend func(t *testing.T, f *faults)
+	// fix makes good what happen broke, before the upgrade is tried again.
+	fix func(t *testing.T, f *faults)
 	// testbed says that only a testbed can be broken like this, and not somebody's own cluster.
 	testbed bool
 	// short and full are how often it happens in the short and in the full suite.
@@ -102,8 +102,8 @@ func (f *faults) survive(t *testing.T, fault fault) bool {
 	done := f.begin(t, toTen...)
 	fault.happen(t, f)
 	got := <-done
-	if fault.mend != nil {
-		fault.mend(t, f)
+	if fault.fix != nil {
+		fault.fix(t, f)
 	}
 	if got.err != nil {
 		t.Logf("the upgrade failed after %s: %s", got.took, lastLines(got.output))
@@ -122,8 +122,8 @@ func allFaults() []fault {
 		{name: "hook pod killed at a random moment", happen: killAnyHook, short: 3, full: 50},
 		{name: "two upgrades at once", happen: upgradeTwice, short: 1, full: 5},
 		{name: "primary deleted during the migrations", happen: deletePrimary, short: 1, full: 5},
-		{name: "a node stopped", happen: stopNode, mend: awaitServices, testbed: true, short: 1, full: 3},
-		{name: "the operator down", happen: stopOperator, mend: startOperator, short: 1, full: 3},
+		{name: "a node stopped", happen: stopNode, fix: awaitServices, testbed: true, short: 1, full: 3},
+		{name: "the operator down", happen: stopOperator, fix: startOperator, short: 1, full: 3},
 		{name: "the API server killed", happen: restartAPIServer, testbed: true, short: 1, full: 5},
 	}
 }

@@ -81,7 +81,7 @@ func TestLifecycle(t *testing.T) {
 		session.do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
 	})
 
-	t.Run("the mended image goes through and restarts its service alone", func(t *testing.T) {
+	t.Run("the fixed image goes through and restarts its service alone", func(t *testing.T) {
 		before := r.podIdentities(t)
 		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2")
 		wantOnlyChanged(t, before, r.podIdentities(t), "nap/nap-cp-")

@@ -75,7 +75,7 @@ func (r *release) wantBreakingRollbackRefused(t *testing.T) {
 	}
 }
 
-// recover mends a release that helm has left pending, if it has.
+// recover fixes a release that helm has left pending, if it has.
 func (r *release) recover(t *testing.T) {
 	t.Helper()
 	status := r.run(t.Context(), time.Minute, "status", r.name, "--namespace", r.namespace)

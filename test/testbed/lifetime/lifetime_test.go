@@ -183,7 +183,7 @@ func TestUpAndDown(t *testing.T) {
 		running(t, 2)
 		refused(t, `the control plane runs no program "spoon": it has coredns, etcd, kube-apiserver`, "restart", "spoon")
 	})
-	t.Run("up mends a node that has died", func(t *testing.T) {
+	t.Run("up fixes a node that has died", func(t *testing.T) {
 		if err := syscall.Kill(readStatus(t).Members[1].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
