@@ -7,7 +7,7 @@ release=neutree
 namespace=nap
 
 up() {
-  step "building what the demo needs (the first time it compiles Kubernetes, which takes a while)"
+  step "building what the demo needs (the first time takes about 10 minutes on two cores)"
   # Without a helm on PATH it is Helm 3, of which the testbed consists already: Helm 4 takes most of a minute longer.
   HELM=$("$testbed" tool --path helm-3)
   use_cluster demo
