@@ -12,7 +12,7 @@ export GOGC=${GOGC:-400}
 prepare() {
   # What runs beside the cluster tests has all of it from them.
   [[ -z "${NOT_COMPARED:-}" ]] || return 0
-  step "preparing Helm 3 and 4 (compiled the first time, seconds afterwards)"
+  step "preparing Helm 3 and 4 and kubectl (about 8 minutes on two cores the first time, seconds afterwards)"
   make --no-print-directory bin/testbed bin/helm-neutree
   HELM318=$("$testbed" tool helm-3.18)
   HELM3=$("$testbed" tool helm-3)
@@ -37,18 +37,19 @@ unit() {
   step "gofmt, go vet, staticcheck"
   env -u GOGC hack/lint.sh
   hack/packages.sh postgresql slapd
+  # Beside the cluster tests each package may take several times as long.
   step "unit, chart and database tests"
-  go test ./...
-  (cd test/testbed && go test ./...)
+  go test -timeout 40m ./...
+  (cd test/testbed && go test -timeout 40m ./...)
   step "the chart under Helm 3 and Helm 4: lint, and renders that are the same"
   # Not the folder of the cluster tests, which may be running.
   "$testbed" chart --out bin/chart-unit
-  CHART="$root/bin/chart-unit" go test -tags helm ./test/helm
+  CHART="$root/bin/chart-unit" go test -timeout 40m -tags helm ./test/helm
 }
 
 cluster() {
   if [[ -z "${KUBECONFIG:-}" ]]; then
-    step "building the embedded cluster and its images (about a quarter of an hour on two cores the first time)"
+    step "building the embedded cluster and its images (about 5 minutes on two cores the first time)"
     "$testbed" build
   fi
   use_chart

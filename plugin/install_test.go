@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/neutree-ai/packaging/internal/gobuild"
 )
 
 // archive packs the plugin as a release does.
@@ -152,7 +154,8 @@ func checkout(t *testing.T) string {
 	return dir
 }
 
-// Each Helm installs a checkout, and Go, not a stand-in of it, builds the binary. The modules are on this machine already.
+// Each Helm installs a checkout, and Go, not a stand-in of it, builds the binary. The modules are on this machine already, and
+// with the flags of everything else so is most of what is compiled.
 func TestInstallsFromCheckout(t *testing.T) {
 	found, err := exec.Command("go", "env", "GOROOT", "GOCACHE", "GOMODCACHE").Output()
 	if err != nil {
@@ -160,7 +163,7 @@ func TestInstallsFromCheckout(t *testing.T) {
 	}
 	folders := strings.Fields(string(found))
 	toolchain := []string{"PATH=" + filepath.Join(folders[0], "bin") + ":/usr/bin:/bin", "GOCACHE=" + folders[1], "GOMODCACHE=" + folders[2],
-		"GOPROXY=off", "GOFLAGS=-mod=readonly", "GOTOOLCHAIN=local"}
+		"GOPROXY=off", "GOFLAGS=-mod=readonly " + gobuild.Flags, "GOTOOLCHAIN=local"}
 	dir := checkout(t)
 	for _, variable := range helms {
 		binary := os.Getenv(variable)

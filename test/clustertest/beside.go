@@ -15,7 +15,7 @@ import (
 // besideLimit bounds how long the command beside the tests may take, on a machine that they keep busy.
 const besideLimit = time.Hour
 
-// runBeside runs a command in the processor time that the tests leave, and keeps its result like a test's.
+// runBeside runs a command at a low priority, and keeps its result like a test's.
 func (r *runner) runBeside(ctx context.Context) {
 	const worker = "beside"
 	r.screen.Busy(worker, r.beside)

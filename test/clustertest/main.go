@@ -51,7 +51,7 @@ func start(ctx context.Context, args []string) (int, error) {
 	flags.StringVar(&s.testbed, "testbed", "bin/testbed", "the testbed program")
 	flags.DurationVar(&s.limit, "limit", 0, "how long each test may take; 0 for what the list of tests says")
 	flags.BoolVar(&s.verbose, "v", os.Getenv("VERBOSE") != "", "print the output of tests that pass too; also $VERBOSE")
-	flags.StringVar(&s.beside, "beside", "", "a command that runs in the processor time that the tests leave, with a result like theirs")
+	flags.StringVar(&s.beside, "beside", "", "a command that runs beside the tests at a low priority, with a result like theirs")
 	number := flags.String("testbeds", os.Getenv("TESTBEDS"), "how many testbeds; empty for as many as there is room for; also $TESTBEDS")
 	if err := flags.Parse(args); err != nil {
 		return exitUnusable, nil

@@ -23,7 +23,7 @@ type Program struct {
 	Output *os.File
 	// Limit is how long it may run. Then it is asked for its goroutines, and killed once Grace is over.
 	Limit, Grace time.Duration
-	// Low gives it only the processor time that others leave. It is asked to end before it is killed, since programs of
+	// Low gives it little more than the processor time that others leave. It is asked to end before it is killed, since programs of
 	// its own may run in other groups.
 	Low bool
 }
@@ -99,7 +99,10 @@ func Run(ctx context.Context, p Program) End {
 // lower takes the priority of a session that has just begun: of its processes, and of all of it where the kernel groups by
 // sessions. A machine that refuses either is slower, and nothing else.
 func lower(session int) {
-	const least = 19
-	_ = syscall.Setpriority(syscall.PRIO_PGRP, session, least)
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", session), []byte(strconv.Itoa(least)), 0o644)
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, session, lowNice)
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", session), []byte(strconv.Itoa(lowNice)), 0o644)
 }
+
+// lowNice weighs a third of what others do. With the least weight, a seventieth, a program on a busy machine stands still for
+// seconds, and what it awaits with a limit fails.
+const lowNice = 5
