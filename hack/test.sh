@@ -10,8 +10,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export GOGC=${GOGC:-400}
 
 prepare() {
-  # What runs beside the cluster tests has all of it from them.
-  [[ -z "${NOT_COMPARED:-}" ]] || return 0
   step "preparing Helm 3 and 4 and kubectl (about 8 minutes on two cores the first time, seconds afterwards)"
   make --no-print-directory bin/testbed bin/helm-neutree
   HELM318=$("$testbed" tool helm-3.18)
@@ -37,14 +35,14 @@ unit() {
   step "gofmt, go vet, staticcheck"
   env -u GOGC hack/lint.sh
   hack/packages.sh postgresql slapd
-  # Beside the cluster tests each package may take several times as long.
+  # Run with the cluster tests, each package may take several times as long.
   step "unit, chart and database tests"
-  go test -timeout 40m ./...
-  (cd test/testbed && go test -timeout 40m ./...)
+  go test -timeout 30m ./...
+  (cd test/testbed && go test -timeout 30m ./...)
   step "the chart under Helm 3 and Helm 4: lint, and renders that are the same"
   # Not the folder of the cluster tests, which may be running.
   "$testbed" chart --out bin/chart-unit
-  CHART="$root/bin/chart-unit" go test -timeout 40m -tags helm ./test/helm
+  CHART="$root/bin/chart-unit" go test -timeout 30m -tags helm ./test/helm
 }
 
 cluster() {
@@ -63,8 +61,9 @@ cluster() {
 }
 
 case "${1:-all}" in
-  # The cluster tests wait a part of their time: the others get that.
-  all) prepare; cluster "hack/test.sh unit" ;;
+  # The cluster tests wait for a part of their time: the unit tests run then, with what is prepared here.
+  all) prepare; cluster "hack/test.sh unit-prepared" ;;
+  unit-prepared) unit ;;
   unit | cluster) prepare; "$1" ;;
   *) echo "usage: test.sh [unit|cluster]" >&2; exit 2 ;;
 esac

@@ -93,7 +93,7 @@ func TestWhatAServerLacks(t *testing.T) {
 	}
 }
 
-func TestConnectionsThatWontMend(t *testing.T) {
+func TestConnectionsThatWaitingDoesNotFix(t *testing.T) {
 	for want, err := range map[string]error{
 		"signed by an unknown CA":        fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}),
 		"or sslmode to verify-ca":        fmt.Errorf("tls: %w", x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db"}}, Host: "postgres"}),

@@ -29,7 +29,7 @@ func (c *Cluster) WaitForSQL(ctx context.Context, databaseURL string) error {
 }
 
 // WaitForExternalSQL waits until a database that is not ours answers. A password, a database or a
-// certificate that is wrong there won't fix itself.
+// certificate that is wrong there won't recover by itself.
 func WaitForExternalSQL(ctx context.Context, log *slog.Logger, databaseURL string) error {
 	return waitForSQL(ctx, log, databaseURL, func(_ context.Context, err error) (string, error) {
 		if cause, fix := refusal(err); cause != "" {

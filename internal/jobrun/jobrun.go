@@ -31,10 +31,10 @@ type Runner struct {
 	Log       *slog.Logger
 	Client    *kube.Client
 	Namespace string
-	// Patience is how long an image that can't be pulled, or a container that can't be made, is given to fix
+	// Patience is how long an image that can't be pulled, or a container that can't be made, may take to recover by
 	// itself; 0 means 10 seconds.
 	Patience time.Duration
-	// StartWait is how long a pod may find no node, which a cluster that grows by itself fixes; 0 means a minute.
+	// StartWait is how long a pod may find no node, which a cluster that grows by itself ends; 0 means a minute.
 	StartWait time.Duration
 }
 

@@ -176,17 +176,29 @@ func (t *Trouble) Error() string {
 	if t.Node != "" {
 		where = " on node " + t.Node
 	}
+	what := "the probe pod failed" + where
 	switch t.Kind {
 	case Image:
-		return fmt.Sprintf("the image %s can't be pulled%s: %s", t.Image, where, t.Message)
+		what = fmt.Sprintf("the image %s can't be pulled%s", t.Image, where)
+	case Start:
+		what = fmt.Sprintf("the container of image %s can't be started%s (%s)", t.Image, where, t.Reason)
 	case Admission:
-		return "the API server refuses the probe pod: " + t.Message
+		what = "the API server refuses the probe pod"
 	case Unschedulable:
-		return fmt.Sprintf("the probe pod can't be scheduled%s: %s", where, t.Message)
+		what = "the probe pod can't be scheduled" + where
+	case Rejected:
+		what = "the probe pod was rejected" + where
 	case Mount:
-		return fmt.Sprintf("a volume can't be mounted%s: %s", where, t.Message)
+		what = "a volume can't be mounted" + where
+	case Evicted:
+		what = "the probe pod was evicted" + where
+	case Gone:
+		what = "someone else deleted the probe pod" + where
 	}
-	return fmt.Sprintf("the probe pod failed%s: %s", where, t.Message)
+	if message := flat(t.Message); message != "" {
+		return what + ": " + message
+	}
+	return what
 }
 
 // ids are those of the findings that the sorts of trouble are.

@@ -67,3 +67,31 @@ func TestPullOf(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorOfAProbePod(t *testing.T) {
+	for kind, want := range map[Kind]string{
+		Image:         "the image probe:1 can't be pulled on node node1",
+		Start:         "the container of image probe:1 can't be started on node node1 (CreateContainerError)",
+		Admission:     "the API server refuses the probe pod",
+		Unschedulable: "the probe pod can't be scheduled on node node1",
+		Rejected:      "the probe pod was rejected on node node1",
+		Mount:         "a volume can't be mounted on node node1",
+		Evicted:       "the probe pod was evicted on node node1",
+		Gone:          "someone else deleted the probe pod on node node1",
+		Failed:        "the probe pod failed on node node1",
+		Broken:        "the probe pod failed on node node1",
+		TooLong:       "the probe pod failed on node node1",
+	} {
+		trouble := &Trouble{Kind: kind, Pod: "neutree-preflight-x7k2", Node: "node1", Image: "probe:1", Reason: "CreateContainerError"}
+		if got := trouble.Error(); got != want {
+			t.Errorf("%s without words: %q, want %q", kind, got, want)
+		}
+		trouble.Message = "two\n  lines"
+		if got := trouble.Error(); got != want+": two lines" {
+			t.Errorf("%s: %q, want %q", kind, got, want+": two lines")
+		}
+	}
+	if got, want := (&Trouble{Kind: TooLong, Message: "late"}).Error(), "the probe pod failed: late"; got != want {
+		t.Errorf("without a node: %q, want %q", got, want)
+	}
+}

@@ -120,7 +120,7 @@ func (s *Session) await(ctx context.Context, namespace, name string, done func(*
 			}
 		} else if err == nil {
 			if missing++; missing > 20 {
-				return nil, &poddiag.Trouble{Kind: poddiag.Gone, Pod: name, Message: "someone else deleted the probe pod"}
+				return nil, &poddiag.Trouble{Kind: poddiag.Gone, Pod: name}
 			}
 		}
 		select {

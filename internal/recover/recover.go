@@ -85,14 +85,18 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	return newest, nil
 }
 
-// awaited tells whether a Helm client waits for a Job. A newer chart may have hooks that this program does not know:
-// Helm's own annotation tells of them. Tests run on a release that is not pending.
+// awaited reports whether a Helm client waits for a Job. A newer chart may have hooks that this program does not know:
+// they have Helm's own annotation. Tests run on a release that is not pending.
 func awaited(job *batchv1.Job, components []string) bool {
 	if slices.Contains(components, job.Labels["app.kubernetes.io/component"]) {
 		return true
 	}
-	hooks := job.Annotations[hookAnnotation]
-	return hooks != "" && hooks != "test"
+	for event := range strings.SplitSeq(job.Annotations[hookAnnotation], ",") {
+		if event = strings.TrimSpace(event); event != "" && event != "test" && event != "test-success" {
+			return true
+		}
+	}
+	return false
 }
 
 func operation(u *unstructured.Unstructured, kind schema.GroupVersionResource, namespace, release string) *Operation {
@@ -127,7 +131,7 @@ func (f *Operation) Explain(w io.Writer, now time.Time) error {
 	return err
 }
 
-// Next says how to go on after MarkFailed.
+// Next says how to continue after MarkFailed.
 func (f *Operation) Next() string {
 	next := fmt.Sprintf("Now run the helm upgrade again (with --install): it goes on where the one before stopped. Nothing is applied twice.\n  helm upgrade --install %s CHART --namespace %s …", f.Release, f.Namespace)
 	if f.Deployed > 0 {
@@ -136,8 +140,8 @@ func (f *Operation) Next() string {
 	return next
 }
 
-// MarkFailed marks the revision failed, so that Helm begins anew. It refuses while a hook runs, and when somebody else has
-// written the record since.
+// MarkFailed marks the revision failed, so that Helm can begin again. It refuses while a hook runs, and when another
+// program has written the record since.
 func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 	if len(f.Running) > 0 {
 		return fmt.Errorf("%w: Job %s runs: wait until it has ended, or stop it with kubectl delete job %s --namespace %s, and try again",

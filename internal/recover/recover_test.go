@@ -106,7 +106,9 @@ func TestHookOfANewerChartIsSeen(t *testing.T) {
 	annotated := func(hooks string) string {
 		return strings.Replace(hookJob("unheard-of", `{active: 1}`), "namespace: nap,", "namespace: nap, annotations: {helm.sh/hook: "+hooks+"},", 1)
 	}
-	for hooks, want := range map[string][]string{`"pre-upgrade,pre-rollback"`: {"nap-unheard-of"}, "test": nil} {
+	for hooks, want := range map[string][]string{
+		`"pre-upgrade, pre-rollback"`: {"nap-unheard-of"}, "test": nil, `"test,test-success"`: nil, `"test,post-upgrade"`: {"nap-unheard-of"},
+	} {
 		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), annotated(hooks))
 		if got := find(t, server).Running; !slices.Equal(got, want) {
 			t.Errorf("while a Job runs for %s, the running ones are %v, want %v", hooks, got, want)
@@ -114,7 +116,7 @@ func TestHookOfANewerChartIsSeen(t *testing.T) {
 	}
 }
 
-func TestNothingIsMendedWhileAHookRuns(t *testing.T) {
+func TestNothingChangesWhileAHookRuns(t *testing.T) {
 	server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`))
 	err := find(t, server).MarkFailed(t.Context(), server.Client())
 	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "kubectl delete job nap-migrate --namespace nap") {

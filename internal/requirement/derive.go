@@ -73,9 +73,12 @@ func (d *derivation) specs(*chart.Rendered) error {
 			continue
 		}
 		data, _, _ := unstructured.NestedStringMap(object.Object, "data")
-		for name, into := range map[string]any{"prepare.yaml": &d.set.Prepare, "bootstrap.yaml": &d.bootstrap, backupjob.PlanFile: &d.backups} {
-			if err := yaml.Unmarshal([]byte(data[name]), into); err != nil {
-				return fmt.Errorf("%s: %s: %w", object.Source, name, err)
+		for _, spec := range []struct {
+			name string
+			into any
+		}{{"prepare.yaml", &d.set.Prepare}, {"bootstrap.yaml", &d.bootstrap}, {backupjob.PlanFile, &d.backups}} {
+			if err := yaml.Unmarshal([]byte(data[spec.name]), spec.into); err != nil {
+				return fmt.Errorf("%s: %s: %w", object.Source, spec.name, err)
 			}
 		}
 		if data["bootstrap.yaml"] == "" {

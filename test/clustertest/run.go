@@ -121,6 +121,9 @@ func (s *settings) workers(tests int) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("find out how many testbeds there is room for: %w: set TESTBEDS", err)
 		}
+		if s.beside != "" {
+			available -= min(available, besideMemory)
+		}
 		number = bed.Number(runtime.NumCPU(), available)
 		fmt.Fprintf(s.stderr, "the machine has room for %d testbeds: %d processors, %.1f GiB of memory available (TESTBEDS sets another number)\n",
 			number, runtime.NumCPU(), float64(available)/(1<<30))

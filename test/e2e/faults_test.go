@@ -29,7 +29,7 @@ type fault struct {
 	name string
 	// happen is called once the upgrade has begun. It returns when the fault is over, or at its worst.
 	happen func(t *testing.T, f *faults)
-	// fix makes good what happen broke, before the upgrade is tried again.
+	// fix repairs what happen broke, before the upgrade is tried again.
 	fix func(t *testing.T, f *faults)
 	// testbed says that only a testbed can be broken like this, and not somebody's own cluster.
 	testbed bool

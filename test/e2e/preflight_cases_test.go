@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,8 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	probes "github.com/neutree-ai/packaging/internal/probe"
@@ -178,9 +182,23 @@ func TestProbesThatCannotStart(t *testing.T) {
 func TestProbesInterrupted(t *testing.T) {
 	s := probeSubject(t, nil)
 	ctx, interrupt := context.WithCancel(t.Context())
-	time.AfterFunc(4*time.Second, interrupt)
-	for id, result := range runProbes(t, ctx, s) {
-		t.Logf("%s: %s %s", id, result.Status, result.Reason)
+	started := make(chan error, 1)
+	go func() {
+		started <- wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+			pods, err := s.Probes.Client().ListMetadata(ctx, kube.Pods, "", metav1.ListOptions{LabelSelector: probes.RunLabel})
+			return len(pods) > 0, err
+		})
+		interrupt()
+	}()
+	got := runProbes(t, ctx, s)
+	if err := <-started; err != nil {
+		t.Fatalf("no probe pod was started: %v", err)
+	}
+	interrupted := func(result preflight.Result) bool {
+		return result.Status == preflight.Unproved && strings.Contains(result.Reason, "interrupted")
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Values(got)), interrupted) {
+		t.Errorf("no check was interrupted: %+v", got)
 	}
 	if err := s.Probes.Close(time.Minute); err != nil {
 		t.Error(err)

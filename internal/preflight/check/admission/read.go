@@ -207,7 +207,7 @@ func refusals(trials []trial) []preflight.Finding {
 	for _, namespace := range slices.Sorted(maps.Keys(untried)) {
 		findings = append(findings, preflight.Finding{
 			Object: "Namespace " + namespace, Severity: preflight.Note,
-			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Make it first to have them tried", untried[namespace], namespace),
+			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Create it first to have them tried", untried[namespace], namespace),
 		})
 	}
 	if denied > 0 {

@@ -29,4 +29,11 @@ func TestHostPorts(t *testing.T) {
 	checktest.Want(t, conflicts(nodes[:1], []cluster.Pod{taken("a", "coturn-7c-x", corev1.ProtocolUDP), taken("a", "other", corev1.ProtocolTCP)}, set))
 	checktest.Want(t, conflicts(nodes[:1], []cluster.Pod{taken("a", "other", corev1.ProtocolUDP)}, set),
 		"on every node that Deployment coturn can run on its ports are taken: on a, pod nap/other has 49200/UDP")
+	// Of several nodes the first by name is told of, whatever order they come in.
+	many := []corev1.Node{node("d"), node("c"), node("b"), node("e")}
+	var holders []cluster.Pod
+	for _, n := range many {
+		holders = append(holders, taken(n.Name, "other", corev1.ProtocolUDP))
+	}
+	checktest.Want(t, conflicts(many, holders, set), "its ports are taken: on b, pod nap/other")
 }

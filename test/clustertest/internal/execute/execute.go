@@ -2,12 +2,15 @@
 package execute
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -23,8 +26,8 @@ type Program struct {
 	Output *os.File
 	// Limit is how long it may run. Then it is asked for its goroutines, and killed once Grace is over.
 	Limit, Grace time.Duration
-	// Low gives it little more than the processor time that others leave. It is asked to end before it is killed, since programs of
-	// its own may run in other groups.
+	// Low gives it a lower priority than this process has. It is asked to end before it is killed, so that it can end what
+	// it has started.
 	Low bool
 }
 
@@ -37,7 +40,8 @@ type End struct {
 	Took time.Duration
 }
 
-// Run runs the program to its end and leaves no process of its group behind. A context that is cancelled ends it at once.
+// Run runs the program to its end and leaves no process of its group behind. A context that is cancelled ends it
+// at once, or within Grace if its priority is low.
 func Run(ctx context.Context, p Program) End {
 	command := exec.Command(p.Path, p.Args...)
 	command.Dir = p.Dir
@@ -77,8 +81,13 @@ func Run(ctx context.Context, p Program) End {
 		end.Err = errors.Join(ctx.Err(), result)
 	case <-time.After(p.Limit):
 		end.Hung = true
-		// A Go program answers with the stacks of its goroutines. Those that it has started are not asked.
-		_ = command.Process.Signal(syscall.SIGQUIT)
+		// A Go program answers with the stacks of its goroutines. Those that it has started are not asked, except by a shell,
+		// which does not hear this.
+		asked := command.Process.Pid
+		if p.Low {
+			asked = group
+		}
+		_ = syscall.Kill(asked, syscall.SIGQUIT)
 		select {
 		case <-ended:
 		case <-ctx.Done():
@@ -92,17 +101,48 @@ func Run(ctx context.Context, p Program) End {
 	}
 	// What it started and did not await ends with it.
 	_ = syscall.Kill(group, syscall.SIGKILL)
+	if p.Low {
+		endSession(command.Process.Pid)
+	}
 	end.Took = time.Since(began)
 	return end
 }
 
-// lower takes the priority of a session that has just begun: of its processes, and of all of it where the kernel groups by
-// sessions. A machine that refuses either is slower, and nothing else.
-func lower(session int) {
-	_ = syscall.Setpriority(syscall.PRIO_PGRP, session, lowNice)
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", session), []byte(strconv.Itoa(lowNice)), 0o644)
+// endSession kills what is left of a session in process groups of its own.
+func endSession(session int) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue
+		}
+		// A name may hold anything, parentheses included. After it come the state, the parent, the group and the session.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if len(fields) < 4 || fields[3] != strconv.Itoa(session) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(stat))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
-// lowNice weighs a third of what others do. With the least weight, a seventieth, a program on a busy machine stands still for
+// lower gives a session that has just begun a lower priority than this process has: to its processes, and to all of it where
+// the kernel shares processor time between sessions. Where the machine refuses, it is slower, and nothing else.
+func lower(session int) {
+	own, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+	if err != nil {
+		return
+	}
+	// The kernel counts from 40, the highest, down to 1, and is told numbers from -20 to 19.
+	nice := min(19, 20-own+lowNice)
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, session, nice)
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", session), []byte(strconv.Itoa(nice)), 0o644)
+}
+
+// lowNice gives a third of the weight. With the least weight, a seventieth, a program on a busy machine stands still for
 // seconds, and what it awaits with a limit fails.
 const lowNice = 5

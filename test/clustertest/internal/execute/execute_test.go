@@ -20,6 +20,9 @@ import (
 // part is the environment variable that makes this test's binary one of the programs below.
 const part = "EXECUTE_TEST_PART"
 
+// wanted is the one of the priority that the program "low" waits for.
+const wanted = "EXECUTE_TEST_PRIORITY"
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(part) {
 	case "":
@@ -35,11 +38,17 @@ func TestMain(m *testing.M) {
 	case "low":
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, os.Interrupt)
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), part+"=hang")
+		child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := child.Start(); err != nil {
+			os.Exit(1)
+		}
 		// What starts it takes its priority a moment later.
-		for !low() {
+		for want := os.Getenv(wanted); strconv.Itoa(priority()) != want; {
 			time.Sleep(time.Millisecond)
 		}
-		fmt.Println("low priority")
+		fmt.Println(child.Process.Pid)
 		if err := syscall.Kill(os.Getppid(), syscall.SIGUSR1); err != nil {
 			os.Exit(1)
 		}
@@ -56,10 +65,13 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// low says whether this process has a lower priority than the usual one, for which the kernel says 20.
-func low() bool {
+// priority is this process's, by the kernel's count: from 40, the highest, down to 1.
+func priority() int {
 	priority, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
-	return err == nil && priority < 20
+	if err != nil {
+		panic(err)
+	}
+	return priority
 }
 
 func hang() {
@@ -124,7 +136,9 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
+// A program of low priority is asked to end, and what it started in a group of its own ends with it.
 func TestLowPriorityIsAskedToEnd(t *testing.T) {
+	t.Setenv(wanted, strconv.Itoa(max(1, priority()-5)))
 	ready := make(chan os.Signal, 1)
 	signal.Notify(ready, syscall.SIGUSR1)
 	defer signal.Stop(ready)
@@ -134,8 +148,26 @@ func TestLowPriorityIsAskedToEnd(t *testing.T) {
 		cancel()
 	}()
 	end, text := startProgram(t, ctx, "low", execute.Program{Limit: time.Minute, Grace: time.Minute, Low: true})
-	if !errors.Is(end.Err, context.Canceled) || text != "low priority\nasked to end\n" {
-		t.Errorf("%+v, %q", end, text)
+	if !errors.Is(end.Err, context.Canceled) || !strings.HasSuffix(text, "asked to end\n") {
+		t.Fatalf("%+v, %q", end, text)
+	}
+	wantEnded(t, strings.Fields(text)[0])
+}
+
+// A shell does not hear what asks a hung program for its stacks: the programs that it runs do.
+func TestLowPriorityHangsInAShell(t *testing.T) {
+	output, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	end := execute.Run(t.Context(), execute.Program{
+		Path: "bash", Args: []string{"-c", "trap '' QUIT; (trap - QUIT; exec \"$0\"); exit 1", os.Args[0]}, Output: output,
+		Env: []string{part + "=hang", "GOTRACEBACK=all"}, Limit: time.Second, Grace: time.Minute, Low: true,
+	})
+	text, err := os.ReadFile(output.Name())
+	if err != nil || !end.Hung || !strings.Contains(string(text), "execute_test.hang") {
+		t.Errorf("%+v, %v: the output has no goroutines:\n%s", end, err, text)
 	}
 }
 
@@ -145,7 +177,13 @@ func TestChildrenEnd(t *testing.T) {
 	if !errors.As(end.Err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("%+v", end)
 	}
-	pid, err := strconv.Atoi(strings.Fields(text)[0])
+	wantEnded(t, strings.Fields(text)[0])
+}
+
+// wantEnded waits for the end of a process.
+func wantEnded(t *testing.T, child string) {
+	t.Helper()
+	pid, err := strconv.Atoi(child)
 	if err != nil {
 		t.Fatal(err)
 	}
