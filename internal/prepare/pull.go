@@ -58,7 +58,7 @@ func (p *Prepare) pull(ctx context.Context) (string, error) {
 		return "", hook.Refuse(finding.Finding{
 			ID: finding.ImagesPull, Severity: finding.Error, Object: "image " + notStarted.Trouble.Image, Value: "global.images",
 			Found: fmt.Sprintf("the image %s can't be pulled (%s)", notStarted.Trouble.Image, poddiag.OneLine(notStarted.Trouble.Message)),
-			Why:   "nothing was changed, and the version of before serves on",
+			Why:   "nothing was changed, and the previous version is still running",
 			Fix:   "fix the image name or tag below global.images, the registry, or global.imagePullSecrets",
 		})
 	case ctx.Err() != nil || kube.MissingPermission(err) != "":
