@@ -8,7 +8,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-cells=${CELLS:-1.34/4 1.28/3 1.34/3 1.28/4}
+cells=${CELLS:-1.34/4 1.28/3 1.37/4 1.34/3 1.28/4 1.37/3}
 # Here every values file is also upgraded with, elsewhere only the default one.
 upgrades=1.34/4
 life="(a release's life, on one node)"

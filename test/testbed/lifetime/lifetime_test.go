@@ -275,7 +275,7 @@ func killUp(t *testing.T, step string) {
 }
 
 func TestOtherKubernetes(t *testing.T) {
-	for minor, version := range map[string]string{"1.28": "v1.28.15"} {
+	for minor, version := range map[string]string{"1.28": "v1.28.15", "1.37": "v1.37.2"} {
 		t.Run(minor, func(t *testing.T) {
 			free(t)
 			before := look(t)
@@ -293,7 +293,7 @@ func TestOtherKubernetes(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	const none = "no testbed in " + base + "/" + own + ": run testbed --name " + own + " up"
 	refused(t, "0 nodes: give a number from 1 to 15", "up", "--nodes", "0")
-	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28]`, "up", "--kubernetes", "1.99")
+	refused(t, `no Kubernetes "1.99" here: give one of [1.34 1.28 1.37]`, "up", "--kubernetes", "1.99")
 	refused(t, none, "kubeconfig")
 	refused(t, none, "node", "stop", "node1")
 	refused(t, none, "restart", "etcd")

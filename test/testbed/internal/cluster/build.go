@@ -14,9 +14,8 @@ import (
 	"github.com/neutree-ai/packaging/test/testbed/internal/tools"
 )
 
-// Versions are the minor versions of Kubernetes that can be brought up, the default one first. 1.37 joins them when it
-// has been seen to boot: its module, and containerd 2 for it, are in the catalogue of tools.
-func Versions() []string { return []string{"1.34", "1.28"} }
+// Versions are the minor versions of Kubernetes that can be brought up, the default one first.
+func Versions() []string { return []string{"1.34", "1.28", "1.37"} }
 
 // programs are the tools that a cluster of a version runs.
 func programs(version string) []string {
