@@ -41,6 +41,8 @@ type Nodes struct {
 	t    *testing.T
 	mu   sync.Mutex
 	pods []Pod
+	// claims is held while one is read and stored again: each change has a reaction of its own, in no order.
+	claims sync.Mutex
 }
 
 // Pod is one that was placed.
@@ -116,6 +118,12 @@ func (n *Nodes) place(pod *corev1.Pod) {
 			}}
 			n.put(pod)
 			return
+		}
+	}
+	for _, volume := range pod.Spec.Volumes {
+		if claim := volume.PersistentVolumeClaim; claim != nil {
+			// No pod starts before its claims are bound.
+			n.bind("/api/v1/namespaces/" + pod.Namespace + "/persistentvolumeclaims/" + claim.ClaimName)
 		}
 	}
 	placed := Pod{Pod: pod, Node: node}
@@ -201,10 +209,15 @@ func (n *Nodes) put(pod *corev1.Pod) {
 	n.Replace(string(raw))
 }
 
-// bind gives a claim a volume.
+// bind gives a claim a volume, unless it has one.
 func (n *Nodes) bind(at string) {
+	n.claims.Lock()
+	defer n.claims.Unlock()
 	claim := n.Object(at)
 	if claim == nil {
+		return
+	}
+	if bound, _, _ := unstructured.NestedString(claim.Object, "spec", "volumeName"); bound != "" {
 		return
 	}
 	volume := "pv-" + claim.GetName()
@@ -233,8 +246,11 @@ func (n *Nodes) store(object *unstructured.Unstructured) bool {
 	return n.Replace(string(raw))
 }
 
-// grow gives a claim the size that it asks for.
+// grow gives a claim, which is bound by then, the size that it asks for.
 func (n *Nodes) grow(at string) {
+	n.bind(at)
+	n.claims.Lock()
+	defer n.claims.Unlock()
 	claim := n.Object(at)
 	if claim == nil {
 		return
