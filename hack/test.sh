@@ -57,7 +57,7 @@ cluster() {
   step "the platform on real clusters; what a test leaves that fails is in bin/test/failed"
   go build -o bin/clustertest ./test/clustertest
   # In place of this shell it gets the signals that are to end it, and takes its testbeds down.
-  exec bin/clustertest -testbeds "${TESTBEDS:-}" -beside "${1:-}"
+  exec bin/clustertest -testbeds "${TESTBEDS:-}" -alongside "${1:-}"
 }
 
 case "${1:-all}" in

@@ -154,8 +154,8 @@ func checkout(t *testing.T) string {
 	return dir
 }
 
-// Each Helm installs a checkout, and Go, not a stand-in of it, builds the binary. The modules are on this machine already, and
-// with the flags of everything else so is most of what is compiled.
+// Each Helm installs a checkout, and Go, not a stand-in of it, builds the binary. The modules are on this machine
+// already, and with the flags of everything else so is most of what is compiled.
 func TestInstallsFromCheckout(t *testing.T) {
 	found, err := exec.Command("go", "env", "GOROOT", "GOCACHE", "GOMODCACHE").Output()
 	if err != nil {

@@ -43,7 +43,8 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 				return err
 			}
 			if !found.Pending() {
-				fmt.Fprintf(talk, "Release %s in namespace %s is %s, revision %d: there is nothing to fix.\n", found.Release, found.Namespace, found.Status, found.Revision)
+				fmt.Fprintf(talk, "Release %s in namespace %s is %s, revision %d: there is nothing to fix.\n",
+					found.Release, found.Namespace, found.Status, found.Revision)
 				return nil
 			}
 			if err := found.Explain(talk, time.Now()); err != nil {

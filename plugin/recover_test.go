@@ -82,10 +82,14 @@ status: {active: 1}
 			objects: append([]string{job}, halfWay...), args: []string{"--yes"}, exit: 2,
 			want: []string{pending, explained, "Still running: Job nap-prepare.", "Error: the release is being worked on: Job nap-prepare runs: wait until it has ended, or stop it with kubectl delete job nap-prepare --namespace nap, and try again"},
 		},
-		"confirmed":                   {objects: halfWay, input: "y\n", want: []string{pending, explained, ended, asked, next, back}, fixed: true},
-		"with --yes nothing is asked": {objects: halfWay, args: []string{"--yes"}, want: []string{pending, ended + "\n" + next, back}, fixed: true},
-		"not confirmed":               {objects: halfWay, input: "n\n", want: []string{pending, asked + "Nothing was changed."}, exit: 2},
-		"nobody to ask":               {objects: halfWay, want: []string{asked + "Nothing was changed."}, exit: 2},
+		"confirmed": {
+			objects: halfWay, input: "y\n", want: []string{pending, explained, ended, asked, next, back}, fixed: true,
+		},
+		"with --yes nothing is asked": {
+			objects: halfWay, args: []string{"--yes"}, want: []string{pending, ended + "\n" + next, back}, fixed: true,
+		},
+		"not confirmed": {objects: halfWay, input: "n\n", want: []string{pending, asked + "Nothing was changed."}, exit: 2},
+		"nobody to ask": {objects: halfWay, want: []string{asked + "Nothing was changed."}, exit: 2},
 		"somebody else was quicker": {
 			objects: halfWay, args: []string{"-y"}, exit: 1, want: []string{"mark revision 2 failed: the object has been modified"},
 			refuse: func(s *kubetest.Server) {
@@ -121,7 +125,8 @@ status: {active: 1}
 			if fixed := len(server.Changes()) > 0 && tc.refuse == nil; fixed != tc.fixed {
 				t.Errorf("something was changed: %t, want %t", fixed, tc.fixed)
 			}
-			if record := server.Object("/api/v1/namespaces/nap/secrets/sh.helm.release.v1.neutree.v2"); tc.fixed && record.GetLabels()["status"] != "failed" {
+			record := server.Object("/api/v1/namespaces/nap/secrets/sh.helm.release.v1.neutree.v2")
+			if tc.fixed && record.GetLabels()["status"] != "failed" {
 				t.Errorf("labels of the record: %v", record.GetLabels())
 			}
 		})

@@ -124,7 +124,8 @@ func (b *Backup) Check(ctx context.Context, name string, newer bool) (Metadata, 
 	}
 	if len(ahead) > 0 && !newer {
 		return m, hook.Refusef(finding.BackupNewer,
-			fmt.Sprintf("install that release first (the backup was made under chart %s), or restore with --allow-newer-schema", m.Chart),
+			fmt.Sprintf("install that release first (the backup was made under chart %s), or restore with "+
+				"--allow-newer-schema", m.Chart),
 			"backup %s is of a newer release than the one that is installed: it holds the migrations %s, which the images do not have",
 			m.Name, strings.Join(ahead, ", "))
 	}

@@ -31,7 +31,8 @@ func (b *Backup) checkSpace(database, afs int64, last *Metadata) error {
 		return nil
 	}
 	return hook.Refusef(finding.BackupSpace,
-		"raise global.backup.size, keep fewer with global.backup.retention, or delete one with helm neutree backup delete",
+		"raise global.backup.size, keep fewer with global.backup.retention, or delete one with "+
+			"helm neutree backup delete",
 		"the backup would not fit: the database holds %s and its backup may take %s, but of the %s of claim %s only %s are free",
 		Size(database), Size(need+afs), Size(size), b.Spec.Claim, Size(free))
 }

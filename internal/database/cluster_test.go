@@ -159,7 +159,9 @@ func TestApplyRefused(t *testing.T) {
 		{
 			name: "by the webhook", objects: defaultClass, manifest: manifest,
 			refusal: kubetest.Status(403, metav1.StatusReasonForbidden, denied),
-			code:    hook.Refused, want: "the CloudNativePG operator refuses Cluster nap-pg (" + denied + "): fix the values below global.database [cnpg.webhook]",
+			code:    hook.Refused,
+			want: "the CloudNativePG operator refuses Cluster nap-pg (" + denied + "): " +
+				"fix the values below global.database [cnpg.webhook]",
 		},
 		{
 			name: "by RBAC", objects: defaultClass, manifest: manifest,

@@ -134,7 +134,8 @@ func (e server) available() int {
 	return free
 }
 
-// refusal says what is wrong with a connection to an external database that waiting does not fix, and what to do about it.
+// refusal says what is wrong with a connection to an external database that waiting does not fix, and what to do about
+// it.
 // Both are empty for any other error.
 func refusal(err error) (cause, fix string) {
 	var pg *pgconn.PgError
@@ -151,7 +152,8 @@ func refusal(err error) (cause, fix string) {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &authority):
-		return "its certificate is signed by an unknown CA", "name a Secret with that CA's certificate in global.database.external.caSecret"
+		return "its certificate is signed by an unknown CA",
+			"name a Secret with that CA's certificate in global.database.external.caSecret"
 	case errors.As(err, &name):
 		return name.Error(), "set global.database.external.host to a name in it, or sslmode to verify-ca"
 	case errors.As(err, &invalid):

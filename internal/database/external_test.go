@@ -95,8 +95,9 @@ func TestWhatAServerLacks(t *testing.T) {
 
 func TestConnectionsThatWaitingDoesNotFix(t *testing.T) {
 	for want, err := range map[string]error{
-		"signed by an unknown CA":        fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}),
-		"or sslmode to verify-ca":        fmt.Errorf("tls: %w", x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db"}}, Host: "postgres"}),
+		"signed by an unknown CA": fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}),
+		"or sslmode to verify-ca": fmt.Errorf("tls: %w",
+			x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db"}}, Host: "postgres"}),
 		"renew the server's certificate": fmt.Errorf("tls: %w", x509.CertificateInvalidError{Reason: x509.Expired}),
 		"the server does not speak TLS":  errors.New("failed to connect: tls error: server refused TLS connection"),
 	} {

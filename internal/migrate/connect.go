@@ -57,7 +57,8 @@ func Config(databaseURL string) (*pgx.ConnConfig, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		return nil, hook.Errorf(hook.Usage,
-			"DATABASE_URL is no URL of the form postgresql://user:password@host:port/database; characters such as @ : / # %% in a user or password must be percent-encoded")
+			"DATABASE_URL is no URL of the form postgresql://user:password@host:port/database; "+
+				"characters such as @ : / # %% in a user or password must be percent-encoded")
 	}
 	config, err := pgx.ParseConfig(platform.LibpqURL(u))
 	if err != nil {

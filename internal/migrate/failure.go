@@ -53,7 +53,8 @@ func (m Migrator) failed(f File, sql string, err error) error {
 		ID: finding.MigrationsFailed, Severity: finding.Error, Object: "migration " + f.Name(), Value: "global.images." + f.Source.ImageKey,
 		Found: fmt.Sprintf("migration %s failed%s", f.Name(), where),
 		Why:   "nothing of this file was kept, the ones before it were",
-		Fix: fmt.Sprintf("fix what the statement found in the database, or use an image of %s with a corrected file; then run helm upgrade again",
+		Fix: fmt.Sprintf("fix what the statement found in the database, or use an image of %s with a corrected file; "+
+			"then run helm upgrade again",
 			f.Source.Name),
 	}}}
 }

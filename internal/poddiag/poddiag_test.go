@@ -82,7 +82,9 @@ func TestErrorOfAProbePod(t *testing.T) {
 		Broken:        "the probe pod failed on node node1",
 		TooLong:       "the probe pod failed on node node1",
 	} {
-		trouble := &Trouble{Kind: kind, Pod: "neutree-preflight-x7k2", Node: "node1", Image: "probe:1", Reason: "CreateContainerError"}
+		trouble := &Trouble{
+			Kind: kind, Pod: "neutree-preflight-x7k2", Node: "node1", Image: "probe:1", Reason: "CreateContainerError",
+		}
 		if got := trouble.Error(); got != want {
 			t.Errorf("%s without words: %q, want %q", kind, got, want)
 		}

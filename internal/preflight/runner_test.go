@@ -116,13 +116,15 @@ func TestResultsComeInTheOrderOfThePlan(t *testing.T) {
 func TestAFailedCheckIsRepeatedWhileThereIsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries atomic.Int32
-		fixes := preflight.Check{ID: "a.fixes", Severity: preflight.Error, Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
+		attempt := func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
 			if tries.Add(1) < 3 {
 				return []preflight.Finding{{Found: "not yet"}}, nil
 			}
 			return nil, nil
-		}}
-		got := run(t.Context(), preflight.Options{Wait: time.Minute}, fixes, preflight.Check{ID: "a.warns", Run: finds(preflight.Warning)})
+		}
+		fixes := preflight.Check{ID: "a.fixes", Severity: preflight.Error, Run: attempt}
+		warns := preflight.Check{ID: "a.warns", Run: finds(preflight.Warning)}
+		got := run(t.Context(), preflight.Options{Wait: time.Minute}, fixes, warns)
 		if r := got.results[0]; r.Status != preflight.Passed || r.Attempts != 3 {
 			t.Errorf("result = %+v, want a pass at the third attempt", r)
 		}

@@ -102,8 +102,8 @@ func keptValues(ctx context.Context, client *kube.Client, namespace string, gate
 		findings = append(findings, finding.Finding{
 			ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Object: object(namespace, gate), Value: "global.database",
 			Found: "the database can't follow its values: " + k,
-			Fix: "fix the values below global.database or global.images.postgresql, or continue without that change by " +
-				"--set global.upgrade.allowKeptValues=true",
+			Fix: "fix the values below global.database or global.images.postgresql, or continue without that change " +
+				"by --set global.upgrade.allowKeptValues=true",
 		})
 	}
 	return findings, nil

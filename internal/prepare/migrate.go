@@ -92,7 +92,8 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 			Fix: "fix it first, by an upgrade that leaves the images of the services as they are",
 		}}, nil
 	}
-	p.Log.Warn("the database does not answer; the upgrade continues, since it brings no migrations and may fix it", "cause", db.silence.Error())
+	p.Log.Warn("the database does not answer; the upgrade continues, since it brings no migrations and may fix it",
+		"cause", db.silence.Error())
 	return nil, nil
 }
 

@@ -65,8 +65,8 @@ func (r *Rollback) breaking(across string) finding.Finding {
 		ID: finding.UpgradeRollback, Severity: finding.Error, Object: fmt.Sprintf("release %s in namespace %s", spec.Release, spec.Namespace),
 		Found: fmt.Sprintf("the services of this revision can't run on the database, which migrations have changed for good since (%s)", across),
 		Why:   "nothing was changed",
-		Fix: fmt.Sprintf("fix the newer version and run helm upgrade; or restore a backup from before those migrations "+
-			"(helm neutree backup list --namespace %s); or roll back all the same with kubectl annotate --overwrite configmap %s "+
+		Fix: fmt.Sprintf("fix the newer version and run helm upgrade; or restore a backup from before those "+
+			"migrations (helm neutree backup list --namespace %s); or roll back all the same with kubectl annotate --overwrite configmap %s "+
 			"--namespace %s %s=%s. Helm leaves the release pending-rollback: first run helm neutree recover %s --namespace %s",
 			spec.Namespace, spec.ConfigMap, spec.Namespace, AcrossAnnotation, across, spec.Release, spec.Namespace),
 	}

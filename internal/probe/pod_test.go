@@ -146,7 +146,10 @@ func TestDiagnosis(t *testing.T) {
 		seen []*corev1.Pod
 		want string
 	}{
-		"image":    {[]*corev1.Pod{status("ErrImagePull", "no such host example.com"), status("ImagePullBackOff", "Back-off")}, "the image example.com/nap-hooks:1 can't be pulled on node node1: no such host example.com"},
+		"image": {
+			[]*corev1.Pod{status("ErrImagePull", "no such host example.com"), status("ImagePullBackOff", "Back-off")},
+			"the image example.com/nap-hooks:1 can't be pulled on node node1: no such host example.com",
+		},
 		"full":     {[]*corev1.Pod{full, full}, "can't be scheduled on node node1: Insufficient cpu"},
 		"a Secret": {[]*corev1.Pod{status("CreateContainerConfigError", `secret "db" not found`)}, `secret "db" not found`},
 	} {

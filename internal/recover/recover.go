@@ -156,7 +156,8 @@ func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 		return fmt.Errorf("read the record of revision %d: %w", f.Revision, err)
 	}
 	if got := r.info("status"); got != f.Status {
-		return fmt.Errorf("the record of revision %d is labelled %s and says %s: fix it by hand, or delete %s %s", f.Revision, f.Status, got, f.object.GetKind(), f.object.GetName())
+		return fmt.Errorf("the record of revision %d is labelled %s and says %s: fix it by hand, or delete %s %s",
+			f.Revision, f.Status, got, f.object.GetKind(), f.object.GetName())
 	}
 	r.setInfo("status", "failed")
 	r.setInfo("description", fmt.Sprintf("Its Helm client ended while it was %s; marked failed by helm neutree recover", f.Status))

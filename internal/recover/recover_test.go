@@ -104,10 +104,12 @@ func TestEveryJobThatAHelmClientWaitsForIsSeen(t *testing.T) {
 
 func TestHookOfANewerChartIsSeen(t *testing.T) {
 	annotated := func(hooks string) string {
-		return strings.Replace(hookJob("unheard-of", `{active: 1}`), "namespace: nap,", "namespace: nap, annotations: {helm.sh/hook: "+hooks+"},", 1)
+		job := hookJob("unheard-of", `{active: 1}`)
+		return strings.Replace(job, "namespace: nap,", "namespace: nap, annotations: {helm.sh/hook: "+hooks+"},", 1)
 	}
 	for hooks, want := range map[string][]string{
-		`"pre-upgrade, pre-rollback"`: {"nap-unheard-of"}, "test": nil, `"test,test-success"`: nil, `"test,post-upgrade"`: {"nap-unheard-of"},
+		`"pre-upgrade, pre-rollback"`: {"nap-unheard-of"}, `"test,post-upgrade"`: {"nap-unheard-of"},
+		"test": nil, `"test,test-success"`: nil,
 	} {
 		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), annotated(hooks))
 		if got := find(t, server).Running; !slices.Equal(got, want) {

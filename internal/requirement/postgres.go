@@ -119,7 +119,8 @@ func (d *derivation) cluster(object Object, c *cluster) error {
 			return fmt.Errorf("%s: storage of %q: %w", object.Source, storage.Size, err)
 		}
 		d.set.Claims = append(d.set.Claims, Claim{
-			Name: name + "-1" + volume.suffix, Namespace: object.GetNamespace(), Class: storage.StorageClass, AccessMode: corev1.ReadWriteOnce,
+			Name: name + "-1" + volume.suffix, Namespace: object.GetNamespace(),
+			Class: storage.StorageClass, AccessMode: corev1.ReadWriteOnce,
 			Size: size, Count: c.Spec.Instances, Grows: true, User: &user, Group: &user, By: CloudNativePG,
 			Why: "PostgreSQL", Value: "global.database.cnpg.storage.storageClass",
 		})

@@ -1,8 +1,8 @@
 // Command clustertest runs the cluster tests, each in a process of its own, on as many testbeds as the machine has room
 // for, or one after the other on the cluster of KUBECONFIG.
 //
-// Its exit code is 0 if every test passed, 1 if a test or the command of -beside failed or could not be run or a testbed is
-// still up, 2 if nothing was run, and 130 after an interrupt.
+// Its exit code is 0 if every test passed, 1 if a test or the command of -alongside failed or could not be run or a
+// testbed is still up, 2 if nothing was run, and 130 after an interrupt.
 package main
 
 import (
@@ -52,7 +52,8 @@ func start(ctx context.Context, args []string) (int, error) {
 	flags.StringVar(&s.testbed, "testbed", "bin/testbed", "the testbed program")
 	flags.DurationVar(&s.limit, "limit", 0, "how long each test may take; 0 for what the list of tests says")
 	flags.BoolVar(&s.verbose, "v", os.Getenv("VERBOSE") != "", "print the output of tests that pass too; also $VERBOSE")
-	flags.StringVar(&s.beside, "beside", "", "a command that runs with the tests at a low priority, with a result like theirs")
+	flags.StringVar(&s.alongside, "alongside", "",
+		"a command that runs alongside the tests at a low priority, with a result like theirs")
 	number := flags.String("testbeds", os.Getenv("TESTBEDS"), "how many testbeds; empty for as many as there is room for; also $TESTBEDS")
 	if err := flags.Parse(args); err != nil {
 		return exitUnusable, nil
@@ -69,8 +70,8 @@ func start(ctx context.Context, args []string) (int, error) {
 			return exitUnusable, err
 		}
 	}
-	if len(strings.Fields(s.beside)) == 0 {
-		s.beside = ""
+	if len(strings.Fields(s.alongside)) == 0 {
+		s.alongside = ""
 	}
 	s.out = filepath.Join(s.root, "bin", "test")
 	release, err := lock(filepath.Join(os.TempDir(), "neutree-clustertest.lock"))

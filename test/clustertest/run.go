@@ -30,8 +30,8 @@ type settings struct {
 	own, testbed, kubernetes string
 	// notCompared is a file with a line for each comparison that an earlier test could not make, or empty.
 	notCompared string
-	// beside is a command that runs with the tests, or empty.
-	beside                string
+	// alongside is a command that runs with the tests, or empty.
+	alongside             string
 	testbeds, nodes       int
 	verbose               bool
 	limit, upLimit, grace time.Duration
@@ -56,7 +56,7 @@ func (s *settings) run(ctx context.Context) (int, error) {
 	r := &runner{settings: s, binaries: map[string]string{}}
 	tests := r.possible(selected)
 	total := len(tests)
-	if s.beside != "" {
+	if s.alongside != "" {
 		total++
 	}
 	r.screen = report.NewScreen(s.stdout, s.stderr, total)
@@ -72,12 +72,12 @@ func (s *settings) run(ctx context.Context) (int, error) {
 	}
 	began, used := time.Now(), processors()
 	stop := every(time.Second, r.screen.Tick)
-	var beside sync.WaitGroup
-	if s.beside != "" {
-		beside.Go(func() { r.runBeside(ctx) })
+	var alongside sync.WaitGroup
+	if s.alongside != "" {
+		alongside.Go(func() { r.runAlongside(ctx) })
 	}
 	outcome := scheduler.Do(ctx)
-	beside.Wait()
+	alongside.Wait()
 	stop()
 	r.screen.End()
 	r.notRun(ctx, outcome.NotRun)
@@ -121,10 +121,11 @@ func (s *settings) workers(tests int) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("find out how many testbeds there is room for: %w: set TESTBEDS", err)
 		}
-		if s.beside != "" {
-			available -= min(available, besideMemory)
+		kept := uint64(0)
+		if s.alongside != "" {
+			kept = min(available, alongsideMemory)
 		}
-		number = bed.Number(runtime.NumCPU(), available)
+		number = bed.Number(runtime.NumCPU(), available-kept)
 		fmt.Fprintf(s.stderr, "the machine has room for %d testbeds: %d processors, %.1f GiB of memory available (TESTBEDS sets another number)\n",
 			number, runtime.NumCPU(), float64(available)/(1<<30))
 	}

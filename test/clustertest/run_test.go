@@ -239,8 +239,9 @@ func TestNoMemoryForAnother(t *testing.T) {
 }
 
 func TestInterrupt(t *testing.T) {
-	r := newTrial(t, test("TestHangs", 30, catalog.Needs{}), test("TestHangsToo", 20, catalog.Needs{}), test("TestPassLast", 10, catalog.Needs{}))
-	r.beside = "sleep 60"
+	r := newTrial(t, test("TestHangs", 30, catalog.Needs{}), test("TestHangsToo", 20, catalog.Needs{}),
+		test("TestPassLast", 10, catalog.Needs{}))
+	r.alongside = "sleep 60"
 	ctx, interrupt := context.WithCancel(t.Context())
 	began := make(chan error, 1)
 	go func() {
@@ -257,30 +258,32 @@ func TestInterrupt(t *testing.T) {
 		`skip +sleep 60 .*interrupted`, `^0 passed, 0 failed, 4 skipped$`)
 }
 
-func TestBeside(t *testing.T) {
+func TestAlongside(t *testing.T) {
 	r := newTrial(t, test("TestPassA", 30, catalog.Needs{}))
-	r.beside = "echo seen"
+	r.alongside = "echo seen"
 	r.do(t.Context(), 0)
-	r.want(r.stdout.String(), `^ok   echo seen \(\d+ s, beside\)$`, `^ok   TestPassA`, `^2 passed, 0 failed, 0 skipped$`)
-	r.want(r.stderr, `^\[ 0:0\d\] beside: echo seen$`)
-	r.wantFile("output/beside.log", "seen")
+	r.want(r.stdout.String(), `^ok   echo seen \(\d+ s, alongside\)$`, `^ok   TestPassA`,
+		`^2 passed, 0 failed, 0 skipped$`)
+	r.want(r.stderr, `^\[ 0:0\d\] alongside: echo seen$`)
+	r.wantFile("output/alongside.log", "seen")
 	if strings.Contains(r.stdout.String(), "=== echo seen") {
 		t.Errorf("the output of a command that passed is printed:\n%s", &r.stdout)
 	}
 }
 
-func TestBesideFails(t *testing.T) {
+func TestAlongsideFails(t *testing.T) {
 	r := newTrial(t, test("TestPassA", 30, catalog.Needs{}))
-	r.beside = "ls no-such-file"
+	r.alongside = "ls no-such-file"
 	r.do(t.Context(), exitFailed)
-	r.want(r.stdout.String(), `^=== ls no-such-file$`, `no-such-file.*: No such file`, `^FAIL ls no-such-file \(\d+ s, beside\): exit status 2$`,
+	r.want(r.stdout.String(), `^=== ls no-such-file$`, `no-such-file.*: No such file`,
+		`^FAIL ls no-such-file \(\d+ s, alongside\): exit status 2$`,
 		`^ok   TestPassA`, `^1 passed, 1 failed, 0 skipped$`)
 	r.wantFile("junit.xml", "No such file")
 }
 
-func TestBesideIsNotThere(t *testing.T) {
+func TestAlongsideIsNotThere(t *testing.T) {
 	r := newTrial(t, test("TestPassA", 30, catalog.Needs{}))
-	r.beside = "./no-such-program"
+	r.alongside = "./no-such-program"
 	r.do(t.Context(), exitFailed)
 	r.want(r.stdout.String(), `^FAIL ./no-such-program .*no such file or directory$`, `^ok   TestPassA`)
 }

@@ -184,10 +184,12 @@ func TestProbesInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	started := make(chan error, 1)
 	go func() {
-		started <- wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-			pods, err := s.Probes.Client().ListMetadata(ctx, kube.Pods, "", metav1.ListOptions{LabelSelector: probes.RunLabel})
+		ours := metav1.ListOptions{LabelSelector: probes.RunLabel}
+		there := func(ctx context.Context) (bool, error) {
+			pods, err := s.Probes.Client().ListMetadata(ctx, kube.Pods, "", ours)
 			return len(pods) > 0, err
-		})
+		}
+		started <- wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, time.Minute, true, there)
 		interrupt()
 	}()
 	got := runProbes(t, ctx, s)

@@ -100,8 +100,8 @@ func (o outcome) statuses(t testing.TB) (map[string]string, map[string]string) {
 	return statuses, findings
 }
 
-// A good cluster passes, in text that a person may see, and nothing is left behind. The times that are promised are those of
-// BenchmarkPreflight.
+// A good cluster passes, in text that a person may see, and nothing is left behind. BenchmarkPreflight measures the
+// times that are promised.
 func TestPreflightOnGoodCluster(t *testing.T) {
 	p := newPreflighter(t)
 	full := p.run(t)

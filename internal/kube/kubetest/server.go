@@ -101,7 +101,7 @@ func (s *Server) Put(document string) {
 	s.write(document, true)
 }
 
-// Replace stores the object in the YAML document unless it is gone, and tells whether it was there.
+// Replace stores the object in the YAML document unless it is gone, and reports whether it was there.
 func (s *Server) Replace(document string) bool {
 	s.t.Helper()
 	return s.write(document, false)

@@ -186,8 +186,8 @@ type trial struct {
 	check   preflight.Check
 	set     *requirement.Set
 	options preflight.Options
-	// hurry bounds what waits for an answer that will not come. Where all is well the answer does come, and a busy machine
-	// must not be what fails it.
+	// hurry bounds what waits for an answer that will not come. Where all is well the answer does come, and a busy
+	// machine must not be what fails it.
 	hurry bool
 }
 

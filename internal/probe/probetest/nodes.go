@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/probe"
@@ -201,12 +200,7 @@ func (n *Nodes) run(node string, container corev1.Container) (corev1.ContainerSt
 
 // put stores the pod if it was not removed meanwhile.
 func (n *Nodes) put(pod *corev1.Pod) {
-	raw, err := json.Marshal(pod)
-	if err != nil {
-		n.t.Error(err)
-		return
-	}
-	n.Replace(string(raw))
+	n.store(pod)
 }
 
 // bind gives a claim a volume, unless it has one.
@@ -236,9 +230,9 @@ spec: {persistentVolumeReclaimPolicy: Delete, claimRef: {namespace: %s, name: %s
 	}
 }
 
-// store puts an object that was read and changed, and tells whether it was still there.
-func (n *Nodes) store(object *unstructured.Unstructured) bool {
-	raw, err := yaml.Marshal(object.Object)
+// store puts an object that was read and changed, and reports whether it was still there.
+func (n *Nodes) store(object any) bool {
+	raw, err := json.Marshal(object)
 	if err != nil {
 		n.t.Error(err)
 		return false

@@ -78,7 +78,8 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 			if m == nil {
 				m = []string{"", "a stricter level", t.err.Error()}
 			}
-			return []preflight.Finding{relabel(need, m[1], fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2]))}, nil
+			detail := fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2])
+			return []preflight.Finding{relabel(need, m[1], detail)}, nil
 		case noRight, cannotAsk:
 			denied = t.err
 		default:
@@ -207,7 +208,8 @@ func refusals(trials []trial) []preflight.Finding {
 	for _, namespace := range slices.Sorted(maps.Keys(untried)) {
 		findings = append(findings, preflight.Finding{
 			Object: "Namespace " + namespace, Severity: preflight.Note,
-			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. Create it first to have them tried", untried[namespace], namespace),
+			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. "+
+				"Create it first to have them tried", untried[namespace], namespace),
 		})
 	}
 	if denied > 0 {

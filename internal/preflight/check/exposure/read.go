@@ -29,7 +29,10 @@ func Checks() []preflight.Check {
 			return hosts(s.Requirements.Exposure), nil
 		}},
 		{ID: "exposure.node-port-range", Title: "Node ports lie in the range that the API server hands out", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: inRange},
-		{ID: "exposure.node-port-free", Title: "The NodePorts are free", Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free},
+		{
+			ID: "exposure.node-port-free", Title: "The NodePorts are free",
+			Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free,
+		},
 	}, probes()...)
 }
 

@@ -134,7 +134,7 @@ func short(message string) string {
 	return strings.TrimSpace(message)
 }
 
-// remedy tells what fixes the failure that the message is about.
+// remedy says what fixes the failure that the message is about.
 func remedy(message string, image requirement.Image) string {
 	contains := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(strings.ToLower(message), word) })

@@ -105,7 +105,8 @@ func architectures(nodes []corev1.Node, images []requirement.Image) []preflight.
 		finding := preflight.Finding{
 			Object: image.Ref, Node: wrong[0], Value: image.Value,
 			Found: fmt.Sprintf("image %s, for %s, is published for %s, and %d of %d nodes that may run it are of another architecture (%s, first %s)",
-				image.Ref, image.Why, strings.Join(built, " and "), len(wrong), fit+len(wrong), strings.Join(slices.Sorted(maps.Keys(others)), ", "), wrong[0]),
+				image.Ref, image.Why, strings.Join(built, " and "), len(wrong), fit+len(wrong),
+				strings.Join(slices.Sorted(maps.Keys(others)), ", "), wrong[0]),
 			Why: "a pod that comes to such a node never starts",
 			Fix: fmt.Sprintf("keep these pods on nodes with kubernetes.io/arch=%s by their nodeSelector, or set %s to an image for the others", built[0], image.Value),
 		}

@@ -73,9 +73,10 @@ func conflicts(nodes []corev1.Node, pods []cluster.Pod, set *requirement.Set) []
 		node := slices.Min(slices.Collect(maps.Keys(blocked)))
 		findings = append(findings, preflight.Finding{
 			Object: owner, Node: node, Value: wanted[owner][0].Value,
-			Found: fmt.Sprintf("on every node that %s can run on its ports are taken: on %s, %s", owner, node, blocked[node]),
-			Why:   "the pod stays Pending",
-			Fix:   "move the other pod, or let this one run on another node",
+			Found: fmt.Sprintf("on every node that %s can run on its ports are taken: on %s, %s",
+				owner, node, blocked[node]),
+			Why: "the pod stays Pending",
+			Fix: "move the other pod, or let this one run on another node",
 		})
 	}
 	return findings

@@ -29,7 +29,7 @@ func TestHostPorts(t *testing.T) {
 	checktest.Want(t, conflicts(nodes[:1], []cluster.Pod{taken("a", "coturn-7c-x", corev1.ProtocolUDP), taken("a", "other", corev1.ProtocolTCP)}, set))
 	checktest.Want(t, conflicts(nodes[:1], []cluster.Pod{taken("a", "other", corev1.ProtocolUDP)}, set),
 		"on every node that Deployment coturn can run on its ports are taken: on a, pod nap/other has 49200/UDP")
-	// Of several nodes the first by name is told of, whatever order they come in.
+	// The finding names the first of several nodes by name, in whatever order they come.
 	many := []corev1.Node{node("d"), node("c"), node("b"), node("e")}
 	var holders []cluster.Pod
 	for _, n := range many {

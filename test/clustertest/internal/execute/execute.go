@@ -26,8 +26,8 @@ type Program struct {
 	Output *os.File
 	// Limit is how long it may run. Then it is asked for its goroutines, and killed once Grace is over.
 	Limit, Grace time.Duration
-	// Low gives it a lower priority than this process has. It is asked to end before it is killed, so that it can end what
-	// it has started.
+	// Low gives it a lower priority than this process has. It is asked to end before it is killed, so that it can end
+	// what it has started.
 	Low bool
 }
 
@@ -81,8 +81,8 @@ func Run(ctx context.Context, p Program) End {
 		end.Err = errors.Join(ctx.Err(), result)
 	case <-time.After(p.Limit):
 		end.Hung = true
-		// A Go program answers with the stacks of its goroutines. Those that it has started are not asked, except by a shell,
-		// which does not hear this.
+		// A Go program answers with the stacks of its goroutines. Those that it has started are not asked, except those
+		// of a shell, which does not hear this itself.
 		asked := command.Process.Pid
 		if p.Low {
 			asked = group
@@ -119,7 +119,7 @@ func endSession(session int) {
 		if err != nil {
 			continue
 		}
-		// A name may hold anything, parentheses included. After it come the state, the parent, the group and the session.
+		// A name may hold anything, parentheses included. After it come state, parent, group and session.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		if len(fields) < 4 || fields[3] != strconv.Itoa(session) {
 			continue
@@ -130,19 +130,19 @@ func endSession(session int) {
 	}
 }
 
-// lower gives a session that has just begun a lower priority than this process has: to its processes, and to all of it where
-// the kernel shares processor time between sessions. Where the machine refuses, it is slower, and nothing else.
+// lower gives a session that has just started a lower priority than this process has: to its processes, and to all of
+// it where the kernel shares processor time between sessions. A machine that refuses is slower, and nothing else.
 func lower(session int) {
 	own, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
 	if err != nil {
 		return
 	}
-	// The kernel counts from 40, the highest, down to 1, and is told numbers from -20 to 19.
+	// The kernel reports 40, the highest, down to 1, and takes -20 to 19.
 	nice := min(19, 20-own+lowNice)
 	_ = syscall.Setpriority(syscall.PRIO_PGRP, session, nice)
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", session), []byte(strconv.Itoa(nice)), 0o644)
 }
 
-// lowNice gives a third of the weight. With the least weight, a seventieth, a program on a busy machine stands still for
-// seconds, and what it awaits with a limit fails.
+// lowNice gives a third of the weight. With the least weight, a seventieth, a program on a busy machine stands still
+// for seconds, and what it awaits with a limit fails.
 const lowNice = 5

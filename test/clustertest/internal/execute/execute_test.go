@@ -162,8 +162,8 @@ func TestLowPriorityHangsInAShell(t *testing.T) {
 	}
 	defer output.Close()
 	end := execute.Run(t.Context(), execute.Program{
-		Path: "bash", Args: []string{"-c", "trap '' QUIT; (trap - QUIT; exec \"$0\"); exit 1", os.Args[0]}, Output: output,
-		Env: []string{part + "=hang", "GOTRACEBACK=all"}, Limit: time.Second, Grace: time.Minute, Low: true,
+		Path: "bash", Args: []string{"-c", "trap '' QUIT; (trap - QUIT; exec \"$0\"); exit 1", os.Args[0]},
+		Output: output, Env: []string{part + "=hang", "GOTRACEBACK=all"}, Limit: time.Second, Grace: time.Minute, Low: true,
 	})
 	text, err := os.ReadFile(output.Name())
 	if err != nil || !end.Hung || !strings.Contains(string(text), "execute_test.hang") {

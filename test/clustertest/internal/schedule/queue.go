@@ -84,7 +84,9 @@ func (q *queue) next(worker int, has *bed.Bed) (step, catalog.Test) {
 
 // pick is the first test that is left, one for which the testbed need not be replaced if there is any.
 func (q *queue) pick(has *bed.Bed) int {
-	fits := slices.IndexFunc(q.pending, func(test catalog.Test) bool { return has == nil || has.Shape.Fits(test.Needs) })
+	fits := slices.IndexFunc(q.pending, func(test catalog.Test) bool {
+		return has == nil || has.Shape.Fits(test.Needs)
+	})
 	if fits < 0 && len(q.pending) > 0 {
 		return 0
 	}
