@@ -63,6 +63,13 @@ var examples = map[string]example{
 		cluster: readOnlyCluster, exit: 2, stdout: "storage.class\n",
 	},
 
+	"helm neutree rbac neutree ./charts/neutree -n nap -f values.yaml --namespaces | kubectl apply -f -": {
+		cluster: readOnlyCluster, files: map[string]string{"applied.yaml": "kind: Namespace"},
+	},
+	"helm neutree rbac neutree ./charts/neutree -n nap -f values.yaml --revoke" +
+		" | kubectl delete --ignore-not-found -f -": {
+		cluster: readOnlyCluster, files: map[string]string{"applied.yaml": "kind: ClusterRoleBinding"},
+	},
 	"helm neutree rbac neutree ./charts/neutree -n nap -f values.yaml --subject serviceaccount:ci:deployer" +
 		" | kubectl apply -f -": {
 		cluster: readOnlyCluster, files: map[string]string{"applied.yaml": "name: deployer"},
@@ -75,7 +82,10 @@ func TestEveryExampleRuns(t *testing.T) {
 	bin := filepath.Join(install(t), "bin")
 	// Helm takes the plugin's name off and starts it with the rest.
 	program(t, bin, "helm", `test "$1" = neutree && shift && exec helm-neutree "$@"`)
-	program(t, bin, "kubectl", `test "$*" = "apply -f -" && exec cat > applied.yaml`)
+	program(t, bin, "kubectl", `case "$*" in
+"apply -f -"|"delete --ignore-not-found -f -") exec cat > applied.yaml;;
+*) exit 1;;
+esac`)
 	chart := requirementtest.Umbrella(t)
 	left := map[string]bool{}
 	for line := range examples {

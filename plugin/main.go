@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/plain"
 )
 
 func main() {
@@ -39,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if errors.As(err, &code) {
 			return int(code)
 		}
-		fmt.Fprintf(stderr, "Error: %v\n", err)
+		fmt.Fprintf(stderr, "Error: %s\n", plain.Text(err.Error()))
 		return statusOf(err)
 	}
 	return 0

@@ -11,6 +11,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/plain"
 	"github.com/neutree-ai/packaging/internal/recover"
 )
 
@@ -37,7 +38,7 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 			if err != nil {
 				return err
 			}
-			talk := cmd.ErrOrStderr()
+			talk := plain.Writer(cmd.ErrOrStderr())
 			found, err := recover.Find(cmd.Context(), client, settings.Namespace(), args[0])
 			if err != nil {
 				return err

@@ -5,11 +5,13 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/neutree-ai/packaging/internal/plain"
 )
 
 // WriteTable writes the list for people.
 func (l Listing) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(plain.Writer(w), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tTIME\tCHART\tREVISION\tSCHEMA\tDATABASE\tSIZE\tAFS\tREASON")
 	for _, b := range l.Backups {
 		afs := "no"

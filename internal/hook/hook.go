@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/plain"
 )
 
 // Options are the settings that every command has.
@@ -98,6 +99,7 @@ func WriteTermination(path, message string) error {
 	if err != nil {
 		return err
 	}
+	message = plain.Text(message)
 	if len(message) > maxTermination {
 		message = strings.ToValidUTF8(message[:maxTermination-4], "") + " …"
 	}

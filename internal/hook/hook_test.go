@@ -70,6 +70,13 @@ func TestTerminationMessage(t *testing.T) {
 	if err != nil || len(got) > 4096 || len(got) < 4000 || !strings.HasSuffix(string(got), "ä …") {
 		t.Errorf("%d bytes, %v, ending in %q", len(got), err, got[max(0, len(got)-10):])
 	}
+	// kubectl describe and Helm print it to a terminal.
+	if err := hook.WriteTermination(path, "no \x1b[2Jimage"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = os.ReadFile(path); err != nil || string(got) != "no ^[[2Jimage" {
+		t.Errorf("%v: %q", err, got)
+	}
 }
 
 func TestReadSpec(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/plain"
 )
 
 const (
@@ -211,12 +212,15 @@ func (r *run) end(i int, result Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	result.ID, result.Title = r.checks[i].ID, r.checks[i].Title
+	// Secrets are taken out first, since cleaning changes the characters of one.
+	clean := plain.Text
 	if hide := r.subject.Hide; hide != nil {
-		result.Reason = hide(result.Reason)
-		for j := range result.Findings {
-			for _, text := range result.Findings[j].Texts() {
-				*text = hide(*text)
-			}
+		clean = func(text string) string { return plain.Text(hide(text)) }
+	}
+	result.Reason = clean(result.Reason)
+	for j := range result.Findings {
+		for _, text := range result.Findings[j].Texts() {
+			*text = clean(*text)
 		}
 	}
 	r.results[i] = &result

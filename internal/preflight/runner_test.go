@@ -86,6 +86,32 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Whoever can write an event or a registry's answer must not reach the terminal of who runs preflight.
+func TestTextFromTheClusterIsCleaned(t *testing.T) {
+	const hostile, clean = "\x1b[2J\x1b[32mAll checks passed.\u202e", `^[[2J^[[32mAll checks passed.\u202e`
+	got := run(t.Context(), preflight.Options{},
+		preflight.Check{ID: "a.finds", Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
+			return []preflight.Finding{{
+				Object: hostile, Node: hostile, Value: hostile, Found: hostile, Why: hostile, Fix: hostile,
+			}}, nil
+		}},
+		preflight.Check{ID: "a.fails", Run: func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {
+			return nil, errors.New(hostile)
+		}},
+		preflight.Check{ID: "a.off", Applies: func(*preflight.Subject) (bool, string) { return false, hostile }},
+	)
+	for _, text := range got.results[0].Findings[0].Texts() {
+		if *text != clean {
+			t.Errorf("a finding says %q, want %q", *text, clean)
+		}
+	}
+	for _, result := range got.results[1:] {
+		if result.Reason != clean {
+			t.Errorf("%s says %q, want %q", result.ID, result.Reason, clean)
+		}
+	}
+}
+
 func TestResultsComeInTheOrderOfThePlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(d time.Duration) func(context.Context, *preflight.Subject) ([]preflight.Finding, error) {

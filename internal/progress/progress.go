@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/neutree-ai/packaging/internal/plain"
 )
 
 // New returns a logger that writes one plain line to w for each message.
@@ -52,7 +54,7 @@ func (h *handler) Handle(_ context.Context, record slog.Record) error {
 	}
 	h.out.mu.Lock()
 	defer h.out.mu.Unlock()
-	_, err := fmt.Fprintln(h.out.w, line)
+	_, err := fmt.Fprintln(h.out.w, plain.Text(line))
 	return err
 }
 

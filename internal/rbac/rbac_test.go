@@ -1,12 +1,15 @@
 package rbac
 
 import (
+	"bytes"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v3/pkg/release"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
@@ -139,7 +142,6 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"kind: Namespace\nmetadata:\n  name: nap\n", "meta.helm.sh/release-name: \"n\"", // the namespace it would make is its own
 		"kind: ClusterRole\nmetadata:\n  name: nap-n-installer\nrules:\n# What Helm does itself.\n- apiGroups: [\"\"]\n  resources: [\"namespaces\"]\n  verbs: [\"list\", \"watch\"]\n",
 		"  resourceNames: [\"work\"]\n  verbs: [\"get\", \"patch\"]\n",
 		"kind: Role\nmetadata:\n  name: nap-n-installer\n  namespace: work\n",
@@ -149,6 +151,55 @@ func TestWrite(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no\n%s\nin\n%s", want, out.String())
 		}
+	}
+	if strings.Contains(out.String(), "kind: Namespace") {
+		t.Errorf("kubectl delete with this output would delete a namespace:\n%s", out.String())
+	}
+	var apart strings.Builder
+	if err := WriteNamespaces(&apart, set); err != nil {
+		t.Fatal(err)
+	}
+	// The namespace that the release would create is its own.
+	for _, want := range []string{"kind: Namespace\nmetadata:\n  name: nap\n", "meta.helm.sh/release-name: \"n\""} {
+		if !strings.Contains(apart.String(), want) {
+			t.Errorf("no\n%s\nin\n%s", want, apart.String())
+		}
+	}
+}
+
+// What revokes the rights names each role and binding that was granted, and nothing else.
+func TestRevocationIsTheRolesAndBindings(t *testing.T) {
+	work := object(t, `{apiVersion: v1, kind: Namespace, metadata: {name: work}}`, false)
+	set := &requirement.Set{
+		Namespace: "nap", Release: "n", Objects: []requirement.Object{work, object(t, role, false)},
+	}
+	all, err := Needs(set, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(write func(io.Writer) error) []string {
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, document := range strings.Split(out.String(), "---\n")[1:] {
+			o := object(t, document, false)
+			names = append(names, o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName())
+		}
+		slices.Sort(names)
+		return names
+	}
+	subject, err := ParseSubject("user:anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := names(func(w io.Writer) error {
+		return Write(w, set, all, Options{Subjects: []rbacv1.Subject{subject}})
+	})
+	revoked := names(func(w io.Writer) error { return WriteRevocation(w, set, all) })
+	if len(granted) < 4 || !slices.Equal(granted, revoked) {
+		t.Errorf("granted %v, revoked %v", granted, revoked)
 	}
 }
 

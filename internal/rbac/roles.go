@@ -39,22 +39,18 @@ func ParseSubject(text string) (rbacv1.Subject, error) {
 	return rbacv1.Subject{}, fmt.Errorf("subject %q: write user:NAME, group:NAME or serviceaccount:NAMESPACE:NAME", text)
 }
 
-// Write writes, as YAML for kubectl apply, the namespaces that the roles live in, one ClusterRole for what is asked
-// of the whole cluster, one Role for each namespace, and their bindings.
+// Write writes, as YAML for kubectl apply, one ClusterRole for what is asked of the whole cluster, one Role for each
+// namespace, and their bindings. It never writes a Namespace: who revokes the roles by kubectl delete with the same
+// output must not delete the data of the release.
 func Write(w io.Writer, set *requirement.Set, needs []Need, options Options) error {
-	name := set.Namespace + "-" + set.Release + "-installer"
+	name := installerName(set)
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# What it takes to install, upgrade, roll back and uninstall release %s in namespace %s, exactly as\n"+
-		"# rendered, with Helm 3 or 4. An administrator applies it once. It makes the namespaces too, so that nobody\n"+
-		"# needs the right to make any: install without --create-namespace.\n", set.Release, set.Namespace)
-	for _, namespace := range namespaces(set) {
-		if err := document(&out, namespace.Object); err != nil {
-			return err
-		}
-	}
+	fmt.Fprintf(&out, "# The rights to install, upgrade, roll back and uninstall release %s in namespace %s, exactly as rendered,\n"+
+		"# with Helm 3 or 4. An administrator applies them once. The namespaces must exist: --namespaces prints them.\n",
+		set.Release, set.Namespace)
 	for _, scope := range scopes(needs) {
-		scoped := slices.DeleteFunc(slices.Clone(needs), func(n Need) bool { return n.Namespace != scope })
-		writeRole(&out, name, scope, scoped)
+		own := slices.DeleteFunc(slices.Clone(needs), func(n Need) bool { return n.Namespace != scope })
+		writeRole(&out, name, scope, own)
 		if len(options.Subjects) > 0 {
 			if err := document(&out, binding(name, scope, options.Subjects)); err != nil {
 				return err
@@ -63,6 +59,65 @@ func Write(w io.Writer, set *requirement.Set, needs []Need, options Options) err
 	}
 	_, err := w.Write(out.Bytes())
 	return err
+}
+
+// WriteNamespaces writes, as YAML for kubectl apply, the namespaces of the release, so that the installer needs no right
+// to create any.
+func WriteNamespaces(w io.Writer, set *requirement.Set) error {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# The namespaces of release %s: install without --create-namespace.\n"+
+		"# They contain the release's data. To revoke the installer's rights, delete what --revoke prints instead.\n",
+		set.Release)
+	for _, namespace := range namespaces(set) {
+		if err := document(&out, namespace.Object); err != nil {
+			return err
+		}
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// WriteRevocation writes, as YAML for kubectl delete, the bindings and roles that Write writes, by name only.
+func WriteRevocation(w io.Writer, set *requirement.Set, needs []Need) error {
+	name := installerName(set)
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "# The installer's rights on release %s in namespace %s, for kubectl delete --ignore-not-found -f -.\n"+
+		"# The release keeps running without them.\n", set.Release, set.Namespace)
+	for _, scope := range scopes(needs) {
+		kind, metadata := scoped(name, scope)
+		for _, kind := range []string{kind + "Binding", kind} {
+			object := map[string]any{
+				"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": kind, "metadata": metadata,
+			}
+			if err := document(&out, object); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// installerName is the name of all roles and bindings that let someone install a release.
+func installerName(set *requirement.Set) string {
+	return set.Namespace + "-" + set.Release + "-installer"
+}
+
+// scoped is the kind of the role of a namespace, or of the cluster where that is empty, and its metadata.
+func scoped(name, namespace string) (kind string, metadata map[string]any) {
+	if namespace == "" {
+		return "ClusterRole", map[string]any{"name": name}
+	}
+	return "Role", map[string]any{"name": name, "namespace": namespace}
+}
+
+// Namespaces are the names of the namespaces that WriteNamespaces writes.
+func Namespaces(set *requirement.Set) []string {
+	var names []string
+	for _, namespace := range namespaces(set) {
+		names = append(names, namespace.GetName())
+	}
+	return names
 }
 
 // namespaces are those of the release: the one that it would make itself is marked as its own, so that it takes
@@ -196,10 +251,7 @@ next:
 }
 
 func binding(name, namespace string, subjects []rbacv1.Subject) map[string]any {
-	kind, metadata := "ClusterRole", map[string]any{"name": name}
-	if namespace != "" {
-		kind, metadata["namespace"] = "Role", namespace
-	}
+	kind, metadata := scoped(name, namespace)
 	return map[string]any{
 		"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": kind + "Binding", "metadata": metadata,
 		"roleRef":  map[string]any{"apiGroup": rbacv1.GroupName, "kind": kind, "name": name},

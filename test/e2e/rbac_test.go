@@ -115,6 +115,9 @@ func (r *release) allow(t *testing.T, subject *preflight.Subject, needs []rbac.N
 	t.Helper()
 	var text bytes.Buffer
 	options := rbac.Options{Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: installer}}}
+	if err := rbac.WriteNamespaces(&text, subject.Requirements); err != nil {
+		t.Fatal(err)
+	}
 	if err := rbac.Write(&text, subject.Requirements, needs, options); err != nil {
 		t.Fatal(err)
 	}
