@@ -87,51 +87,51 @@ func scale(replicas int64, annotation any) map[string]any {
 func each(
 	ctx context.Context, client *kube.Client, namespace string, change func(*workspace) (map[string]any, bool),
 ) (int, error) {
-	var all []workspace
+	var mu sync.Mutex
 	var failed []error
-	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
-		err := kube.Each(ctx, client, kind, namespace, metav1.ListOptions{LabelSelector: Selector}, func(w *workspace) {
-			if patch, _ := change(w); patch != nil {
-				w.kind = kind
-				all = append(all, *w)
+	all, changed, unknown, failures := 0, 0, 0, 0
+	list := func(add func(workspace)) {
+		for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
+			options := metav1.ListOptions{LabelSelector: Selector}
+			err := kube.Each(ctx, client, kind, namespace, options, func(w *workspace) {
+				if patch, _ := change(w); patch != nil {
+					w.kind = kind
+					all++
+					add(*w)
+				}
+			})
+			if err != nil {
+				mu.Lock()
+				failed = append(failed, fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err))
+				mu.Unlock()
 			}
-		})
-		if err != nil {
-			failed = append(failed, fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err))
 		}
 	}
-	var mu sync.Mutex
-	changed, done, failures := 0, 0, 0
-	client.Many(ctx, len(all), func(client *kube.Client, i int) {
-		w := &all[i]
-		patch, counts := change(w)
+	left := kube.Many(ctx, client, list, func(client *kube.Client, w workspace) {
+		patch, counts := change(&w)
 		err := client.Merge(ctx, w.kind, namespace, w.Metadata.Name, patch)
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case apierrors.IsNotFound(err):
-			done++
 		case err != nil && ctx.Err() != nil:
-			// Whether it was changed is not known: it is one of those that are left.
+			unknown++
 		case err != nil:
-			done++
 			if failures++; failures <= maxNamed {
 				failed = append(failed, fmt.Errorf("workspace %s in namespace %s: %w", w.Metadata.Name, namespace, err))
 			}
-		default:
-			done++
-			if counts {
-				changed++
-			}
+		case counts:
+			changed++
 		}
 	})
 	slices.SortFunc(failed, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	if failures > maxNamed {
 		failed = append(failed, fmt.Errorf("%d more workspaces in namespace %s failed", failures-maxNamed, namespace))
 	}
-	if left := len(all) - done; left > 0 {
+	// Whether a patch arrived that was under way in the end is not known.
+	if left += unknown; left > 0 {
 		failed = append(failed, fmt.Errorf("%d of %d workspaces in namespace %s are left: %w",
-			left, len(all), namespace, context.Cause(ctx)))
+			left, all, namespace, context.Cause(ctx)))
 	}
 	return changed, errors.Join(failed...)
 }
