@@ -19,6 +19,7 @@ import (
 )
 
 func main() {
+	boundMemory("/sys/fs/cgroup")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -12,10 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
-)
 
-// pageSize bounds what one answer of the API server holds.
-const pageSize = 500
+	"github.com/neutree-ai/packaging/internal/kube"
+)
 
 // Version is what the API server says it is.
 func (v *View) Version(ctx context.Context) (*version.Info, error) {
@@ -33,7 +32,7 @@ func (v *View) Namespace(ctx context.Context, name string) (*corev1.Namespace, e
 func (v *View) Nodes(ctx context.Context) ([]corev1.Node, error) {
 	return Once(ctx, v, "nodes", func(ctx context.Context) ([]corev1.Node, error) {
 		var nodes []corev1.Node
-		err := pages(func(options metav1.ListOptions) (string, error) {
+		err := kube.Pages(metav1.ListOptions{}, func(options metav1.ListOptions) (string, error) {
 			list, err := v.Typed.CoreV1().Nodes().List(ctx, options)
 			if err != nil {
 				return "", err
@@ -52,7 +51,7 @@ func (v *View) Nodes(ctx context.Context) ([]corev1.Node, error) {
 func (v *View) Services(ctx context.Context) ([]corev1.Service, error) {
 	return Once(ctx, v, "services", func(ctx context.Context) ([]corev1.Service, error) {
 		var services []corev1.Service
-		err := pages(func(options metav1.ListOptions) (string, error) {
+		err := kube.Pages(metav1.ListOptions{}, func(options metav1.ListOptions) (string, error) {
 			list, err := v.Typed.CoreV1().Services("").List(ctx, options)
 			if err != nil {
 				return "", err
@@ -70,11 +69,7 @@ func (v *View) Services(ctx context.Context) ([]corev1.Service, error) {
 // StorageClasses are all of them.
 func (v *View) StorageClasses(ctx context.Context) ([]storagev1.StorageClass, error) {
 	return Once(ctx, v, "storageclasses", func(ctx context.Context) ([]storagev1.StorageClass, error) {
-		list, err := v.Typed.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return list.Items, nil
+		return kube.List[storagev1.StorageClass](ctx, v.Untyped, kube.StorageClasses, "", metav1.ListOptions{})
 	})
 }
 
@@ -110,16 +105,7 @@ func (v *View) Get(ctx context.Context, gvr schema.GroupVersionResource, namespa
 func (v *View) List(ctx context.Context, gvr schema.GroupVersionResource, namespace, labels string) ([]unstructured.Unstructured, error) {
 	key := "list/" + gvr.String() + "/" + namespace + "/" + labels
 	return Once(ctx, v, key, func(ctx context.Context) ([]unstructured.Unstructured, error) {
-		var items []unstructured.Unstructured
-		err := pages(func(options metav1.ListOptions) (string, error) {
-			options.LabelSelector = labels
-			list, err := v.Untyped.Resource(gvr, namespace).List(ctx, options)
-			if err != nil {
-				return "", err
-			}
-			items = append(items, list.Items...)
-			return list.GetContinue(), nil
-		})
+		items, err := v.Untyped.ListUnstructured(ctx, gvr, namespace, metav1.ListOptions{LabelSelector: labels})
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
@@ -181,18 +167,4 @@ func optional[T any](object *T, err error) (*T, error) {
 		return nil, err
 	}
 	return object, nil
-}
-
-func pages(next func(metav1.ListOptions) (string, error)) error {
-	options := metav1.ListOptions{Limit: pageSize}
-	for {
-		more, err := next(options)
-		if err != nil {
-			return err
-		}
-		if more == "" {
-			return nil
-		}
-		options.Continue = more
-	}
 }

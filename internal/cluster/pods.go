@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // Pod is what checks need of a pod: there may be tens of thousands of them.
@@ -67,8 +69,8 @@ func larger(a, b Amount) Amount {
 func (v *View) Pods(ctx context.Context) ([]Pod, error) {
 	return Once(ctx, v, "pods", func(ctx context.Context) ([]Pod, error) {
 		var pods []Pod
-		err := pages(func(options metav1.ListOptions) (string, error) {
-			options.FieldSelector = "status.phase!=Succeeded,status.phase!=Failed"
+		running := metav1.ListOptions{FieldSelector: "status.phase!=Succeeded,status.phase!=Failed"}
+		err := kube.Pages(running, func(options metav1.ListOptions) (string, error) {
 			list, err := v.Typed.CoreV1().Pods("").List(ctx, options)
 			if err != nil {
 				return "", err

@@ -17,9 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // FieldManager owns the fields that nap-hooks applies.
@@ -30,9 +30,10 @@ const ManagedByLabel = "app.kubernetes.io/managed-by"
 
 // Client talks to one cluster.
 type Client struct {
-	dynamic  dynamic.Interface
-	metadata metadata.Interface
-	rest     rest.Interface
+	dynamic dynamic.Interface
+	rest    rest.Interface
+	// unlimited is rest without a bound on requests per second.
+	unlimited rest.Interface
 }
 
 // New connects with $KUBECONFIG or, inside a pod, with the pod's ServiceAccount.
@@ -53,7 +54,11 @@ func NewForConfig(config *rest.Config) (*Client, error) {
 		// The library's 5 requests a second would make short steps slow; nobody sends many.
 		config.QPS, config.Burst = 50, 100
 	}
-	config.NegotiatedSerializer = serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()
+	if config.QPS > 0 {
+		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
+	}
+	// To read the API server's refusals by.
+	config.NegotiatedSerializer = serializer.NewCodecFactory(optionsScheme).WithoutConversion()
 	config.GroupVersion = &schema.GroupVersion{}
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -63,19 +68,35 @@ func NewForConfig(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	m, err := metadata.NewForConfigAndClient(config, httpClient)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the cluster: %w", err)
-	}
 	r, err := rest.UnversionedRESTClientForConfigAndClient(config, httpClient)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	return &Client{dynamic: d, metadata: m, rest: r}, nil
+	config.RateLimiter, config.QPS = nil, -1
+	unlimited, err := rest.UnversionedRESTClientForConfigAndClient(config, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return &Client{dynamic: d, rest: r, unlimited: unlimited}, nil
+}
+
+// Objects is the untyped interface to one kind of object. It does not list: Each, List and ListMetadata do, page by page.
+type Objects interface {
+	Get(ctx context.Context, name string, options metav1.GetOptions, subresources ...string) (
+		*unstructured.Unstructured, error)
+	Create(ctx context.Context, object *unstructured.Unstructured, options metav1.CreateOptions,
+		subresources ...string) (*unstructured.Unstructured, error)
+	Update(ctx context.Context, object *unstructured.Unstructured, options metav1.UpdateOptions,
+		subresources ...string) (*unstructured.Unstructured, error)
+	Patch(ctx context.Context, name string, kind types.PatchType, data []byte, options metav1.PatchOptions,
+		subresources ...string) (*unstructured.Unstructured, error)
+	Apply(ctx context.Context, name string, object *unstructured.Unstructured, options metav1.ApplyOptions,
+		subresources ...string) (*unstructured.Unstructured, error)
+	Delete(ctx context.Context, name string, options metav1.DeleteOptions, subresources ...string) error
 }
 
 // Resource gives the untyped interface to one kind of object. namespace is empty for those that have none.
-func (c *Client) Resource(gvr schema.GroupVersionResource, namespace string) dynamic.ResourceInterface {
+func (c *Client) Resource(gvr schema.GroupVersionResource, namespace string) Objects {
 	if namespace == "" {
 		return c.dynamic.Resource(gvr)
 	}
@@ -89,32 +110,6 @@ func Get[T any](ctx context.Context, c *Client, gvr schema.GroupVersionResource,
 		return nil, err
 	}
 	return fromUnstructured[T](u)
-}
-
-// List reads all objects that the options select. An empty namespace stands for all of them.
-func List[T any](ctx context.Context, c *Client, gvr schema.GroupVersionResource, namespace string, options metav1.ListOptions) ([]T, error) {
-	list, err := c.Resource(gvr, namespace).List(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]T, 0, len(list.Items))
-	for i := range list.Items {
-		v, err := fromUnstructured[T](&list.Items[i])
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, *v)
-	}
-	return out, nil
-}
-
-// ListMetadata reads only names, labels and the like, so that no content (of Secrets, say) leaves the API server.
-func (c *Client) ListMetadata(ctx context.Context, gvr schema.GroupVersionResource, namespace string, options metav1.ListOptions) ([]metav1.PartialObjectMetadata, error) {
-	list, err := c.metadata.Resource(gvr).Namespace(namespace).List(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return list.Items, nil
 }
 
 // Create makes an object. With dryRun the API server does everything but store it.
@@ -147,12 +142,21 @@ func (c *Client) Apply(ctx context.Context, gvr schema.GroupVersionResource, nam
 
 // Merge changes the fields of one object, or of a subresource of it, that patch names.
 func (c *Client) Merge(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, patch map[string]any, subresources ...string) error {
+	return merge(ctx, c.rest, gvr, namespace, name, patch, subresources...)
+}
+
+// merge asks for a short answer, and leaves it unread.
+func merge(
+	ctx context.Context, client rest.Interface, gvr schema.GroupVersionResource, namespace, name string,
+	patch map[string]any, subresources ...string,
+) error {
 	raw, err := json.Marshal(patch)
 	if err != nil {
 		return err
 	}
-	_, err = c.Resource(gvr, namespace).Patch(ctx, name, types.MergePatchType, raw, metav1.PatchOptions{FieldManager: FieldManager}, subresources...)
-	return err
+	return client.Patch(types.MergePatchType).AbsPath(PathOf(gvr, namespace)).Name(name).Suffix(subresources...).
+		SpecificallyVersionedParams(&metav1.PatchOptions{FieldManager: FieldManager}, parameterCodec, optionsVersion).
+		SetHeader("Accept", asMetadata).Body(raw).Do(ctx).Error()
 }
 
 // Version asks the API server for its version.

@@ -10,6 +10,7 @@ var (
 	Namespaces      = core("namespaces")
 	Nodes           = core("nodes")
 	Pods            = core("pods")
+	ResourceQuotas  = core("resourcequotas")
 	Secrets         = core("secrets")
 	ServiceAccounts = core("serviceaccounts")
 	Services        = core("services")
@@ -18,6 +19,7 @@ var (
 	Deployments  = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	StatefulSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}
 
+	IngressClasses  = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ingressclasses"}
 	NetworkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 
 	Jobs = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}

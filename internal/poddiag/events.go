@@ -58,17 +58,16 @@ func (c Client) OfClaim(ctx context.Context, namespace, name string) string {
 
 // last is the newest event about an object that matters.
 func (c Client) last(ctx context.Context, namespace, kind, name string, matters func(*corev1.Event) bool) *corev1.Event {
-	events, err := kube.List[corev1.Event](ctx, c.Client, kube.Events, namespace, metav1.ListOptions{
+	var last *corev1.Event
+	err := kube.Each(ctx, c.Client, kube.Events, namespace, metav1.ListOptions{
 		FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name,
+	}, func(e *corev1.Event) {
+		if matters(e) && (last == nil || !when(e).Before(when(last))) {
+			last = e.DeepCopy()
+		}
 	})
 	if err != nil {
 		return nil
-	}
-	var last *corev1.Event
-	for i := range events {
-		if e := &events[i]; matters(e) && (last == nil || !when(e).Before(when(last))) {
-			last = e
-		}
 	}
 	return last
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -133,7 +132,13 @@ func empty(ctx context.Context, client *kube.Client, namespace, run string) erro
 
 // volumes are those made for claims of probes in a namespace, which are told to go with them.
 func volumes(ctx context.Context, client *kube.Client, namespace string) ([]string, error) {
-	all, err := kube.List[corev1.PersistentVolume](ctx, client, kube.Volumes, "", metav1.ListOptions{})
+	var ours []string
+	err := kube.Each(ctx, client, kube.Volumes, "", metav1.ListOptions{}, func(volume *kube.Volume) {
+		claim := volume.Spec.ClaimRef
+		if claim.Namespace == namespace && strings.HasPrefix(claim.Name, ownerPrefix) {
+			ours = append(ours, volume.Metadata.Name)
+		}
+	})
 	if apierrors.IsForbidden(err) {
 		return nil, nil
 	}
@@ -141,17 +146,13 @@ func volumes(ctx context.Context, client *kube.Client, namespace string) ([]stri
 		return nil, fmt.Errorf("list the volumes: %w", err)
 	}
 	var names []string
-	for _, volume := range all {
-		claim := volume.Spec.ClaimRef
-		if claim == nil || claim.Namespace != namespace || !strings.HasPrefix(claim.Name, ownerPrefix) {
-			continue
-		}
-		byHand, err := letGo(ctx, client, volume.Name)
+	for _, name := range ours {
+		byHand, err := letGo(ctx, client, name)
 		if err != nil {
 			return nil, err
 		}
 		if !byHand {
-			names = append(names, volume.Name)
+			names = append(names, name)
 		}
 	}
 	return names, nil

@@ -52,24 +52,30 @@ func (f *Operation) Pending() bool { return strings.HasPrefix(f.Status, "pending
 // Find looks a release up, in whichever of its two places Helm keeps it.
 func Find(ctx context.Context, client *kube.Client, namespace, release string) (*Operation, error) {
 	var newest *Operation
-	deployed := 0
+	name, deployed := "", 0
 	for _, kind := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
-		list, err := client.Resource(kind, namespace).List(ctx, metav1.ListOptions{LabelSelector: "owner=helm,name=" + release})
-		if err != nil {
-			return nil, fmt.Errorf("look for the records of release %s in namespace %s: %w", release, namespace, err)
-		}
-		for i := range list.Items {
-			found := operation(&list.Items[i], kind, namespace, release)
+		// A record may have a MiB, and --history-max=0 keeps all of them.
+		records := metav1.ListOptions{LabelSelector: "owner=helm,name=" + release}
+		err := client.EachMetadata(ctx, kind, namespace, records, func(record *metav1.PartialObjectMetadata) {
+			found := operation(record, kind, namespace, release)
 			if found.Status == "deployed" || found.Status == "superseded" {
 				deployed = max(deployed, found.Revision)
 			}
 			if newest == nil || found.Revision > newest.Revision {
-				newest = found
+				newest, name = found, record.Name
 			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look for the records of release %s in namespace %s: %w", release, namespace, err)
 		}
 	}
 	if newest == nil {
 		return nil, fmt.Errorf("there is no release %s in namespace %s: helm list --all --all-namespaces shows those there are", release, namespace)
+	}
+	var err error
+	if newest.object, err = client.Resource(newest.kind, namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
+		return nil, fmt.Errorf("read the record of revision %d of release %s in namespace %s: %w",
+			newest.Revision, release, namespace, err)
 	}
 	newest.Deployed = deployed
 	jobs, err := kube.List[batchv1.Job](ctx, client, kube.Jobs, namespace, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=neutree,app.kubernetes.io/instance=" + release})
@@ -99,9 +105,9 @@ func awaited(job *batchv1.Job, components []string) bool {
 	return false
 }
 
-func operation(u *unstructured.Unstructured, kind schema.GroupVersionResource, namespace, release string) *Operation {
+func operation(u metav1.Object, kind schema.GroupVersionResource, namespace, release string) *Operation {
 	labels := u.GetLabels()
-	f := &Operation{Release: release, Namespace: namespace, Status: labels["status"], Since: u.GetCreationTimestamp().Time, kind: kind, object: u}
+	f := &Operation{Release: release, Namespace: namespace, Status: labels["status"], Since: u.GetCreationTimestamp().Time, kind: kind}
 	f.Revision, _ = strconv.Atoi(labels["version"])
 	for _, managed := range u.GetManagedFields() {
 		f.By = managed.Manager

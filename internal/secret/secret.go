@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
@@ -39,7 +38,7 @@ const attempts = 10
 
 // keeper works on the Secrets of one namespace.
 type keeper struct {
-	api       dynamic.ResourceInterface
+	api       kube.Objects
 	log       *slog.Logger
 	namespace string
 	result    Result
@@ -47,7 +46,7 @@ type keeper struct {
 
 // Ensure brings the Secrets to what spec says. api must be the Secrets of the spec's namespace.
 // Everything that can be refused without a write is refused before the first one.
-func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec) (Result, error) {
+func Ensure(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.SecretsSpec) (Result, error) {
 	if err := validate(spec); err != nil {
 		return Result{}, err
 	}
@@ -75,7 +74,7 @@ func Ensure(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 }
 
 // Check finds out, without a write, what Ensure would refuse.
-func Check(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec) ([]finding.Finding, error) {
+func Check(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.SecretsSpec) ([]finding.Finding, error) {
 	if err := validate(spec); err != nil {
 		return nil, err
 	}
@@ -84,7 +83,7 @@ func Check(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface,
 
 // Derive is the value that Ensure would give a derived key, made without a write: "" where Ensure would refuse what it
 // follows from. It says whether spec derives that key at all.
-func Derive(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec, ref hook.SecretRef) (value string, derived bool, err error) {
+func Derive(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.SecretsSpec, ref hook.SecretRef) (value string, derived bool, err error) {
 	k := &keeper{api: api, log: log, namespace: spec.Namespace}
 	for _, s := range spec.Secrets {
 		key := s.Data[ref.Key]

@@ -77,6 +77,9 @@ func (d *Delete) Run(ctx context.Context) (string, error) {
 	if err := hook.Poll(ctx, d.Log, "the data to be gone", func(ctx context.Context) (bool, string, error) {
 		return d.gone(ctx, volumes)
 	}); err != nil {
+		if hook.CodeOf(err) == hook.Deadline {
+			err = fmt.Errorf("%w; Kubernetes continues to delete it: run helm uninstall again to wait for the rest", err)
+		}
 		return "", err
 	}
 	stays, err := d.stays(ctx, volumes)
@@ -171,64 +174,69 @@ func (d *Delete) ofRelease(namespace, name string, labels map[string]string) boo
 		d.ownsWorkspaces && namespace == spec.Workspaces.Namespace
 }
 
-// claims are what there still is of the release's claims in its own namespace.
-func (d *Delete) claims(ctx context.Context) ([]metav1.PartialObjectMetadata, error) {
-	list, err := d.Client.ListMetadata(ctx, kube.Claims, d.Spec.Namespace, metav1.ListOptions{})
-	return slices.DeleteFunc(list, func(claim metav1.PartialObjectMetadata) bool {
-		return !d.ofRelease(claim.Namespace, claim.Name, claim.Labels)
-	}), err
+// claims are the names of what there still is of the release's claims in its own namespace.
+func (d *Delete) claims(ctx context.Context) ([]string, error) {
+	var names []string
+	err := d.Client.EachMetadata(ctx, kube.Claims, d.Spec.Namespace, metav1.ListOptions{},
+		func(claim *metav1.PartialObjectMetadata) {
+			if d.ofRelease(claim.Namespace, claim.Name, claim.Labels) {
+				names = append(names, claim.Name)
+			}
+		})
+	return names, err
 }
 
-// volumes are the names of those that hold the data. They are looked up before, by the claims, which go.
-func (d *Delete) volumes(ctx context.Context) ([]string, error) {
-	claims, err := d.claims(ctx)
+// volumes are the names of those that hold the data. They are looked up before, by the claims, which go. The cluster
+// may have tens of thousands.
+func (d *Delete) volumes(ctx context.Context) (map[string]bool, error) {
+	names, err := d.claims(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, err := kube.List[corev1.PersistentVolume](ctx, d.Client, kube.Volumes, "", metav1.ListOptions{})
-	if err != nil {
-		return nil, err
+	claims := map[string]bool{}
+	for _, name := range names {
+		claims[name] = true
 	}
-	var names []string
-	for _, volume := range list {
+	volumes := map[string]bool{}
+	err = kube.Each(ctx, d.Client, kube.Volumes, "", metav1.ListOptions{}, func(volume *kube.Volume) {
 		claim := volume.Spec.ClaimRef
-		if claim == nil {
-			continue
+		if claim.Name != "" && (claim.Namespace == d.Spec.Namespace && claims[claim.Name] ||
+			d.ofRelease(claim.Namespace, claim.Name, nil)) {
+			volumes[volume.Metadata.Name] = true
 		}
-		of := func(c metav1.PartialObjectMetadata) bool {
-			return c.Namespace == claim.Namespace && c.Name == claim.Name
-		}
-		if slices.ContainsFunc(claims, of) || d.ofRelease(claim.Namespace, claim.Name, nil) {
-			names = append(names, volume.Name)
-		}
-	}
-	return names, nil
+	})
+	return volumes, err
 }
 
 // retained are those of the volumes that are there and are not deleted with their claim, and the others.
-func (d *Delete) retained(ctx context.Context, names []string) (retained, others []string, err error) {
-	list, err := kube.List[corev1.PersistentVolume](ctx, d.Client, kube.Volumes, "", metav1.ListOptions{})
-	for _, volume := range list {
-		switch {
-		case !slices.Contains(names, volume.Name):
-		case volume.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete:
-			others = append(others, volume.Name)
+func (d *Delete) retained(ctx context.Context, names map[string]bool) (retained, others []string, err error) {
+	err = kube.Each(ctx, d.Client, kube.Volumes, "", metav1.ListOptions{}, func(volume *kube.Volume) {
+		switch name := volume.Metadata.Name; {
+		case !names[name]:
+		case volume.Spec.ReclaimPolicy == corev1.PersistentVolumeReclaimDelete:
+			others = append(others, name)
 		default:
-			retained = append(retained, volume.Name)
+			retained = append(retained, name)
 		}
-	}
+	})
 	return retained, others, err
 }
 
-func (d *Delete) gone(ctx context.Context, volumes []string) (bool, string, error) {
+// maxLeft bounds how many of the objects that are left are named.
+const maxLeft = 5
+
+// gone looks for volumes only once the workspaces' namespace is gone: until then theirs are there too, tens of thousands
+// perhaps, which the API server would list every second.
+func (d *Delete) gone(ctx context.Context, volumes map[string]bool) (bool, string, error) {
 	var left []string
 	claims, err := d.claims(ctx)
 	if err != nil {
 		return false, kube.Brief(err), nil
 	}
-	for _, claim := range claims {
-		left = append(left, fmt.Sprintf("PersistentVolumeClaim %s/%s", claim.Namespace, claim.Name))
+	for _, name := range claims {
+		left = append(left, fmt.Sprintf("PersistentVolumeClaim %s/%s", d.Spec.Namespace, name))
 	}
+	namespace := false
 	for _, t := range d.deleted {
 		// Those are listed above, or go with the namespace.
 		if t.resource != kube.Clusters && t.resource != kube.Namespaces {
@@ -238,9 +246,13 @@ func (d *Delete) gone(ctx context.Context, volumes []string) (bool, string, erro
 		switch {
 		case err == nil:
 			left = append(left, t.String())
+			namespace = namespace || t.resource == kube.Namespaces
 		case !apierrors.IsNotFound(err):
 			return false, kube.Brief(err), nil
 		}
+	}
+	if namespace {
+		return false, "there is still " + some(left, maxLeft), nil
 	}
 	_, others, err := d.retained(ctx, volumes)
 	if err != nil {
@@ -249,18 +261,31 @@ func (d *Delete) gone(ctx context.Context, volumes []string) (bool, string, erro
 	for _, name := range others {
 		left = append(left, "PersistentVolume "+name)
 	}
-	return len(left) == 0, "there is still " + strings.Join(left, ", "), nil
+	return len(left) == 0, "there is still " + some(left, maxLeft), nil
+}
+
+// some names the first of a list and counts the others.
+func some(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // stays tells what an uninstall leaves all the same, each with the command that removes it.
-func (d *Delete) stays(ctx context.Context, volumes []string) ([]string, error) {
+func (d *Delete) stays(ctx context.Context, volumes map[string]bool) ([]string, error) {
 	spec := d.Spec
 	var stays []string
 	retained, _, err := d.retained(ctx, volumes)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range retained {
+	for i, name := range retained {
+		if i == maxKept {
+			stays = append(stays, fmt.Sprintf("%d more PersistentVolumes whose policy is Retain: kubectl get persistentvolumes "+
+				"shows them as Released", len(retained)-i))
+			break
+		}
 		stays = append(stays, fmt.Sprintf("PersistentVolume %s, whose policy is Retain: kubectl delete persistentvolume %s", name, name))
 	}
 	for _, name := range spec.GivenSecrets {
@@ -279,27 +304,28 @@ func (d *Delete) stays(ctx context.Context, volumes []string) ([]string, error) 
 		}
 	}
 	if !spec.Workspaces.Created {
-		list, err := d.Client.ListMetadata(ctx, kube.Claims, spec.Workspaces.Namespace, metav1.ListOptions{LabelSelector: workspaces.Selector})
+		there := 0
+		err := d.Client.EachMetadata(ctx, kube.Claims, spec.Workspaces.Namespace,
+			metav1.ListOptions{LabelSelector: workspaces.Selector}, func(*metav1.PartialObjectMetadata) { there++ })
 		if err != nil {
 			return nil, err
 		}
-		if len(list) > 0 {
+		if there > 0 {
 			stays = append(stays, fmt.Sprintf("%d volumes of workspaces in a namespace that this release did not make: kubectl delete deployments,statefulsets,services,secrets,persistentvolumeclaims -l %s -n %s",
-				len(list), workspaces.Selector, spec.Workspaces.Namespace))
+				there, workspaces.Selector, spec.Workspaces.Namespace))
 		}
 	}
 	if spec.CRDGroup == "" {
 		return stays, nil
 	}
-	crds, err := d.Client.ListMetadata(ctx, kube.CRDs, "", metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
 	var names []string
-	for _, crd := range crds {
+	err = d.Client.EachMetadata(ctx, kube.CRDs, "", metav1.ListOptions{}, func(crd *metav1.PartialObjectMetadata) {
 		if strings.HasSuffix(crd.Name, "."+spec.CRDGroup) {
 			names = append(names, crd.Name)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(names) > 0 {
 		stays = append(stays, "CustomResourceDefinitions, which all databases of the cluster need: kubectl delete customresourcedefinition "+strings.Join(names, " "))

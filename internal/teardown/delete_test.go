@@ -226,7 +226,8 @@ func TestDeleteFails(t *testing.T) {
 	t.Run("a volume does not go", func(t *testing.T) {
 		server := kubetest.New(t, data, uninstalling)
 		_, _, err := runDelete(t, server, deleteSpec(), 300*time.Millisecond)
-		want := "gave up waiting for the data to be gone after 0s: there is still PersistentVolumeClaim nap/nap-pg-1, PersistentVolume pv-pg"
+		want := "gave up waiting for the data to be gone after 0s: there is still PersistentVolumeClaim nap/nap-pg-1, PersistentVolume pv-pg" +
+			"; Kubernetes continues to delete it: run helm uninstall again to wait for the rest"
 		if err == nil || err.Error() != want || hook.CodeOf(err) != hook.Deadline {
 			t.Errorf("error %v, want %s", err, want)
 		}

@@ -4,6 +4,7 @@ package teardown
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -37,6 +38,13 @@ type Teardown struct {
 // reportTime is kept back for the report: the waits may use up all the time there is.
 const reportTime = 10 * time.Second
 
+// checkTime is kept back from the workspaces, of which there may be tens of thousands, to look whether PostgreSQL has
+// stopped meanwhile.
+const checkTime = 10 * time.Second
+
+// maxKept bounds how many objects of a kind in a namespace are named as kept.
+const maxKept = 20
+
 // Run does what can be done and returns one sentence on it. The only error is that ctx was cancelled
 // meanwhile, as by the drain of a node: then the rest is worth another try.
 func (t *Teardown) Run(ctx context.Context) (string, error) {
@@ -58,9 +66,11 @@ func (t *Teardown) run(ctx context.Context) string {
 		return "nothing to do: the release is not being uninstalled"
 	}
 	t.stopRunner(ctx)
-	stopped := t.stopWorkspaces(ctx)
-	hibernated := t.hibernate(ctx)
 	t.removeJobs(ctx)
+	// The workspaces may take all the time there is, so PostgreSQL is stopped meanwhile.
+	cluster := t.hibernate(ctx)
+	stopped := t.stopWorkspaces(ctx)
+	hibernated := t.waitStopped(ctx, cluster)
 	summary := fmt.Sprintf("%d workspaces stopped", stopped)
 	if hibernated {
 		summary += ", the database hibernates"
@@ -154,10 +164,21 @@ func (t *Teardown) stopWorkspaces(ctx context.Context) int {
 	if t.Spec.Workspaces.Namespace == "" {
 		return 0
 	}
-	stopped, err := workspaces.Stop(ctx, t.Client, t.Spec.Workspaces.Namespace)
+	namespace := t.Spec.Workspaces.Namespace
+	if deadline, is := ctx.Deadline(); is {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-checkTime))
+		defer cancel()
+	}
+	stopped, err := workspaces.Stop(ctx, t.Client, namespace)
 	if err != nil {
 		// The API server's words alone would not say which workspaces these are.
-		t.note("stop the workspaces", strings.ReplaceAll(err.Error(), "\n", "; "))
+		cause := strings.ReplaceAll(err.Error(), "\n", "; ")
+		if errors.Is(err, context.DeadlineExceeded) {
+			cause += fmt.Sprintf("; stop them with kubectl scale deployments,statefulsets -l %s -n %s --replicas=0",
+				workspaces.Selector, namespace)
+		}
+		t.note("stop the workspaces", cause)
 	}
 	return stopped
 }
@@ -182,19 +203,28 @@ func (t *Teardown) removeJobs(ctx context.Context) {
 	}
 }
 
-// hibernate stops PostgreSQL while its operator is still there to do it in good order.
-func (t *Teardown) hibernate(ctx context.Context) bool {
+// hibernate has PostgreSQL stopped while its operator is still there to do it in good order. It returns nil where there
+// is nothing to wait for.
+func (t *Teardown) hibernate(ctx context.Context) *database.Cluster {
 	if t.Spec.Cluster == "" {
-		return false
+		return nil
 	}
 	cluster := database.New(t.Log, t.Client, t.Spec.Namespace, t.Spec.Cluster)
 	exists, err := cluster.Hibernate(ctx)
 	if err != nil {
 		t.warn("stop the database", err)
-		return false
+		return nil
 	}
 	if !exists {
 		t.Log.Info("there is no database to stop", "cluster", t.Spec.Cluster)
+		return nil
+	}
+	return cluster
+}
+
+// waitStopped tells whether the database hibernates.
+func (t *Teardown) waitStopped(ctx context.Context, cluster *database.Cluster) bool {
+	if cluster == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, orElse(t.DatabaseWait, 90*time.Second))
@@ -210,13 +240,18 @@ func (t *Teardown) hibernate(ctx context.Context) bool {
 func (t *Teardown) kept(ctx context.Context) []string {
 	var kept []string
 	add := func(kind string, gvr schema.GroupVersionResource, namespace, selector string) {
-		list, err := t.Client.ListMetadata(ctx, gvr, namespace, metav1.ListOptions{LabelSelector: selector})
+		there := 0
+		options := metav1.ListOptions{LabelSelector: selector}
+		err := t.Client.EachMetadata(ctx, gvr, namespace, options, func(object *metav1.PartialObjectMetadata) {
+			if there++; there <= maxKept {
+				kept = append(kept, fmt.Sprintf("%s %s/%s", kind, namespace, object.Name))
+			}
+		})
 		if err != nil {
 			t.warn("list what is kept", err)
-			return
 		}
-		for _, object := range list {
-			kept = append(kept, fmt.Sprintf("%s %s/%s", kind, namespace, object.Name))
+		if there > maxKept {
+			kept = append(kept, fmt.Sprintf("%d more %ss in namespace %s", there-maxKept, kind, namespace))
 		}
 	}
 	if t.Spec.Cluster != "" {

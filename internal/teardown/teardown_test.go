@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +128,35 @@ func TestRun(t *testing.T) {
 	}
 	if first := server.Changes()[0].Path; first != runnerPath+"/scale" {
 		t.Errorf("the first change is to %s: the runner must stop before the workspaces", first)
+	}
+}
+
+// There may be so many workspaces that all the time goes by with them.
+func TestTheDatabaseDoesNotWaitForWorkspaces(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling)
+	run(t, server)
+	var order []string
+	for _, change := range server.Changes() {
+		order = append(order, path.Base(strings.TrimSuffix(change.Path, "/scale")))
+	}
+	database, workspace := slices.Index(order, "nap-pg"), slices.Index(order, "tos-1")
+	if runner := slices.Index(order, "nap-env-runner-k8s"); runner != 0 || database > workspace || database < 0 {
+		t.Errorf("changed in the order %v, want the runner first and nap-pg before tos-1", order)
+	}
+}
+
+func TestTimeRunsOutWithWorkspaces(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling)
+	// No time is left for workspaces once what is kept back for later is taken off.
+	ctx, cancel := context.WithTimeout(t.Context(), checkTime)
+	defer cancel()
+	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: spec}
+	summary, err := teardown.Run(ctx)
+	want := "0 workspaces stopped, the database hibernates; warnings: stop the workspaces: " +
+		"list the workspaces' deployments in namespace ws: "
+	remedy := "; stop them with kubectl scale deployments,statefulsets -l app=tos -n ws --replicas=0 [teardown.incomplete]; kept: "
+	if err != nil || !strings.HasPrefix(summary, want) || !strings.Contains(summary, remedy) {
+		t.Errorf("summary %q, %v, want\n%s…%s", summary, err, want, remedy)
 	}
 }
 

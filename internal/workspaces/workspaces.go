@@ -1,17 +1,18 @@
-// Package workspaces stops the workspaces of a platform that is being uninstalled and starts them again
-// when it is installed anew. The platform's own record of what should run is left alone, so both work
-// while its services do not.
+// Package workspaces stops the workspaces of a platform that is being uninstalled and starts them again when it is
+// installed again. The platform's own record of what should run is left alone, so both work while its services do not.
 package workspaces
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -24,29 +25,46 @@ const (
 	ReplicasAnnotation = "neutree.ai/replicas"
 )
 
+// maxNamed is how many of the workspaces that failed an error names.
+const maxNamed = 5
+
+// workspace is what is read of a Deployment or StatefulSet: there may be tens of thousands.
+type workspace struct {
+	Metadata struct {
+		Name        string `json:"name"`
+		Annotations struct {
+			// Replicas is ReplicasAnnotation.
+			Replicas string `json:"neutree.ai/replicas"`
+		} `json:"annotations"`
+	} `json:"metadata"`
+	Spec struct {
+		// Replicas is filled in by the API server.
+		Replicas int64 `json:"replicas"`
+	} `json:"spec"`
+
+	kind schema.GroupVersionResource
+}
+
 // Stop scales every running workspace of the namespace to zero, keeping the number of its replicas in an
 // annotation, and returns how many it stopped. One that cannot be stopped does not keep it from the others.
 func Stop(ctx context.Context, client *kube.Client, namespace string) (int, error) {
-	return each(ctx, client, namespace, func(workspace *unstructured.Unstructured) (patch map[string]any, counts bool) {
-		// The API server fills in the replicas of every Deployment and StatefulSet.
-		replicas, _, _ := unstructured.NestedInt64(workspace.Object, "spec", "replicas")
-		if replicas == 0 {
+	return each(ctx, client, namespace, func(w *workspace) (patch map[string]any, counts bool) {
+		if w.Spec.Replicas == 0 {
 			return nil, false
 		}
-		return scale(0, strconv.FormatInt(replicas, 10)), true
+		return scale(0, strconv.FormatInt(w.Spec.Replicas, 10)), true
 	})
 }
 
-// Resume scales every workspace that Stop stopped to what it was, and returns how many it started. One
-// that somebody has started meanwhile stays as it is, and stays stopped when it is stopped again.
+// Resume scales every workspace that Stop stopped to what it was, and returns how many it started. One that was started
+// meanwhile stays as it is, and stays stopped when it is stopped again.
 func Resume(ctx context.Context, client *kube.Client, namespace string) (int, error) {
-	return each(ctx, client, namespace, func(workspace *unstructured.Unstructured) (patch map[string]any, counts bool) {
-		replicas, err := strconv.ParseInt(workspace.GetAnnotations()[ReplicasAnnotation], 10, 32)
-		running, _, _ := unstructured.NestedInt64(workspace.Object, "spec", "replicas")
+	return each(ctx, client, namespace, func(w *workspace) (patch map[string]any, counts bool) {
+		replicas, err := strconv.ParseInt(w.Metadata.Annotations.Replicas, 10, 32)
 		switch {
 		case err != nil || replicas < 1:
 			return nil, false
-		case running > 0:
+		case w.Spec.Replicas > 0:
 			return note(nil), false
 		}
 		return scale(replicas, nil), true
@@ -64,30 +82,56 @@ func scale(replicas int64, annotation any) map[string]any {
 	return patch
 }
 
-// each patches every workspace that change returns a patch for, and returns how many of those count.
-func each(ctx context.Context, client *kube.Client, namespace string, change func(*unstructured.Unstructured) (map[string]any, bool)) (int, error) {
-	changed := 0
+// each patches every workspace that change returns a patch for, many at once, and returns how many of those count. When
+// ctx ends first, the error says how many are left.
+func each(
+	ctx context.Context, client *kube.Client, namespace string, change func(*workspace) (map[string]any, bool),
+) (int, error) {
+	var mu sync.Mutex
 	var failed []error
-	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
-		list, err := client.Resource(kind, namespace).List(ctx, metav1.ListOptions{LabelSelector: Selector})
-		if err != nil {
-			failed = append(failed, fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err))
-			continue
-		}
-		for i := range list.Items {
-			patch, counts := change(&list.Items[i])
-			if patch == nil {
-				continue
-			}
-			name := list.Items[i].GetName()
-			switch err := client.Merge(ctx, kind, namespace, name, patch); {
-			case apierrors.IsNotFound(err):
-			case err != nil:
-				failed = append(failed, fmt.Errorf("workspace %s in namespace %s: %w", name, namespace, err))
-			case counts:
-				changed++
+	all, changed, unknown, failures := 0, 0, 0, 0
+	list := func(add func(workspace)) {
+		for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
+			options := metav1.ListOptions{LabelSelector: Selector}
+			err := kube.Each(ctx, client, kind, namespace, options, func(w *workspace) {
+				if patch, _ := change(w); patch != nil {
+					w.kind = kind
+					all++
+					add(*w)
+				}
+			})
+			if err != nil {
+				mu.Lock()
+				failed = append(failed, fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err))
+				mu.Unlock()
 			}
 		}
+	}
+	left := kube.Many(ctx, client, list, func(client *kube.Client, w workspace) {
+		patch, counts := change(&w)
+		err := client.Merge(ctx, w.kind, namespace, w.Metadata.Name, patch)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil && ctx.Err() != nil:
+			unknown++
+		case err != nil:
+			if failures++; failures <= maxNamed {
+				failed = append(failed, fmt.Errorf("workspace %s in namespace %s: %w", w.Metadata.Name, namespace, err))
+			}
+		case counts:
+			changed++
+		}
+	})
+	slices.SortFunc(failed, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	if failures > maxNamed {
+		failed = append(failed, fmt.Errorf("%d more workspaces in namespace %s failed", failures-maxNamed, namespace))
+	}
+	// Whether a patch arrived that was under way in the end is not known.
+	if left += unknown; left > 0 {
+		failed = append(failed, fmt.Errorf("%d of %d workspaces in namespace %s are left: %w",
+			left, all, namespace, context.Cause(ctx)))
 	}
 	return changed, errors.Join(failed...)
 }

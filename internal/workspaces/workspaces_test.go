@@ -1,6 +1,9 @@
 package workspaces
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -95,5 +98,69 @@ func TestOneThatFailsDoesNotStopTheOthers(t *testing.T) {
 	n, err := Stop(t.Context(), server.Client(), "ws")
 	if n != 1 || err == nil || !strings.Contains(err.Error(), "workspace tos-1 in namespace ws") || !strings.Contains(err.Error(), "etcd is away") {
 		t.Fatalf("stopped %d (%v), want 1 and an error that names tos-1", n, err)
+	}
+}
+
+// crowd is more workspaces than one page holds.
+const crowd = 600
+
+func crowded(t *testing.T, replicas int, annotations string) *kubetest.Server {
+	t.Helper()
+	server := kubetest.New(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ws}")
+	server.Crowd(crowd, fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\n"+
+		"metadata: {name: tos, namespace: ws, labels: {app: tos}, annotations: {%s}}\nspec: {replicas: %d}\n",
+		annotations, replicas))
+	return server
+}
+
+func TestManyWorkspaces(t *testing.T) {
+	server := crowded(t, 1, "")
+	if n, err := Stop(t.Context(), server.Client(), "ws"); n != crowd || err != nil {
+		t.Errorf("stopped %d (%v), want %d", n, err, crowd)
+	}
+	server = crowded(t, 0, `neutree.ai/replicas: "2"`)
+	if n, err := Resume(t.Context(), server.Client(), "ws"); n != crowd || err != nil {
+		t.Errorf("resumed %d (%v), want %d", n, err, crowd)
+	}
+	seen := map[string]bool{}
+	for _, change := range server.Changes() {
+		seen[change.Path] = true
+		if replicas := change.Body["spec"].(map[string]any)["replicas"]; replicas != int64(2) {
+			t.Fatalf("%s gets %v replicas, want 2", change.Path, replicas)
+		}
+	}
+	if len(seen) != crowd {
+		t.Errorf("%d workspaces were changed, want %d", len(seen), crowd)
+	}
+	for _, list := range server.Lists() {
+		if list.Limit == 0 {
+			t.Errorf("a list that is not paged: %+v", list)
+		}
+	}
+}
+
+func TestManyFailuresAreCounted(t *testing.T) {
+	server := crowded(t, 1, "")
+	server.Refuse(-1, "PATCH", "/apis/apps/v1/namespaces/ws/deployments/*",
+		kubetest.Status(500, metav1.StatusReasonInternalError, "etcd is away"))
+	n, err := Stop(t.Context(), server.Client(), "ws")
+	if n != 0 || err == nil || strings.Count(err.Error(), "etcd is away") != maxNamed ||
+		!strings.Contains(err.Error(), "595 more workspaces in namespace ws failed") {
+		t.Errorf("stopped %d (%v), want 0 and an error that names %d and counts the others", n, err, maxNamed)
+	}
+}
+
+func TestTimeRunsOut(t *testing.T) {
+	server := crowded(t, 1, "")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	server.OnChange(func(number int) {
+		if number == 100 {
+			cancel(context.DeadlineExceeded)
+		}
+	})
+	n, err := Stop(ctx, server.Client(), "ws")
+	want := fmt.Sprintf("%d of %d workspaces in namespace ws are left: context deadline exceeded", crowd-n, crowd)
+	if !errors.Is(err, context.DeadlineExceeded) || n > 100 || err.Error() != want {
+		t.Errorf("stopped %d (%v), want %q", n, err, want)
 	}
 }

@@ -63,7 +63,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		first := unstructured.Unstructured{Object: items[0].(map[string]any)}
 		list["apiVersion"], list["kind"] = first.GetAPIVersion(), first.GetKind()+"List"
 	}
-	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+	onlyMetadata := strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList")
+	s.lists = append(s.lists, Listing{r.URL.Path, limit, len(items), onlyMetadata})
+	if onlyMetadata {
 		list["apiVersion"], list["kind"] = "meta.k8s.io/v1", "PartialObjectMetadataList"
 		for i, item := range items {
 			items[i] = map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",

@@ -42,6 +42,8 @@ type Server struct {
 	version  string
 	changes  []Request
 	onChange func(number int)
+	crowds   map[string]*crowd
+	lists    []Listing
 }
 
 // Request is one that would change something.
@@ -207,6 +209,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			number := len(s.changes)
 			defer s.onChange(number)
 		}
+	}
+	if s.serveCrowd(w, r) {
+		return
 	}
 	if at, ok := strings.CutSuffix(r.URL.Path, "/scale"); ok {
 		s.scale(w, r, at, body)

@@ -34,12 +34,13 @@ func quotas(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 		return nil, nil
 	}
 	for _, namespace := range namespaces(s.Requirements) {
-		list, err := s.Cluster.Typed.CoreV1().ResourceQuotas(namespace).List(ctx, metav1.ListOptions{})
+		list, err := kube.List[corev1.ResourceQuota](ctx, s.Cluster.Untyped, kube.ResourceQuotas, namespace,
+			metav1.ListOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("list the ResourceQuotas in namespace %s: %w", namespace, err)
 		}
-		for i := range list.Items {
-			findings = append(findings, sums(&list.Items[i], s.Requirements)...)
+		for i := range list {
+			findings = append(findings, sums(&list[i], s.Requirements)...)
 		}
 	}
 	return findings, nil

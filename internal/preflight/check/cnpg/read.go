@@ -117,14 +117,15 @@ const operatorLabel = "app.kubernetes.io/name=cloudnative-pg"
 var oldestOperator = version.MustParseGeneric("1.25.0")
 
 func operator(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	list, err := s.Cluster.Typed.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: operatorLabel})
+	list, err := kube.List[appsv1.Deployment](ctx, s.Cluster.Untyped, kube.Deployments, "",
+		metav1.ListOptions{LabelSelector: operatorLabel})
 	if err != nil {
 		return nil, fmt.Errorf("look for a CloudNativePG operator in all namespaces: %w", err)
 	}
 	if set := s.Requirements; set.Operator.Bundled {
-		return backwards(list.Items, set), nil
+		return backwards(list, set), nil
 	}
-	return operators(list.Items, s.Requirements.Namespace), nil
+	return operators(list, s.Requirements.Namespace), nil
 }
 
 // backwards finds the release's own operator where an upgrade would replace it by an older one.

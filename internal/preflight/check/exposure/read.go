@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
@@ -46,11 +47,12 @@ func exposedBy(kind string) func(*preflight.Subject) (bool, string) {
 const classValue = "global.exposure.ingress.className"
 
 func class(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	list, err := s.Cluster.Typed.NetworkingV1().IngressClasses().List(ctx, metav1.ListOptions{})
+	list, err := kube.List[networkingv1.IngressClass](ctx, s.Cluster.Untyped, kube.IngressClasses, "",
+		metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list the IngressClasses: %w", err)
 	}
-	return classes(list.Items, s.Requirements.Exposure.Ingress.Class), nil
+	return classes(list, s.Requirements.Exposure.Ingress.Class), nil
 }
 
 func classes(all []networkingv1.IngressClass, wanted string) []preflight.Finding {
