@@ -168,6 +168,8 @@ type Changing struct {
 	Patience time.Duration
 	// ActTime is how long the operator may take until it acts; 0 means 20 seconds.
 	ActTime time.Duration
+	// Forward leaves a Cluster as the change made it when PostgreSQL does not come up: the same is applied again later.
+	Forward bool
 }
 
 // running is what PostgreSQL says of itself.
@@ -179,7 +181,8 @@ type running struct {
 }
 
 // Run applies the change and waits until PostgreSQL runs with it. It returns a sentence on what that took, or nothing
-// where there was nothing to do. Where PostgreSQL does not come up, the Cluster is set back to what it was.
+// where there was nothing to do. Where PostgreSQL does not come up, the Cluster is set back to what it was, unless Forward
+// is set.
 func (c *Changing) Run(ctx context.Context, change *Change) (string, error) {
 	cluster := c.Cluster
 	bounded, cancel := context.WithTimeout(ctx, cmp.Or(c.Patience, 5*time.Minute))
@@ -195,7 +198,7 @@ func (c *Changing) Run(ctx context.Context, change *Change) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	pods, err := cluster.instances(bounded)
+	pods, err := cluster.runningPods(bounded)
 	if err != nil {
 		return "", err
 	}
@@ -204,7 +207,7 @@ func (c *Changing) Run(ctx context.Context, change *Change) (string, error) {
 		err = c.settle(bounded, change, before, pods)
 	}
 	switch took := time.Since(start).Round(time.Second); {
-	case err != nil && hook.CodeOf(err) == hook.Deadline:
+	case err != nil && hook.CodeOf(err) == hook.Deadline && !c.Forward:
 		return "", c.setBack(ctx, change, err)
 	case err != nil:
 		return "", err
@@ -281,7 +284,7 @@ func (c *Changing) settle(ctx context.Context, change *Change, before running, p
 		if is, _, _ := unstructured.NestedString(live.Object, "status", "phase"); !slices.Contains(settled, is) {
 			return false, phaseOf(live), nil
 		}
-		left, err := cluster.instances(ctx)
+		left, err := cluster.runningPods(ctx)
 		if err != nil {
 			return wait(err)
 		}
@@ -345,8 +348,8 @@ func (c *Changing) query(ctx context.Context, do func(*pgx.Conn) error) error {
 	return do(conn)
 }
 
-// instances identifies the pods that run PostgreSQL.
-func (c *Cluster) instances(ctx context.Context) ([]string, error) {
+// runningPods identifies the pods that run PostgreSQL.
+func (c *Cluster) runningPods(ctx context.Context) ([]string, error) {
 	pods, err := c.client.ListMetadata(ctx, kube.Pods, c.namespace,
 		metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name + instances})
 	if err != nil {

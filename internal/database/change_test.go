@@ -205,6 +205,18 @@ func TestAChangeThatFailsIsSetBack(t *testing.T) {
 	}
 }
 
+// A rollback applies its values again with the services.
+func TestAChangeThatFailsStaysWhereItIsAppliedAgain(t *testing.T) {
+	c, change, server, _ := changing(t, serving, moreConnections)
+	c.Patience, c.Forward = time.Second, true
+	operate(t, server, func() { server.Put(withPhase(strings.Replace(serving, `"100"`, `"200"`, 1), restarting)) })
+	_, err := c.Run(contextFor(t, 30*time.Second), change)
+	expect(t, err, hook.Deadline, "the operator says: "+restarting)
+	if diff := cmp.Diff(object(t, moreConnections).Object["spec"], server.Object(clustersPath).Object["spec"]); diff != "" {
+		t.Errorf("the Cluster (-want +got):\n%s", diff)
+	}
+}
+
 // A pod that is stopped in the middle is replaced by one that continues.
 func TestAChangeThatIsCutOffContinues(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

@@ -107,6 +107,8 @@ type RollbackSpec struct {
 	// ConfigMap may have the annotation that lets a rollback pass.
 	ConfigMap string     `json:"configMap"`
 	Database  MigrateJob `json:"database"`
+	// Manifest is the file with the Cluster, if the database is ours.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // Validate reports what the spec lacks.

@@ -38,5 +38,6 @@ func (p *Prepare) changeCluster(ctx context.Context, db found) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return (&database.Changing{Cluster: cluster, URL: db.url, Patience: p.ChangeTime}).Run(ctx, change)
+	changing := &database.Changing{Cluster: cluster, URL: db.url, Patience: p.ChangeTime, Forward: p.forward}
+	return changing.Run(ctx, change)
 }

@@ -41,6 +41,8 @@ type Prepare struct {
 	CompareTime time.Duration
 	// ChangeTime bounds the restart of the database with other values; 0 means five minutes.
 	ChangeTime time.Duration
+	// forward says that a change of the database stays, also one that takes longer: see database.Changing.
+	forward bool
 }
 
 // Run does all of it in order and returns one sentence on what it did.
