@@ -84,7 +84,7 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 		if live != nil && live.GetDeletionTimestamp() != nil {
 			return false, "the Cluster of before is still being deleted", nil
 		}
-		desired, kept, err := KeepLive(manifest, live)
+		desired, kept, err := c.desired(manifest, live)
 		if err != nil {
 			return false, "", err
 		}
@@ -92,12 +92,11 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 			for _, k := range kept {
 				c.log.Warn(k, "cluster", c.name)
 			}
+			if from, to := RaisesMajor(manifest, live); to > 0 {
+				c.log.Warn(fmt.Sprintf("PostgreSQL stays at major version %d, though the values name %d: "+
+					"an upgrade with --set global.upgrade.allowMajorUpgrade=true raises it", from, to), "cluster", c.name)
+			}
 			said = true
-		}
-		desired.SetNamespace(c.namespace)
-		annotate(desired, hibernationAnnotation, hibernation(false))
-		if asleep(live) || unexamined(live) {
-			annotate(desired, unexaminedAnnotation, "true")
 		}
 		for _, dryRun := range []bool{true, false} {
 			if _, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, dryRun); err != nil {
@@ -107,6 +106,20 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 		c.log.Info("Cluster applied", "cluster", c.name, "created", live == nil)
 		return true, "", nil
 	})
+}
+
+// desired is what Apply brings the Cluster to, and one sentence for each thing of manifest that stays as it is in live.
+func (c *Cluster) desired(manifest, live *unstructured.Unstructured) (*unstructured.Unstructured, []string, error) {
+	desired, kept, err := KeepLive(manifest, live)
+	if err != nil {
+		return nil, nil, err
+	}
+	desired.SetNamespace(c.namespace)
+	annotate(desired, hibernationAnnotation, hibernation(false))
+	if asleep(live) || unexamined(live) {
+		annotate(desired, unexaminedAnnotation, "true")
+	}
+	return desired, kept, nil
 }
 
 // admission tells an operator that is not ready from one that refuses.

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -14,7 +15,8 @@ import (
 
 // KeepLive returns desired with everything that must not go back kept as in live, and one sentence
 // for each such thing: a volume never shrinks or changes its class, and PostgreSQL never gets an
-// older major version than the one that wrote the data. live may be nil.
+// older major version than the one that wrote the data. A newer one it does not get here either, and
+// RaisesMajor says so. live may be nil.
 func KeepLive(desired, live *unstructured.Unstructured) (*unstructured.Unstructured, []string, error) {
 	desired = desired.DeepCopy()
 	if live == nil {
@@ -94,18 +96,53 @@ func larger(now, was any, path string) (any, error) {
 
 func keepMajor(desired, live map[string]any) string {
 	now, _, _ := unstructured.NestedString(desired, "spec", "imageName")
-	was, _, _ := unstructured.NestedString(live, "spec", "imageName")
-	nowMajor, wasMajor := Major(now), Major(was)
-	if running, ok, _ := unstructured.NestedInt64(live, "status", "pgDataImageInfo", "majorVersion"); ok && int(running) > wasMajor {
-		// The data is newer than what the spec was set to since.
-		wasMajor = int(running)
-		was, _, _ = unstructured.NestedString(live, "status", "pgDataImageInfo", "image")
-	}
-	if nowMajor == 0 || was == "" || nowMajor >= wasMajor {
+	wasMajor, was := majorOf(live)
+	nowMajor := Major(now)
+	if nowMajor == 0 || was == "" || nowMajor == wasMajor || wasMajor == 0 {
 		return ""
 	}
 	_ = unstructured.SetNestedField(desired, was, "spec", "imageName")
+	if nowMajor > wasMajor {
+		// See RaisesMajor.
+		return ""
+	}
 	return fmt.Sprintf("the PostgreSQL image stays %s, not %s: the data was written by major version %d and an older one can't read it", was, now, wasMajor)
+}
+
+// majorOf is the major version of PostgreSQL that a Cluster has, and the image that it has it by.
+func majorOf(live map[string]any) (int, string) {
+	image, _, _ := unstructured.NestedString(live, "spec", "imageName")
+	major := Major(image)
+	if running, ok, _ := unstructured.NestedInt64(live, "status", "pgDataImageInfo", "majorVersion"); ok && int(running) > major {
+		// The data is newer than what the spec was set to since.
+		major = int(running)
+		image, _, _ = unstructured.NestedString(live, "status", "pgDataImageInfo", "image")
+	}
+	return major, image
+}
+
+// RaisesMajor returns the major version that a Cluster has and the newer one that desired wants, or zeros. KeepLive
+// keeps the one that it has: a newer one rewrites the data, with PostgreSQL stopped, so a person decides when.
+func RaisesMajor(desired, live *unstructured.Unstructured) (from, to int) {
+	if live == nil {
+		return 0, 0
+	}
+	from, _ = majorOf(live.Object)
+	image, _, _ := unstructured.NestedString(desired.Object, "spec", "imageName")
+	if to = Major(image); from == 0 || to <= from {
+		return 0, 0
+	}
+	return from, to
+}
+
+// RaisesMajor compares the Cluster that is there with manifest, as the function of that name does.
+func (c *Cluster) RaisesMajor(ctx context.Context, manifest *unstructured.Unstructured) (from, to int, err error) {
+	live, err := c.get(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	from, to = RaisesMajor(manifest, live)
+	return from, to, nil
 }
 
 var tag = regexp.MustCompile(`:([0-9]+)[^/@]*(@.*)?$`)

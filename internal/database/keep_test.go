@@ -38,9 +38,15 @@ func TestKeepLive(t *testing.T) {
 		},
 		{
 			name:    "growing and newer",
-			desired: `spec: {imageName: "pg:18.1", storage: {size: 20Gi}, instances: 3}`,
+			desired: `spec: {imageName: "pg:17.11", storage: {size: 20Gi}, instances: 3}`,
 			live:    `spec: {imageName: "pg:17.10", storage: {size: 10Gi}, instances: 1}`,
-			want:    `spec: {imageName: "pg:18.1", storage: {size: 20Gi}, instances: 3}`,
+			want:    `spec: {imageName: "pg:17.11", storage: {size: 20Gi}, instances: 3}`,
+		},
+		{
+			name:    "a newer major version",
+			desired: `spec: {imageName: "pg:18.1", storage: {size: 10Gi}}`,
+			live:    `spec: {imageName: "pg:17.10", storage: {size: 10Gi}}`,
+			want:    `spec: {imageName: "pg:17.10", storage: {size: 10Gi}}`,
 		},
 		{
 			name:    "the same size written otherwise",
@@ -131,6 +137,25 @@ func TestKeepLive(t *testing.T) {
 				t.Errorf("the manifest itself was changed:\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRaisesMajor(t *testing.T) {
+	for _, tc := range []struct {
+		desired, live string
+		from, to      int
+	}{
+		{desired: `spec: {imageName: "pg:18.1"}`},
+		{`spec: {imageName: "pg:18.1"}`, `spec: {imageName: "pg:17.10"}`, 17, 18},
+		{`spec: {imageName: "pg:18.1"}`, `{spec: {imageName: "pg@sha256:0b1a"}, status: {pgDataImageInfo: {image: "pg:17.10", majorVersion: 17}}}`, 17, 18},
+		{`spec: {imageName: "pg:17.11"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
+		{`spec: {imageName: "pg:16.4"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
+		{`spec: {imageName: "pg@sha256:0b1a"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
+		{`spec: {imageName: "pg:18.1"}`, `spec: {imageName: "pg@sha256:0b1a"}`, 0, 0},
+	} {
+		if from, to := RaisesMajor(object(t, tc.desired), object(t, tc.live)); from != tc.from || to != tc.to {
+			t.Errorf("%s over %s: from %d to %d, want from %d to %d", tc.desired, tc.live, from, to, tc.from, tc.to)
+		}
 	}
 }
 

@@ -56,6 +56,8 @@ const (
 	TestLogin    ID = "test.login"
 	TestServices ID = "test.services"
 
+	UpgradeDatabaseChange ID = "upgrade.database-change"
+	UpgradeDatabaseMajor  ID = "upgrade.database-major"
 	UpgradeDatabaseSilent ID = "upgrade.database-silent"
 	UpgradeDatabaseValues ID = "upgrade.database-values"
 	UpgradeEncryptionKey  ID = "upgrade.encryption-key"

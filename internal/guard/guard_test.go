@@ -55,6 +55,15 @@ var (
 	pods = hook.GuardSpec{Namespace: "nap", PodSecurity: []hook.PodSecurityCheck{{Namespace: "nap-workspaces", Level: "privileged", Value: "global.workspaces.namespace"}}}
 )
 
+// labelsOnly are the pods of a namespace that the release itself makes.
+var labelsOnly = hook.GuardSpec{Namespace: "nap", PodSecurity: []hook.PodSecurityCheck{{
+	Namespace: "nap-workspaces", Level: "privileged", Value: "global.workspaces.namespace", LabelsOnly: true}}}
+
+// neverTried answers a pod that is tried in a way that the guard can't take for anything else.
+func neverTried(s *kubetest.Server) {
+	s.Refuse(-1, "POST", podsPath, kubetest.Status(500, metav1.StatusReasonInternalError, "a pod was tried"))
+}
+
 func TestRun(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -166,6 +175,17 @@ func TestRun(t *testing.T) {
 			name: "pods can't be tried, namespace not there yet", spec: pods,
 			refuse:  func(s *kubetest.Server) { s.Refuse(-1, "POST", podsPath, forbidden(noPods)) },
 			wantLog: `msg="pod security not checked: the namespace does not exist yet"`,
+		},
+		{
+			name: "pods must not be tried, namespace not there yet", spec: labelsOnly,
+			refuse:  neverTried,
+			wantLog: `msg="pod security not checked: the namespace does not exist yet"`,
+		},
+		{
+			name: "pods must not be tried, labels forbid them", objects: namespaces, spec: labelsOnly,
+			refuse: neverTried,
+			code:   hook.Refused,
+			want:   "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) [admission.pod-security]",
 		},
 		{
 			name: "pods refused by a quota", objects: namespaces, spec: pods,

@@ -23,12 +23,15 @@ var levels = map[string]int{"restricted": 0, "baseline": 1, "privileged": 2}
 
 var violation = regexp.MustCompile(`violates PodSecurity "([a-z]+):`)
 
-// podSecurity lets the API server admit a pod of the level in a dry run.
+// podSecurity lets the API server admit a pod of the level in a dry run, where one may be tried.
 func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) ([]finding.Finding, error) {
 	if _, ok := levels[check.Level]; !ok {
 		return nil, hook.Errorf(hook.Usage,
 			"spec: podSecurity: level %q of namespace %s is none of restricted, baseline, privileged",
 			check.Level, check.Namespace)
+	}
+	if check.LabelsOnly {
+		return g.podSecurityLabels(ctx, check)
 	}
 	err := g.client.Create(ctx, kube.Pods, check.Namespace, probePod(check.Level), true)
 	switch {

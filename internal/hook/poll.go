@@ -10,10 +10,22 @@ import (
 type Condition func(ctx context.Context) (done bool, missing string, err error)
 
 const (
-	firstPause   = 50 * time.Millisecond
+	firstPause = 50 * time.Millisecond
+	// briefPause is the longest during the first minutes: an install is a chain of waits, each of which ends late by half
+	// of a pause. What takes longer than patientAfter is in trouble, and need not be asked so often.
+	briefPause   = 300 * time.Millisecond
+	patientAfter = 2 * time.Minute
 	longestPause = time.Second
 	reportEvery  = 15 * time.Second
 )
+
+// nextPause follows a pause, of a wait that has lasted for elapsed.
+func nextPause(pause, elapsed time.Duration) time.Duration {
+	if elapsed < patientAfter {
+		return min(pause*3/2, briefPause)
+	}
+	return min(pause*3/2, longestPause)
+}
 
 // Poll asks until the condition holds. It logs what is missing when that changes, and every 15
 // seconds. When the deadline of ctx passes, the error (Deadline) names what was missing. An error
@@ -22,7 +34,7 @@ func Poll(ctx context.Context, log *slog.Logger, what string, condition Conditio
 	start := time.Now()
 	var last string
 	var reported time.Time
-	for pause := firstPause; ; pause = min(pause*3/2, longestPause) {
+	for pause := firstPause; ; pause = nextPause(pause, time.Since(start)) {
 		done, missing, err := condition(ctx)
 		if err != nil {
 			return err

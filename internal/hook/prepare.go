@@ -27,6 +27,8 @@ type GateSpec struct {
 	EncryptionKey *SecretRef `json:"encryptionKey,omitempty"`
 	// Manifest is the file with the Cluster, if the database is ours.
 	Manifest string `json:"manifest,omitempty"`
+	// DefaultImage says that the image of PostgreSQL in Manifest is the one that the chart names by itself.
+	DefaultImage bool `json:"defaultImage,omitempty"`
 	// Allow are the reasons that somebody has decided to go past.
 	Allow GateOverrides `json:"allow"`
 }
@@ -47,6 +49,7 @@ type GateOverrides struct {
 	Renames       bool `json:"renames,omitempty"`
 	SecretChanges bool `json:"secretChanges,omitempty"`
 	KeptValues    bool `json:"keptValues,omitempty"`
+	MajorUpgrade  bool `json:"majorUpgrade,omitempty"`
 }
 
 // PullSpec lists the images that serve, and the Job that brings those that change to their nodes.
@@ -104,6 +107,8 @@ type RollbackSpec struct {
 	// ConfigMap may have the annotation that lets a rollback pass.
 	ConfigMap string     `json:"configMap"`
 	Database  MigrateJob `json:"database"`
+	// Manifest is the file with the Cluster, if the database is ours.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // Validate reports what the spec lacks.

@@ -84,6 +84,8 @@ type PodSecurityCheck struct {
 	Namespace string `json:"namespace"`
 	Level     string `json:"level"`
 	Value     string `json:"value"`
+	// LabelsOnly says that no pod may be tried there, in a namespace that the release itself makes: its labels decide.
+	LabelsOnly bool `json:"labelsOnly,omitempty"`
 }
 
 // KubernetesCheck names the oldest Kubernetes that all parts are tested on.

@@ -127,6 +127,8 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	if err := verify(ctx, conn, files); err != nil {
 		return result, err
 	}
+	// Before the record, for which services wait.
+	fillViews(ctx, m.Log, conn)
 	if err := recordSets(ctx, conn, set, folders, files, result); err != nil || m.CredentialKey == "" {
 		return result, err
 	}

@@ -110,7 +110,8 @@ func Runs() map[string]Run {
 	return map[string]Run{
 		"cp": {
 			Component: "control-plane", PortName: "http", NodePort: "web", KubernetesAPI: true, TrustedCAs: true,
-			Start: &Limit{300, "It listens only after its queues have started."},
+			Start: &Limit{25, "It waits for the database in its init container, so one that does not listen by now lost it while it " +
+				"started: it never will, and lives on all the same."},
 			// Streams get five seconds to end, after five in which nodes still send to the pod.
 			Grace: &Limit{Seconds: 40},
 		},
@@ -238,12 +239,14 @@ type OperatorFacts struct {
 	ClusterCRD string `json:"clusterCRD"`
 }
 
-// DatabasePorts are the ports of the pods of PostgreSQL.
+// DatabasePorts are the ports of the pods of PostgreSQL, and its image.
 type DatabasePorts struct {
 	Port int32 `json:"port"`
 	// Status is where instances and operator ask for an instance's state.
 	Status  int32 `json:"status"`
 	Metrics int32 `json:"metrics"`
+	// Image is the repository and the tag that the chart names by itself.
+	Image string `json:"image"`
 }
 
 // WorkspacePods are what the chart knows about the pods of workspaces.
@@ -276,12 +279,19 @@ func RuntimeImages() []RuntimeImage {
 	}
 }
 
+// imageOf is the image of a key in Images.
+func imageOf(key string) Image {
+	images := Images()
+	return images[slices.IndexFunc(images, func(i Image) bool { return i.Key == key })]
+}
+
 // ChartFacts are the facts that the chart's templates read.
 func ChartFacts() Facts {
+	postgresql := imageOf("postgresql")
 	facts := Facts{
 		Services: map[string]ServiceFacts{}, HookJobs: HookJobs(), ReservedConnections: ReservedConnections,
 		Operator:      OperatorFacts{OperatorKubernetes, "db9c8771.cnpg.io", "clusters.postgresql.cnpg.io"},
-		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187},
+		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187, Image: postgresql.Repository + ":" + postgresql.Tag},
 		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
 		RuntimeImages: RuntimeImages(),
 	}

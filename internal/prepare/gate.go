@@ -98,6 +98,9 @@ func keptValues(ctx context.Context, client *kube.Client, namespace string, gate
 		return finding.Of(err), nil
 	}
 	var findings []finding.Finding
+	if from, to := database.RaisesMajor(desired, live); to > 0 && !gate.DefaultImage && !gate.Allow.MajorUpgrade {
+		findings = append(findings, majorUpgrade(object(namespace, gate), from, to))
+	}
 	for _, k := range kept {
 		findings = append(findings, finding.Finding{
 			ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Object: object(namespace, gate), Value: "global.database",

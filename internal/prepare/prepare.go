@@ -37,6 +37,12 @@ type Prepare struct {
 	Jobs jobrun.Jobs
 	// AnswerTime bounds the wait for the database to answer; 0 means a minute.
 	AnswerTime time.Duration
+	// CompareTime bounds the wait for the operator of the database to say what would change; 0 means 30 seconds.
+	CompareTime time.Duration
+	// ChangeTime bounds the restart of the database with other values; 0 means five minutes.
+	ChangeTime time.Duration
+	// forward says that a change of the database stays, also one that takes longer: see database.Changing.
+	forward bool
 }
 
 // Run does all of it in order and returns one sentence on what it did.
@@ -68,11 +74,16 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// Before the migrations, which nothing takes back: a change of the database that fails is set back.
+	changed, err := p.changeCluster(ctx, db)
+	if err != nil {
+		return "", err
+	}
 	migrated, err := p.migrate(ctx, todo)
 	if err != nil {
 		return "", err
 	}
-	for _, sentence := range []string{pulled, migrated} {
+	for _, sentence := range []string{pulled, changed, migrated} {
 		if sentence != "" {
 			said = append(said, sentence)
 		}

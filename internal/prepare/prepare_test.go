@@ -47,6 +47,8 @@ type stage struct {
 	folder hook.Migration
 	// answerTime is how long the database may take to answer, if not the usual time.
 	answerTime time.Duration
+	// compareTime is how long the operator may take to say what would change, if not the usual time.
+	compareTime time.Duration
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -137,7 +139,7 @@ func (s *stage) prepare() (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime}).Run(ctx)
+	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime}).Run(ctx)
 }
 
 // wantRefused asserts that nothing ran, and that the reason is told.

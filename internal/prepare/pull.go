@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
@@ -97,7 +98,9 @@ func (p *Prepare) changedImages(ctx context.Context) (changed, error) {
 		}
 		if err == nil {
 			image, _, _ := unstructured.NestedString(live.Object, "spec", "imageName")
-			if image != db.Image {
+			// One of another major version is not used, unless that is meant: see database.KeepLive.
+			kept := database.Major(image) != database.Major(db.Image) && !p.Spec.Gate.Allow.MajorUpgrade
+			if image != db.Image && !kept {
 				c.images = append(c.images, db.Image)
 				if err := p.serving(ctx, c.nodes, "cnpg.io/cluster="+db.Name); err != nil {
 					return c, err

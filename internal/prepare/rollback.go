@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,12 +51,31 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 		}
 		r.Log.Warn("rolling back across breaking migrations, as the annotation allows", "migrations", across)
 	}
+	said := "the database fits this revision"
 	if len(db.standing.Ahead) > 0 {
 		ahead := strings.Join(db.standing.Ahead, ", ")
 		r.Log.Warn("the database stays ahead of the services: its newer migrations only added something, and nothing takes them back", "migrations", ahead)
-		return "the database stays ahead by " + ahead, nil
+		said = "the database stays ahead by " + ahead
 	}
-	return "the database fits this revision", nil
+	return said + r.changeCluster(ctx, p, db), nil
+}
+
+// rollbackChangeTime bounds the restart of the database with the older values.
+const rollbackChangeTime = 75 * time.Second
+
+// changeCluster gives the database its older values before the services are replaced, and returns what to add to the
+// sentence on it. Going back does not fail for that: bootstrap of the older revision applies them too.
+func (r *Rollback) changeCluster(ctx context.Context, p *Prepare, db found) string {
+	p.Spec.Gate.Manifest, p.ChangeTime, p.forward = r.Spec.Manifest, rollbackChangeTime, true
+	changed, err := p.changeCluster(ctx, db)
+	if err != nil {
+		r.Log.Warn("the database could not get its older values now: they are applied with the rollback", "cause", err.Error())
+		return ""
+	}
+	if changed == "" {
+		return ""
+	}
+	return "; " + changed
 }
 
 // breaking is the refusal, with every way out of it: Helm leaves the release pending.

@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/pgtest"
 )
 
@@ -16,7 +18,7 @@ func TestRollback(t *testing.T) {
 	s := newStage(t, url, running, installation)
 	s.wantDone("1 migrations applied")
 	back := func() (string, error) {
-		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", ConfigMap: "neutree-installation", Database: s.spec.Migrate}
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", ConfigMap: "neutree-installation", Database: s.spec.Migrate, Manifest: s.spec.Gate.Manifest}
 		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec}).Run(t.Context())
 	}
 	want := func(words string) {
@@ -50,12 +52,23 @@ func TestRollback(t *testing.T) {
 			t.Errorf("the refusal does not say %q: %v", words, err)
 		}
 	}
+	s.wants(`{imageName: "registry.test/postgresql:17.10", storage: {size: 20Gi}}`)
+	if _, err := back(); hook.CodeOf(err) != hook.Refused || s.clusterField("spec", "storage", "size") != "10Gi" {
+		t.Errorf("a refused rollback: %v, with a Cluster of %s", err, s.clusterField("spec", "storage", "size"))
+	}
 	annotated := strings.Replace(installation, "namespace: nap}", "namespace: nap, annotations: {neutree.ai/rollback-across: %s}}", 1)
 	s.server.Put(strings.Replace(annotated, "%s", "120_other", 1))
 	if _, err := back(); hook.CodeOf(err) != hook.Refused {
 		t.Errorf("an annotation for another migration lets it pass: %v", err)
 	}
 	s.server.Put(strings.Replace(annotated, "%s", "134_drop", 1))
+	want("stays ahead by public.schema_migrations 133_add, public.schema_migrations 134_drop; the database has its new values (storage)")
+	if size := s.clusterField("spec", "storage", "size"); size != "20Gi" {
+		t.Errorf("the Cluster of the older revision has %s, want 20Gi", size)
+	}
+	// Bootstrap applies them too, so going back does not fail for it.
+	s.wants(`{imageName: "registry.test/postgresql:17.10", storage: {size: 30Gi}}`)
+	s.server.Refuse(1, "PATCH", clusterPath, kubetest.Status(422, metav1.StatusReasonInvalid, "no"))
 	want("stays ahead")
 	s.server.Put(stopped)
 	want("no running database")

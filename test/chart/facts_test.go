@@ -82,7 +82,7 @@ func TestDeploymentsFollowTheFacts(t *testing.T) {
 			t.Errorf("terminationGracePeriodSeconds is %v, want %v", grace, service.Grace)
 		}
 		container := spec.Containers[0]
-		if probe := container.StartupProbe; service.Start == nil && probe != nil ||
+		if probe := container.StartupProbe; (service.Port == 0) != (probe == nil) ||
 			service.Start != nil && int(probe.PeriodSeconds*probe.FailureThreshold) != service.Start.Seconds {
 			t.Errorf("startupProbe is %v, want time for %v", probe, service.Start)
 		}

@@ -47,6 +47,9 @@ func TestTheKubeletLeavesServicesTheirTime(t *testing.T) {
 				t.Fatalf("%s: it has no startupProbe, and needs %s to start", p.from, needs.Start)
 			}
 			within("a start may take", patience(c.StartupProbe), needs.Start)
+			if got := ends(c.StartupProbe, grace); needs.Restart > 0 && got > needs.Restart {
+				t.Errorf("%s: a start that hangs has ended only after %s, want %s", p.from, got, needs.Restart)
+			}
 		}
 		within("it may be silent for", patience(c.LivenessProbe), needs.Silence)
 		if c.LivenessProbe.FailureThreshold < 3 {
@@ -61,11 +64,35 @@ func TestTheKubeletLeavesServicesTheirTime(t *testing.T) {
 			t.Errorf("%s: that it is up is noticed only after %d s and every %d s, want 2 s",
 				p.from, first.InitialDelaySeconds, first.PeriodSeconds)
 		}
+		if got := asked(c.ReadinessProbe, c.LivenessProbe); got > mostAsked {
+			t.Errorf("%s: it is asked %d times a day while it runs, and writes a line for each, want at most %d", p.from,
+				got, mostAsked)
+		}
 		if got := patience(c.ReadinessProbe); got > needs.Silence/2 {
 			t.Errorf("%s: it gets requests for %s while it answers none, and would be restarted after %s", p.from,
 				got, needs.Silence)
 		}
 	})
+}
+
+// mostAsked is how many lines a day the health check of a service may add to its log.
+const mostAsked = 15_000
+
+// asked is how often a day the kubelet asks by probes.
+func asked(probes ...*corev1.Probe) int32 {
+	var times int32
+	for _, probe := range probes {
+		times += 24 * 60 * 60 / max(1, probe.PeriodSeconds)
+	}
+	return times
+}
+
+// ends is how long after its start a container is gone that never answers the probe.
+func ends(probe *corev1.Probe, grace time.Duration) time.Duration {
+	if seconds := probe.TerminationGracePeriodSeconds; seconds != nil {
+		grace = time.Duration(*seconds) * time.Second
+	}
+	return patience(probe) + grace
 }
 
 // patience is how long a probe fails before something is done about it.

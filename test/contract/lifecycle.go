@@ -7,6 +7,8 @@ import "time"
 type Lifecycle struct {
 	// Start is how long a start may take. It is 0 for what listens as soon as its process runs.
 	Start time.Duration
+	// Restart is when a start that will not succeed must have ended, 0 for one that ends by itself.
+	Restart time.Duration
 	// Silence is how long a running container may answer nothing before it is restarted. It is 0 for what has no port,
 	// which nobody can ask.
 	Silence time.Duration
@@ -35,9 +37,10 @@ func LifecycleOf(name string) Lifecycle {
 	switch name {
 	case "cp":
 		// Before it listens it looks through all migrations, starts three job queues and brings back sessions that its
-		// predecessor left; on a slow database that takes minutes. In the end it waits 5 s for its streams and then
-		// closes its pool, 30 s at most.
-		return Lifecycle{Start: 5 * time.Minute, Silence: silence, Drain: drain, Stop: 30 * time.Second}
+		// predecessor left: seconds, once the database answers. One that loses the database meanwhile never listens, and
+		// never ends: it must be restarted within 30 s. In the end it waits 5 s for its streams and then closes its
+		// pool, 30 s at most.
+		return Lifecycle{Start: 25 * time.Second, Restart: 30 * time.Second, Silence: silence, Drain: drain, Stop: 30 * time.Second}
 	case "cg":
 		// It looks through its migrations before it listens, and ends its connections to chat services, 30 s at most.
 		return Lifecycle{Start: 2 * time.Minute, Silence: silence, Drain: drain, Stop: 30 * time.Second}

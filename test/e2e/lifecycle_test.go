@@ -108,6 +108,8 @@ func TestLifecycle(t *testing.T) {
 		r.wantKeyNeeded(t, map[string][]byte{encryptionKey: []byte(strings.Repeat("ab", 32))}, "holds another")
 	})
 
+	t.Run("new values of the database are in place before a service is replaced", r.wantDatabaseChangedFirst)
+
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
 		claims := r.claims(t)
 		r.mustUninstall(t)

@@ -136,6 +136,10 @@ func probe(t testing.TB, addresses map[string]string) func() map[string]answers 
 
 // collect asks once every tick, without waiting for earlier answers, as many users do.
 func (a *answers) collect(ctx context.Context, address string, every time.Duration) {
+	a.collectBy(ctx, every, func(ctx context.Context) error { return ask(ctx, address) })
+}
+
+func (a *answers) collectBy(ctx context.Context, every time.Duration, ask func(context.Context) error) {
 	var (
 		mu       sync.Mutex
 		group    sync.WaitGroup
@@ -153,7 +157,7 @@ func (a *answers) collect(ctx context.Context, address string, every time.Durati
 		}
 		group.Go(func() {
 			// It may outlast the prober: the last question is answered too.
-			err := ask(context.WithoutCancel(ctx), address)
+			err := ask(context.WithoutCancel(ctx))
 			mu.Lock()
 			defer mu.Unlock()
 			a.asked++

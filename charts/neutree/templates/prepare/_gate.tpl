@@ -29,6 +29,10 @@ fixed:
 encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
 {{- if not (include "common.externalDatabase" .) }}
 manifest: /spec/cluster.yaml
+{{- $image := $global.images.postgresql }}
+{{- if eq (printf "%s:%s" $image.repository $image.tag) (include "common.facts" . | fromJson).database.image }}
+defaultImage: true
+{{- end }}
 {{- end }}
 {{ include "neutree.gate.allow" . }}
 {{- end }}
@@ -41,4 +45,5 @@ allow:
   renames: {{ $global.upgrade.allowRenames }}
   secretChanges: {{ $global.upgrade.allowSecretChanges }}
   keptValues: {{ $global.upgrade.allowKeptValues }}
+  majorUpgrade: {{ $global.upgrade.allowMajorUpgrade | default false }}
 {{- end }}

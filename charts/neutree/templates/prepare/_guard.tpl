@@ -65,6 +65,10 @@ podSecurity:
   - namespace: {{ $namespace }}
     level: privileged
     value: global.workspaces.namespace
+    {{- if not (include "neutree.workspaceNamespaceExists" .) }}
+    # The right to try a pod there comes with the namespace.
+    labelsOnly: true
+    {{- end }}
   {{- end }}
 kubernetes:
   # The oldest that the operator of the bundled CloudNativePG chart is tested with.

@@ -51,7 +51,19 @@ cluster.yaml: |
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]
   resourceNames: [{{ include "common.name" (list . "pg") }}]
-  verbs: [get]
+  # Its new values come before any service is replaced.
+  verbs: [get, patch]
+{{- end }}
+{{- if and .Values.global.upgrade.allowMajorUpgrade (not (include "common.externalDatabase" .)) }}
+# Services are stopped while the data is upgraded to another major version of PostgreSQL.
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  resourceNames:
+    - afs-controller
+    {{- range include "common.databaseServices" . | fromYamlArray }}
+    - {{ include "common.name" (list $ .) }}
+    {{- end }}
+  verbs: [patch]
 {{- end }}
 # The Jobs that pull and migrate, and one of an earlier attempt that failed.
 - apiGroups: [batch]

@@ -5,6 +5,17 @@ release: {{ .Release.Name }}
 configMap: {{ include "neutree.installation" . }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
+{{- if not (include "common.externalDatabase" .) }}
+manifest: /spec/cluster.yaml
+{{- end }}
+{{- end }}
+
+{{/* Files for its Job. */}}
+{{- define "neutree.rollback.data" -}}
+{{ include "neutree.file" (list "rollback.yaml" (include "neutree.rollback.spec" .)) }}
+{{- if not (include "common.externalDatabase" .) }}
+{{ include "neutree.file" (list "cluster.yaml" (include "neutree.cluster" .)) }}
+{{- end }}
 {{- end }}
 
 {{/* Rights in the release's namespace. */}}
@@ -18,7 +29,8 @@ database:
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]
   resourceNames: [{{ include "common.name" (list . "pg") }}]
-  verbs: [get]
+  # Its older values come before any service is replaced.
+  verbs: [get, patch]
 {{- end }}
 - apiGroups: [""]
   resources: [pods, events, persistentvolumeclaims]

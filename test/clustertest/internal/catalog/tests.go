@@ -23,7 +23,7 @@ func All() []Test {
 		{Name: "TestChartTesting/others", Suite: Platform, Rest: true, Cost: 130},
 		{Name: "TestFaults", Suite: Platform, Cost: 710, Needs: Needs{Breaks: true}},
 		{Name: "TestGitOps", Suite: Platform, Cost: 165},
-		{Name: "TestLifecycle", Suite: Platform, Cost: 730},
+		{Name: "TestLifecycle", Suite: Platform, Cost: 770},
 		{Name: "TestFrom010", Suite: Platform, Cost: 370},
 		{Name: "TestFrom010Everything", Suite: Platform, Cost: 350},
 		{Name: "TestFrom010GitOps", Suite: Platform, Cost: 320},

@@ -64,7 +64,7 @@ spec:
           env:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-          {{- with include "common.probes" $facts }}{{ nindent 10 . }}{{ end }}
+          {{- with include "common.probes" (list $facts .values) }}{{ nindent 10 . }}{{ end }}
           {{- with include "common.lifecycle" $facts }}
           lifecycle:
             {{- . | nindent 12 }}

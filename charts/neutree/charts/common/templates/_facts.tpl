@@ -74,7 +74,7 @@ Usage: $facts := include "common.facts" . | fromJson
       "component": "control-plane",
       "portName": "http",
       "nodePort": "web",
-      "start": {"seconds":300,"why":"It listens only after its queues have started."},
+      "start": {"seconds":25,"why":"It waits for the database in its init container, so one that does not listen by now lost it while it started: it never will, and lives on all the same."},
       "grace": {"seconds":40},
       "kubernetesAPI": true,
       "trustedCAs": true,
@@ -176,7 +176,8 @@ Usage: $facts := include "common.facts" . | fromJson
   "database": {
     "port": 5432,
     "status": 8000,
-    "metrics": 9187
+    "metrics": 9187,
+    "image": "cloudnative-pg/postgresql:17.10"
   },
   "workspaces": {
     "app": "tos",

@@ -1,0 +1,167 @@
+package database
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/migrate"
+)
+
+const (
+	// stoppedAnnotation keeps, on a Cluster whose data is upgraded, how many pods the services had that are stopped.
+	stoppedAnnotation = "neutree.ai/stopped-services"
+	majorJobs         = ",cnpg.io/jobRole=major-upgrade"
+)
+
+// StoppedServices is how many pods each service had that was stopped for an upgrade of the data, nil if none was.
+func (c *Cluster) StoppedServices(ctx context.Context) (map[string]int32, error) {
+	live, err := c.get(ctx)
+	if err != nil || live == nil {
+		return nil, err
+	}
+	note := live.GetAnnotations()[stoppedAnnotation]
+	if note == "" {
+		return nil, nil
+	}
+	var replicas map[string]int32
+	if err := json.Unmarshal([]byte(note), &replicas); err != nil {
+		return nil, fmt.Errorf("read annotation %s of Cluster %s: %w", stoppedAnnotation, c.name, err)
+	}
+	return replicas, nil
+}
+
+// NoteStopped keeps how many pods services have that are stopped next; nil forgets it.
+func (c *Cluster) NoteStopped(ctx context.Context, replicas map[string]int32) error {
+	var note any
+	if replicas != nil {
+		raw, err := json.Marshal(replicas)
+		if err != nil {
+			return err
+		}
+		note = string(raw)
+	}
+	err := c.client.Merge(ctx, kube.Clusters, c.namespace, c.name, map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{stoppedAnnotation: note}},
+	})
+	if err != nil {
+		return fmt.Errorf("note on Cluster %s which services are stopped: %w", c.name, err)
+	}
+	return nil
+}
+
+// RaiseMajor gives the Cluster the image of manifest, whose major version is newer than that of the data, and returns
+// when PostgreSQL of that version answers with new statistics. No service may use the database meanwhile. An upgrade
+// that fails, or takes longer than patience (0: half an hour), is set back: the operator then starts the old version.
+func (c *Cluster) RaiseMajor(ctx context.Context, manifest *unstructured.Unstructured, url string, patience time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, cmp.Or(patience, 30*time.Minute))
+	defer cancel()
+	live, err := c.get(bounded)
+	if err != nil {
+		return err
+	}
+	if live == nil {
+		return fmt.Errorf("Cluster %s is gone", c.name)
+	}
+	desired, _, err := c.desired(manifest, live)
+	if err != nil {
+		return err
+	}
+	image, _, _ := unstructured.NestedString(manifest.Object, "spec", "imageName")
+	if err := unstructured.SetNestedField(desired.Object, image, "spec", "imageName"); err != nil {
+		return err
+	}
+	if err := c.put(bounded, desired); err != nil {
+		return err
+	}
+	c.log.Info("the operator upgrades the data", "cluster", c.name, "image", image)
+	if err := c.raised(bounded, Major(image), url); err != nil {
+		if hook.CodeOf(err) != hook.Deadline && !errors.Is(err, errUpgradeFailed) {
+			return err
+		}
+		return c.lowerAgain(ctx, live, Major(image), err)
+	}
+	if err := analyze(bounded, url); err != nil {
+		c.log.Warn("the statistics of the upgraded database could not be renewed: queries may be slow until autovacuum has "+
+			"done so, or run ANALYZE", "cause", migrate.Reason(err))
+	}
+	return nil
+}
+
+var errUpgradeFailed = errors.New("it failed")
+
+// raised waits for PostgreSQL of the major version.
+func (c *Cluster) raised(ctx context.Context, major int, url string) error {
+	config, err := migrate.Config(url)
+	if err != nil {
+		return err
+	}
+	return hook.Poll(ctx, c.log, fmt.Sprintf("PostgreSQL %d", major), func(ctx context.Context) (bool, string, error) {
+		live, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
+		if err != nil {
+			return wait(err)
+		}
+		if is, _, _ := unstructured.NestedInt64(live.Object, "status", "pgDataImageInfo", "majorVersion"); int(is) < major {
+			pods, err := kube.List[corev1.Pod](ctx, c.client, kube.Pods, c.namespace,
+				metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name + majorJobs})
+			if err != nil {
+				return wait(err)
+			}
+			for _, pod := range pods {
+				if pod.Status.Phase == corev1.PodFailed {
+					return false, "", fmt.Errorf("the upgrade of the data did not succeed: pod %s: %w", pod.Name, errUpgradeFailed)
+				}
+			}
+			return false, phaseOf(live), nil
+		}
+		if err := askPrimary(ctx, config); err != nil {
+			return false, phaseOf(live) + "; connecting: " + migrate.Reason(err), nil
+		}
+		return true, "", nil
+	})
+}
+
+// lowerAgain gives the Cluster back the image that the data was written by, and returns why.
+func (c *Cluster) lowerAgain(ctx context.Context, live *unstructured.Unstructured, major int, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setBackTime)
+	defer cancel()
+	was := live.DeepCopy()
+	if _, image := majorOf(live.Object); image != "" && Major(image) < major {
+		if err := unstructured.SetNestedField(was.Object, image, "spec", "imageName"); err != nil {
+			return err
+		}
+	}
+	why := "the Cluster is set back to its image, with which the operator starts the database as it was"
+	if err := c.put(ctx, was); err != nil {
+		why = fmt.Sprintf("the Cluster could not be set back to its image: %v", err)
+	}
+	return hook.Refuse(finding.Finding{
+		ID: finding.UpgradeDatabaseMajor, Severity: finding.Error, Value: "global.images.postgresql",
+		Object: fmt.Sprintf("Cluster %s/%s", c.namespace, c.name),
+		Found:  fmt.Sprintf("the data could not be upgraded to PostgreSQL %d: %v", major, cause),
+		Why:    why,
+		Fix: fmt.Sprintf("read the log of the pod with kubectl logs --namespace %s --selector %s%s, and see docs/upgrade.md",
+			c.namespace, clusterLabel+"="+c.name, majorJobs),
+	})
+}
+
+// analyze renews the statistics that a planner of another major version needs.
+func analyze(ctx context.Context, url string) error {
+	conn, err := migrate.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer migrate.Close(ctx, conn)
+	_, err = conn.Exec(ctx, "ANALYZE")
+	return err
+}

@@ -1,0 +1,193 @@
+package prepare
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/pgtest"
+)
+
+const (
+	clusterPath = "/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg"
+	clusterKind = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg}\n"
+)
+
+// wants has the upgrade want another Cluster.
+func (s *stage) wants(spec string) {
+	s.Helper()
+	if err := os.WriteFile(s.spec.Gate.Manifest, []byte(clusterKind+"spec: "+spec+"\n"), 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *stage) clusterField(fields ...string) string {
+	s.Helper()
+	value, _, _ := unstructured.NestedFieldNoCopy(s.server.Object(clusterPath).Object, fields...)
+	return fmt.Sprint(value)
+}
+
+// What restarts PostgreSQL must not meet a service that starts, and what fails must not have migrated anything.
+func TestTheDatabaseIsChangedBeforeItIsMigrated(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.wants(`{imageName: "registry.test/postgresql:17.10", storage: {size: 20Gi}}`)
+	s.during = func(job string) {
+		if size := s.clusterField("spec", "storage", "size"); strings.HasPrefix(job, "nap-migrate") && size != "20Gi" {
+			t.Errorf("%s runs on a database with %s", job, size)
+		}
+	}
+	s.wantDone("the database has its new values (storage)", "1 migrations applied")
+}
+
+func TestTheDatabaseIsLeftToBootstrap(t *testing.T) {
+	const wanted = `{imageName: "registry.test/postgresql:17.10", storage: {size: 20Gi}}`
+	t.Run("while it is stopped", func(t *testing.T) {
+		s := newStage(t, pgtest.Start(t), stopped)
+		s.wants(wanted)
+		s.wantDone("no running database")
+		if size := s.clusterField("spec", "storage", "size"); size == "20Gi" {
+			t.Error("its Cluster was changed")
+		}
+	})
+	// The upgrade may be what fixes the operator.
+	t.Run("while its operator admits nothing", func(t *testing.T) {
+		s := newStage(t, pgtest.Start(t), running)
+		s.wants(wanted)
+		s.compareTime = 100 * time.Millisecond
+		s.server.Refuse(-1, "PATCH", clusterPath, kubetest.Status(500, metav1.StatusReasonInternalError,
+			`Internal error occurred: failed calling webhook "vcluster.cnpg.io": failed to call webhook: Post "https://x": no endpoints available for service "cnpg-webhook-service"`))
+		s.wantDone("1 migrations applied")
+	})
+	t.Run("while the operator is older than its values", func(t *testing.T) {
+		s := newStage(t, pgtest.Start(t), running)
+		s.wants(wanted)
+		s.server.Refuse(-1, "PATCH", clusterPath, kubetest.Status(500, metav1.StatusReasonInternalError,
+			"failed to create typed patch object (nap/nap-pg; postgresql.cnpg.io/v1, Kind=Cluster): .spec.new: field not declared in schema"))
+		s.wantDone("1 migrations applied")
+	})
+}
+
+// Values that the operator refuses are found before anything is migrated or replaced.
+func TestValuesThatTheOperatorRefuses(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.wants(`{imageName: "registry.test/postgresql:17.10", storage: {size: 10Gi}, postgresql: {parameters: {port: "1"}}}`)
+	s.server.Refuse(-1, "PATCH", clusterPath, kubetest.Status(403, metav1.StatusReasonForbidden,
+		`admission webhook "vcluster.cnpg.io" denied the request: Cluster.postgresql.cnpg.io "nap-pg" is invalid: spec.postgresql.parameters.port: Invalid value: "1": Can't set fixed configuration parameter`))
+	s.wantRefused("the CloudNativePG operator refuses Cluster nap-pg", "Can't set fixed configuration parameter", "global.database")
+	if s.migrated() {
+		t.Error("a migration was applied")
+	}
+}
+
+const newer = `{imageName: "registry.test/postgresql:18.1", storage: {size: 10Gi}}`
+
+// A tag alone, and the next default of the chart, must not start an upgrade of the data.
+func TestANewMajorVersionIsNoAccident(t *testing.T) {
+	t.Run("refused", func(t *testing.T) {
+		s := newStage(t, pgtest.Start(t), running)
+		s.wants(newer)
+		s.wantRefused("PostgreSQL would be upgraded from major version 17 to 18", "global.images.postgresql.tag",
+			"--set global.upgrade.allowMajorUpgrade=true", "[upgrade.database-major]")
+	})
+	t.Run("kept where the chart names it by itself", func(t *testing.T) {
+		s := newStage(t, pgtest.Start(t), running)
+		s.wants(newer)
+		s.spec.Gate.DefaultImage = true
+		s.spec.Pull.Cluster = &hook.PulledDatabase{Name: "nap-pg", Image: "registry.test/postgresql:18.1"}
+		s.wantDone("1 migrations applied")
+		if image := s.clusterField("spec", "imageName"); image != "registry.test/postgresql:17.10" {
+			t.Errorf("the image is %s", image)
+		}
+	})
+	t.Run("refused without a backup", func(t *testing.T) {
+		s := newStage(t, pgtest.Start(t), running)
+		s.wants(newer)
+		s.spec.Gate.Allow.MajorUpgrade = true
+		s.wantRefused("without a backup", "global.backup.enabled=true")
+	})
+}
+
+const writer = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nap-cp, namespace: nap}
+spec: {replicas: 2}
+`
+
+// upgrading is a release whose data is to become that of another major version. operate plays the operator once the
+// Cluster has the new image.
+func upgrading(t *testing.T, operate func(s *stage)) *stage {
+	t.Helper()
+	s := newStage(t, pgtest.Start(t), running, writer)
+	s.saves()
+	s.wants(newer)
+	s.spec.Gate.Allow.MajorUpgrade = true
+	var once sync.Once
+	done := make(chan struct{})
+	s.server.OnChange(func(int) {
+		// The double is locked meanwhile.
+		go func() {
+			if s.server.Object(clusterPath) != nil && s.clusterField("spec", "imageName") == "registry.test/postgresql:18.1" {
+				once.Do(func() {
+					defer close(done)
+					operate(s)
+				})
+			}
+		}()
+	})
+	t.Cleanup(func() { <-done })
+	return s
+}
+
+func (s *stage) replicas() string {
+	value, _, _ := unstructured.NestedFieldNoCopy(s.server.Object("/apis/apps/v1/namespaces/nap/deployments/nap-cp").Object, "spec", "replicas")
+	return fmt.Sprint(value)
+}
+
+func TestANewMajorVersionThatIsMeant(t *testing.T) {
+	var during string
+	s := upgrading(t, func(s *stage) {
+		during = s.replicas()
+		s.server.Put(strings.Replace(strings.Replace(running, "17.10", "18.1", 1), "status: {", "status: {pgDataImageInfo: {image: \"registry.test/postgresql:18.1\", majorVersion: 18}, ", 1))
+	})
+	s.during = func(job string) {
+		if strings.HasPrefix(job, "nap-backup") && s.replicas() != "0" {
+			t.Errorf("the backup is made while %s pods write", s.replicas())
+		}
+	}
+	s.wantDone("nap-backup done", "the data was upgraded")
+	if during != "0" || s.replicas() != "2" {
+		t.Errorf("nap-cp had %s pods during the upgrade, and has %s after it", during, s.replicas())
+	}
+	if !slices.ContainsFunc(s.ran, func(job string) bool { return strings.HasPrefix(job, "nap-backup registry.test/postgresql:17.10") }) {
+		t.Errorf("no backup by the old version: %v", s.ran)
+	}
+	if note := s.clusterField("metadata", "annotations"); strings.Contains(note, "stopped-services") {
+		t.Errorf("the services run, and the Cluster says %s", note)
+	}
+}
+
+func TestANewMajorVersionThatFails(t *testing.T) {
+	s := upgrading(t, func(s *stage) {
+		s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
+	})
+	_, err := s.prepare()
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "pod nap-pg-1-major-upgrade-x: it failed") ||
+		!strings.Contains(err.Error(), "with which the operator starts the database as it was") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if image := s.clusterField("spec", "imageName"); image != "registry.test/postgresql:17.10" || s.replicas() != "2" {
+		t.Errorf("the image is %s, and nap-cp has %s pods", image, s.replicas())
+	}
+	if s.migrated() {
+		t.Error("a migration was applied")
+	}
+}

@@ -1,0 +1,106 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/neutree-ai/packaging/internal/backupjob"
+	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+// startTime bounds starting services again after an upgrade of the data that did not end well.
+const startTime = time.Minute
+
+// majorUpgrade is the refusal of a newer major version of PostgreSQL that nobody has decided on.
+func majorUpgrade(object string, from, to int) finding.Finding {
+	return finding.Finding{
+		ID: finding.UpgradeDatabaseMajor, Severity: finding.Error, Object: object, Value: "global.images.postgresql",
+		Found: fmt.Sprintf("PostgreSQL would be upgraded from major version %d to %d", from, to),
+		Why:   "the services must be stopped for it, and only a restore goes back",
+		Fix: fmt.Sprintf("name an image of version %d in global.images.postgresql.tag, or, if the upgrade is meant, "+
+			"--set global.upgrade.allowMajorUpgrade=true, which makes a backup first", from),
+	}
+}
+
+// raiseMajor upgrades the data to a newer major version of PostgreSQL, if that is meant: it stops the services, makes a
+// backup, has the operator upgrade the data, and starts the services again. A run that was cut off is continued.
+func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cluster, manifest *unstructured.Unstructured) (string, error) {
+	if !p.Spec.Gate.Allow.MajorUpgrade {
+		return "", nil
+	}
+	from, to, err := cluster.RaisesMajor(ctx, manifest)
+	if err != nil {
+		return "", err
+	}
+	stopped, err := cluster.StoppedServices(ctx)
+	if err != nil || to == 0 && stopped == nil {
+		return "", err
+	}
+	if p.Spec.Migrate.Backup == "" {
+		return "", hook.Refuse(finding.Finding{
+			ID: finding.UpgradeDatabaseMajor, Severity: finding.Error, Object: object(p.Spec.Namespace, p.Spec.Gate), Value: "global.backup",
+			Found: fmt.Sprintf("PostgreSQL would be upgraded from major version %d to %d without a backup", from, to),
+			Why:   "only a restore goes back",
+			Fix:   "set global.backup.enabled=true and global.backup.skip=false",
+		})
+	}
+	plan, err := hook.ReadSpec[backupjob.Plan](p.Spec.Migrate.Backup)
+	if err != nil {
+		return "", err
+	}
+	runner := backupjob.New(p.Log, p.Client, p.Spec.Namespace, plan)
+	if stopped == nil {
+		if stopped, err = runner.WriterReplicas(ctx); err != nil {
+			return "", err
+		}
+		if err := cluster.NoteStopped(ctx, stopped); err != nil {
+			return "", err
+		}
+	}
+	saved, err := p.upgradeData(ctx, db, cluster, runner, manifest, stopped, to > 0)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		// The pod is stopped, and another one continues.
+		return "", err
+	}
+	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTime)
+	defer cancel()
+	p.Log.Info("starting the services again")
+	startErr := runner.StartWriters(starting, stopped)
+	if startErr == nil {
+		startErr = cluster.NoteStopped(starting, nil)
+	}
+	switch {
+	case err != nil && startErr != nil:
+		return "", fmt.Errorf("%w; and the services could not be started again: %w", err, startErr)
+	case err != nil:
+		return "", err
+	case startErr != nil:
+		return "", startErr
+	}
+	return saved + "the data was upgraded to the major version that the image names", nil
+}
+
+// upgradeData does the work between stopping the services and starting them again. An upgrade that was begun has its
+// backup.
+func (p *Prepare) upgradeData(ctx context.Context, db found, cluster *database.Cluster, runner *backupjob.Runner,
+	manifest *unstructured.Unstructured, stopped map[string]int32, begins bool) (string, error) {
+	saved := ""
+	if begins {
+		p.Log.Warn("PostgreSQL is upgraded to a newer major version: the services are stopped until it is done")
+		if err := runner.StopWriters(ctx, stopped); err != nil {
+			return "", err
+		}
+		message, err := p.save(ctx)
+		if err != nil {
+			return "", fmt.Errorf("the data was not upgraded, since the backup before it failed: %w", err)
+		}
+		saved = message + "; "
+	}
+	return saved, cluster.RaiseMajor(ctx, manifest, db.url, p.ChangeTime)
+}
