@@ -56,6 +56,7 @@ const (
 	TestLogin    ID = "test.login"
 	TestServices ID = "test.services"
 
+	UpgradeCancelled      ID = "upgrade.cancelled"
 	UpgradeDatabaseSilent ID = "upgrade.database-silent"
 	UpgradeDatabaseValues ID = "upgrade.database-values"
 	UpgradeEncryptionKey  ID = "upgrade.encryption-key"

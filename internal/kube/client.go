@@ -117,6 +117,11 @@ func (c *Client) ListMetadata(ctx context.Context, gvr schema.GroupVersionResour
 	return list.Items, nil
 }
 
+// GetMetadata reads one object's name, labels and the like, so that no content of it leaves the API server.
+func (c *Client) GetMetadata(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+	return c.metadata.Resource(gvr).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
 // Create makes an object. With dryRun the API server does everything but store it.
 func (c *Client) Create(ctx context.Context, gvr schema.GroupVersionResource, namespace string, object any, dryRun bool) error {
 	u, err := ToUnstructured(object)
