@@ -47,6 +47,9 @@ type stage struct {
 	folder hook.Migration
 	// answerTime is how long the database may take to answer, if not the usual time.
 	answerTime time.Duration
+	// stopTime bounds the wait for what an earlier upgrade left running, and log is what was said meanwhile.
+	stopTime time.Duration
+	log      bytes.Buffer
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -136,8 +139,8 @@ func (s *stage) prepare() (string, error) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
-	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime}).Run(ctx)
+	log := slog.New(slog.NewTextHandler(&s.log, nil))
+	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, StopTime: s.stopTime}).Run(ctx)
 }
 
 // wantRefused asserts that nothing ran, and that the reason is told.
