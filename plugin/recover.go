@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 func newRecoverCommand(settings *helmenv.Settings) *cobra.Command {
-	var yes bool
+	var yes, stop bool
 	cmd := &cobra.Command{
 		Use:   "recover RELEASE",
 		Short: "Explain and fix a release that a killed Helm client left pending",
@@ -25,6 +26,7 @@ func newRecoverCommand(settings *helmenv.Settings) *cobra.Command {
 A Helm client that is killed, or loses the cluster, leaves its revision pending, and every later upgrade or rollback ends
 with "another operation is in progress". This command says since when, and what of it still runs; if nothing does, it
 marks the revision failed, so that the next helm upgrade or helm rollback begins. Objects of the platform are not touched.
+With --stop, hooks that still run are ended first: a migration that one of them is applying is rolled back.
 
 Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still runs, or not confirmed.`,
 		Example: "  helm neutree recover neutree -n nap\n  helm neutree recover neutree -n nap --yes",
@@ -51,12 +53,18 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 			if err := found.Explain(talk, time.Now()); err != nil {
 				return err
 			}
-			if len(found.Running) == 0 && !yes {
+			if (len(found.Running) == 0 || stop) && !yes {
 				fmt.Fprint(talk, "If a helm command still runs somewhere, stop it first. Mark the revision failed? [y/N] ")
 				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 				if strings.ToLower(strings.TrimSpace(answer)) != "y" {
 					fmt.Fprintln(talk, "Nothing was changed.")
 					return exitCode(2)
+				}
+			}
+			if stop && len(found.Running) > 0 {
+				log := slog.New(slog.DiscardHandler)
+				if err := found.Stop(cmd.Context(), log, client); err != nil {
+					return err
 				}
 			}
 			switch err := found.MarkFailed(cmd.Context(), client); {
@@ -70,6 +78,7 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&stop, "stop", false, "end hooks that still run")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

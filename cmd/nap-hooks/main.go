@@ -51,7 +51,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "give up after this long")
-	flags.StringVar(&o.LogFormat, "log-format", "json", "json or text")
+	flags.StringVar(&o.LogFormat, "log-format", "json", "json, text or plain")
 	flags.StringVar(&o.TerminationLog, "termination-log", "/dev/termination-log", "file that gets the outcome in one sentence, if it exists")
 	root.AddCommand(
 		newBackupCommand(o),

@@ -30,6 +30,8 @@ type Options struct {
 	Kubernetes Kubernetes
 	// Upgrade renders what an upgrade would apply.
 	Upgrade bool
+	// Revision is the release's number, 1 unless given.
+	Revision int
 	// Cluster, when set, is what the template function lookup asks.
 	Cluster *rest.Config
 	// Answer, when set, answers lookup instead: nil for an object that does not exist.
@@ -115,7 +117,7 @@ func Render(ch *helmchart.Chart, opts Options) (*Rendered, error) {
 		return nil, fmt.Errorf("chart %s: switch its dependencies on and off: %w", ch.Name(), err)
 	}
 	in, err := chartutil.ToRenderValues(ch, values, chartutil.ReleaseOptions{
-		Name: opts.Release, Namespace: opts.Namespace, Revision: 1,
+		Name: opts.Release, Namespace: opts.Namespace, Revision: max(1, opts.Revision),
 		IsInstall: !opts.Upgrade, IsUpgrade: opts.Upgrade,
 	}, caps)
 	if err != nil {

@@ -56,6 +56,7 @@ const (
 	TestLogin    ID = "test.login"
 	TestServices ID = "test.services"
 
+	UpgradeCancelled      ID = "upgrade.cancelled"
 	UpgradeDatabaseChange ID = "upgrade.database-change"
 	UpgradeDatabaseMajor  ID = "upgrade.database-major"
 	UpgradeDatabaseSilent ID = "upgrade.database-silent"

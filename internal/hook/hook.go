@@ -20,7 +20,7 @@ import (
 type Options struct {
 	// Timeout is the command's own deadline. It must be shorter than the Job's, which would delete the log.
 	Timeout time.Duration
-	// LogFormat is "json" or "text".
+	// LogFormat is "json", "text" or "plain".
 	LogFormat string
 	// TerminationLog is the file that Kubernetes reads the cause from.
 	TerminationLog string
@@ -73,15 +73,17 @@ func (o *Options) Finish(err error, w io.Writer) int {
 	return int(CodeOf(err))
 }
 
-// NewLogger makes the structured logger of a command. format is "json" or "text".
+// NewLogger makes the logger of a command. format is "json", "text", or "plain" for what people read where Helm prints it.
 func NewLogger(w io.Writer, format string) (*slog.Logger, error) {
 	switch format {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, nil)), nil
 	case "text":
 		return slog.New(slog.NewTextHandler(w, nil)), nil
+	case "plain":
+		return slog.New(newPlainHandler(w)), nil
 	}
-	return nil, Errorf(Usage, "--log-format must be json or text, not %q", format)
+	return nil, Errorf(Usage, "--log-format must be json, text or plain, not %q", format)
 }
 
 // maxTermination is what the kubelet keeps of a termination message.

@@ -126,7 +126,7 @@ func TestRun(t *testing.T) {
 	}
 	for want, o := range map[string]hook.Options{
 		"--timeout must be longer than 0":   {LogFormat: "text"},
-		`--log-format must be json or text`: {LogFormat: "xml", Timeout: time.Minute},
+		`--log-format must be json, text or plain`: {LogFormat: "xml", Timeout: time.Minute},
 	} {
 		if err := o.Run(t.Context(), &bytes.Buffer{}, wait); hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v", err)
@@ -239,5 +239,22 @@ func TestInstall(t *testing.T) {
 	info, err := os.Stat(at)
 	if err != nil || info.Mode() != 0o755 || info.Size() != self.Size() {
 		t.Errorf("%v %v", info, err)
+	}
+}
+
+// Helm prints the log of a hook as it is, and people read it there.
+func TestPlainLog(t *testing.T) {
+	var b strings.Builder
+	log, err := hook.NewLogger(&b, "plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.With("database", "nap").Warn("the database stays ahead", "migrations", "133_add, 134_more")
+	log.Info("done\nat last")
+	log.Debug("unheard")
+	log.WithGroup("helm").Error("no", "cause", errors.New("403"))
+	want := "warning: the database stays ahead (database: nap, migrations: 133_add, 134_more)\ndone at last\nerror: no (helm.cause: 403)\n"
+	if b.String() != want {
+		t.Errorf("it says\n%swant\n%s", b.String(), want)
 	}
 }

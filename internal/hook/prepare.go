@@ -8,12 +8,17 @@ import (
 // PrepareSpec says what has to be so before any object of a revision is applied. Of what an install or an
 // earlier revision would have made, nothing need be there.
 type PrepareSpec struct {
-	Namespace string      `json:"namespace"`
-	Guard     GuardSpec   `json:"guard"`
-	Gate      GateSpec    `json:"gate"`
-	Secrets   SecretsSpec `json:"secrets"`
-	Pull      PullSpec    `json:"pull"`
-	Migrate   MigrateJob  `json:"migrate"`
+	Namespace string `json:"namespace"`
+	// Revision is NAMESPACE/RELEASE/NUMBER of the upgrade that this prepares, "" where Helm keeps no record of it.
+	Revision string `json:"revision,omitempty"`
+	// Stop are the Jobs that an earlier upgrade may have left running.
+	Stop []string `json:"stop,omitempty"`
+
+	Guard   GuardSpec   `json:"guard"`
+	Gate    GateSpec    `json:"gate"`
+	Secrets SecretsSpec `json:"secrets"`
+	Pull    PullSpec    `json:"pull"`
+	Migrate MigrateJob  `json:"migrate"`
 }
 
 // GateSpec says what an upgrade must not change.
@@ -104,6 +109,8 @@ func (s PrepareSpec) Validate() error {
 type RollbackSpec struct {
 	Namespace string `json:"namespace"`
 	Release   string `json:"release"`
+	// Prefix begins the names of the Jobs that an upgrade may have left running.
+	Prefix string `json:"prefix"`
 	// ConfigMap may have the annotation that lets a rollback pass.
 	ConfigMap string     `json:"configMap"`
 	Database  MigrateJob `json:"database"`
@@ -113,8 +120,8 @@ type RollbackSpec struct {
 
 // Validate reports what the spec lacks.
 func (s RollbackSpec) Validate() error {
-	if s.Namespace == "" || s.ConfigMap == "" {
-		return errors.New("namespace or configMap is empty")
+	if s.Namespace == "" || s.ConfigMap == "" || s.Release == "" || s.Prefix == "" {
+		return errors.New("namespace, release, prefix or configMap is empty")
 	}
 	return s.Database.validate("database")
 }

@@ -244,8 +244,10 @@ type Seed struct {
 
 // TeardownSpec says what to stop when the release is uninstalled.
 type TeardownSpec struct {
-	Namespace  string             `json:"namespace"`
-	Release    string             `json:"release"`
+	Namespace string `json:"namespace"`
+	Release   string `json:"release"`
+	// Prefix begins the names of the Jobs that an upgrade may have left running.
+	Prefix     string             `json:"prefix,omitempty"`
 	Cluster    string             `json:"cluster,omitempty"`
 	Runner     string             `json:"runner,omitempty"`
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`

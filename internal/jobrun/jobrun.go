@@ -26,11 +26,16 @@ import (
 // digestAnnotation tells whether a Job that is there already does what the manifest asks for.
 const digestAnnotation = "neutree.ai/manifest"
 
+// RevisionAnnotation, on a Job, names the revision of the release that it works for.
+const RevisionAnnotation = "neutree.ai/revision"
+
 // Runner runs Jobs in one namespace.
 type Runner struct {
 	Log       *slog.Logger
 	Client    *kube.Client
 	Namespace string
+	// Revision is the one that the Jobs work for, "" where that is not known.
+	Revision string
 	// Patience is how long an image that can't be pulled, or a container that can't be made, may take to recover by
 	// itself; 0 means 10 seconds.
 	Patience time.Duration

@@ -36,6 +36,9 @@ type watch struct {
 func (w *watch) start(ctx context.Context, job *batchv1.Job) error {
 	job = job.DeepCopy()
 	job.Namespace = w.Namespace
+	if w.Revision != "" {
+		metav1.SetMetaDataAnnotation(&job.ObjectMeta, RevisionAnnotation, w.Revision)
+	}
 	digest, err := digestOf(job)
 	if err != nil {
 		return err

@@ -115,6 +115,25 @@ func (c *Client) ListMetadata(
 	return all, nil
 }
 
+// GetMetadata reads one object's name, labels and the like.
+func (c *Client) GetMetadata(
+	ctx context.Context, gvr schema.GroupVersionResource, namespace, name string,
+) (*metav1.PartialObjectMetadata, error) {
+	result := c.rest.Get().AbsPath(PathOf(gvr, namespace), name).SetHeader("Accept", asMetadata).Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, err
+	}
+	raw, err := result.Raw()
+	if err != nil {
+		return nil, err
+	}
+	one := &metav1.PartialObjectMetadata{}
+	if err := utiljson.Unmarshal(raw, one); err != nil {
+		return nil, fmt.Errorf("read the metadata of %s %s: %w", gvr.Resource, name, err)
+	}
+	return one, nil
+}
+
 var (
 	optionsScheme  = runtime.NewScheme()
 	parameterCodec = runtime.NewParameterCodec(optionsScheme)

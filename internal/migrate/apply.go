@@ -34,6 +34,11 @@ type Migrator struct {
 	// RefuseAhead makes Apply refuse a database that a newer release has migrated, before it changes anything.
 	RefuseAhead bool
 
+	// StillPending, when set, is asked before anything is committed, and now and then meanwhile. An error with an exit code,
+	// as when the release is rolled back, ends the run with what was committed before it. Another error says that there
+	// was no answer: the file that it comes from is rolled back and tried again once there is one.
+	StillPending func(context.Context) error
+
 	// LockWait bounds the wait for another run; 0 means two minutes.
 	LockWait time.Duration
 	// LockTimeout bounds each wait for a table that another session uses; 0 means three seconds.
@@ -116,6 +121,9 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 			return result, hook.Errorf(hook.Pending,
 				"%d migrations to apply, the first one %s", len(plan.Pending), plan.Pending[0].Name())
 		}
+		if err := m.awaitPending(ctx); err != nil {
+			return result, err
+		}
 		if err := forgetFailure(ctx, conn, set); err != nil {
 			return result, err
 		}
@@ -129,6 +137,9 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	}
 	// Before the record, for which services wait.
 	fillViews(ctx, m.Log, conn)
+	if err := m.awaitPending(ctx); err != nil {
+		return result, err
+	}
 	if err := recordSets(ctx, conn, set, folders, files, result); err != nil || m.CredentialKey == "" {
 		return result, err
 	}
@@ -168,6 +179,9 @@ func (m Migrator) applyAll(ctx context.Context, conn *pgx.Conn, files []File) ([
 	defer session.close(ctx)
 	for _, f := range plan.Pending {
 		if ledger := f.Source.Ledger(); !made[ledger] {
+			if err := m.awaitPending(ctx); err != nil {
+				return done, err
+			}
 			if err := createLedger(ctx, conn, f.Source); err != nil {
 				return done, fmt.Errorf("create the ledger %s: %w", ledger, err)
 			}
@@ -233,6 +247,14 @@ func (m Migrator) applyWithRetries(ctx context.Context, l *lock, session *sessio
 		if ctx.Err() != nil {
 			return fmt.Errorf("migration %s was cut off and rolled back: %w", f.Name(), err)
 		}
+		if unanswered := (*unansweredError)(nil); errors.As(err, &unanswered) {
+			m.Log.Warn("a migration was rolled back, since it can't be told whether it may be committed", "file", f.Name(), "cause", err.Error())
+			if err := m.awaitPending(ctx); err != nil {
+				return fmt.Errorf("migration %s was rolled back: %w", f.Name(), err)
+			}
+			attempt--
+			continue
+		}
 		// The services migrate at their start too, without our lock.
 		if held, lerr := readLedger(ctx, l.conn, f.Source); lerr == nil && held[f.ID] {
 			m.Log.Warn("somebody else applied a migration at the same time", "file", f.Name())
@@ -296,6 +318,9 @@ func (m Migrator) applyFile(ctx context.Context, l *lock, session *session, f Fi
 		}
 	}
 	if _, err := conn.Exec(ctx, "INSERT INTO "+f.Source.Ledger()+" (id) VALUES ($1)", f.ID); err != nil {
+		return "", err
+	}
+	if err := m.mayCommit(ctx); err != nil {
 		return "", err
 	}
 	_, err = conn.Exec(ctx, "COMMIT")

@@ -181,6 +181,8 @@ type HookJob struct {
 	Database bool `json:"database,omitempty"`
 	// Stays says that it is no hook of Helm's: one that failed stays for its log.
 	Stays bool `json:"stays,omitempty"`
+	// Upgrades says that an upgrade runs it, so that whatever follows a cancelled one has to stop it first.
+	Upgrades bool `json:"upgrades,omitempty"`
 }
 
 // Components of the Jobs that use the database.
@@ -196,17 +198,17 @@ const (
 // HookJobs are the Jobs besides the services.
 func HookJobs() []HookJob {
 	return []HookJob{
-		{Name: "guard", Component: "guard", Awaited: true},
-		{Name: Prepare, Component: Prepare, Awaited: true, Database: true},
+		{Name: "guard", Component: "guard", Awaited: true, Upgrades: true},
+		{Name: Prepare, Component: Prepare, Awaited: true, Database: true, Upgrades: true},
 		{Name: Rollback, Component: Rollback, Awaited: true, Database: true},
-		{Name: "pull", Component: "pull", Awaited: true, Stays: true},
-		{Name: Migrate, Component: Migrate, Awaited: true, Database: true, Stays: true},
+		{Name: "pull", Component: "pull", Awaited: true, Stays: true, Upgrades: true},
+		{Name: Migrate, Component: Migrate, Awaited: true, Database: true, Stays: true, Upgrades: true},
 		// A part of the release, which outlives the Helm client.
-		{Name: Bootstrap, Component: Bootstrap, Database: true},
-		{Name: Seed, Component: Seed, Awaited: true, Database: true},
+		{Name: Bootstrap, Component: Bootstrap, Database: true, Upgrades: true},
+		{Name: Seed, Component: Seed, Awaited: true, Database: true, Upgrades: true},
 		// A test of a release that is not pending.
 		{Name: Test, Component: Test, Database: true},
-		{Name: "backup", Component: "backup", Awaited: true, Database: true, Stays: true},
+		{Name: "backup", Component: "backup", Awaited: true, Database: true, Stays: true, Upgrades: true},
 		// The same pods as those of a backup, with the same label.
 		{Name: "restore", Component: "backup", Stays: true},
 		{Name: "teardown", Component: "teardown", Awaited: true},

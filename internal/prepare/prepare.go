@@ -24,6 +24,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/poddiag"
+	"github.com/neutree-ai/packaging/internal/revision"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
@@ -43,11 +44,18 @@ type Prepare struct {
 	ChangeTime time.Duration
 	// forward says that a change of the database stays, also one that takes longer: see database.Changing.
 	forward bool
+	// StopTime bounds the wait for what an earlier upgrade left running; 0 means a minute.
+	StopTime time.Duration
+
+	revision *revision.Revision
 }
 
 // Run does all of it in order and returns one sentence on what it did.
 func (p *Prepare) Run(ctx context.Context) (string, error) {
 	start := time.Now()
+	if err := p.begin(ctx); err != nil {
+		return "", err
+	}
 	db, err := p.check(ctx)
 	if err != nil {
 		return "", err
@@ -89,6 +97,10 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 		}
 	}
 	if err := p.removeFailedJob(ctx); err != nil {
+		return "", err
+	}
+	// A Helm client that rolls back applies the revision all the same when its hook succeeds meanwhile.
+	if err := p.revision.Check(ctx); err != nil {
 		return "", err
 	}
 	p.Log.Info("prepared", "took", time.Since(start).Round(time.Millisecond).String())

@@ -49,6 +49,9 @@ type stage struct {
 	answerTime time.Duration
 	// compareTime is how long the operator may take to say what would change, if not the usual time.
 	compareTime time.Duration
+	// stopTime bounds the wait for what an earlier upgrade left running, and log is what was said meanwhile.
+	stopTime time.Duration
+	log      bytes.Buffer
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -138,8 +141,8 @@ func (s *stage) prepare() (string, error) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
-	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime}).Run(ctx)
+	log := slog.New(slog.NewTextHandler(&s.log, nil))
+	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime, StopTime: s.stopTime}).Run(ctx)
 }
 
 // wantRefused asserts that nothing ran, and that the reason is told.

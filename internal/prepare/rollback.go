@@ -3,6 +3,7 @@ package prepare
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/stop"
 )
 
 // AcrossAnnotation, on the ConfigMap that describes the installation, names the breaking migrations that a rollback
@@ -26,11 +28,44 @@ type Rollback struct {
 	Log    *slog.Logger
 	Client *kube.Client
 	Spec   hook.RollbackSpec
+	// StopTime bounds the wait for what the upgrade left running; 0 means a minute.
+	StopTime time.Duration
 }
 
-// Run returns one sentence on how the revision stands to the database. A database that does not answer is no reason
-// to refuse: going back may be what fixes it.
+// Run stops what the upgrade still runs and returns one sentence on how the revision stands to the database as it is
+// then. A database that does not answer is no reason to refuse, and neither is a Job that can't be stopped: going back
+// may be what fixes them.
 func (r *Rollback) Run(ctx context.Context) (string, error) {
+	stopped, err := r.stop(ctx)
+	if err != nil {
+		return "", err
+	}
+	said, err := r.compare(ctx)
+	if err == nil && len(stopped) > 0 {
+		said = "stopped what the upgrade still ran (Job " + strings.Join(stopped, ", ") + "); " + said
+	}
+	return said, err
+}
+
+// stop ends the Jobs that an upgrade which was cancelled, or whose time was over, has left running. Its only error is
+// that ctx was cancelled, as by the drain of a node: then another pod tries again.
+func (r *Rollback) stop(ctx context.Context) ([]string, error) {
+	stopper := &stop.Stopper{Log: r.Log, Client: r.Client, Namespace: r.Spec.Namespace, Wait: r.StopTime}
+	jobs, err := stopper.Of(ctx, r.Spec.Release, r.Spec.Prefix)
+	stopped, stopErr := stopper.Stop(ctx, jobs...)
+	err = errors.Join(err, stopErr)
+	switch {
+	case ctx.Err() == context.Canceled:
+		return stopped, ctx.Err()
+	case err != nil:
+		r.Log.Warn("not everything that the upgrade left running could be stopped: look for Jobs named "+r.Spec.Prefix+
+			"-prepare and "+r.Spec.Prefix+"-migrate", "cause", kube.Brief(err))
+	}
+	return stopped, nil
+}
+
+// compare says how the revision stands to the database.
+func (r *Rollback) compare(ctx context.Context) (string, error) {
 	p := &Prepare{Log: r.Log, Client: r.Client, Spec: hook.PrepareSpec{Namespace: r.Spec.Namespace, Migrate: r.Spec.Database}}
 	db, err := p.findDatabase(ctx)
 	err = cmp.Or(err, db.silence)

@@ -2,8 +2,10 @@ package prepare
 
 import (
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +20,7 @@ func TestRollback(t *testing.T) {
 	s := newStage(t, url, running, installation)
 	s.wantDone("1 migrations applied")
 	back := func() (string, error) {
-		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", ConfigMap: "neutree-installation", Database: s.spec.Migrate, Manifest: s.spec.Gate.Manifest}
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation", Database: s.spec.Migrate, Manifest: s.spec.Gate.Manifest}
 		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec}).Run(t.Context())
 	}
 	want := func(words string) {
@@ -75,4 +77,52 @@ func TestRollback(t *testing.T) {
 	s.server.Put(running)
 	s.server.Put(secretYAML("nap-database", "url", "mysql://x"))
 	want("could not be asked")
+}
+
+// An upgrade that was cancelled is rolled back while its Jobs still run: what they do until they end is compared too.
+func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
+	url := pgtest.Start(t)
+	s := newStage(t, url, running, installation)
+	s.wantDone("1 migrations applied")
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	s.server.Put(earlierJob("nap-migrate", "nap/neutree/2"))
+	s.server.Put(earlierJob("nap-prepare", ""))
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: {batch.kubernetes.io/job-name: nap-migrate}}\nstatus: {phase: Running}\n"
+	s.server.Put(pod)
+	migrated := make(chan error, 1)
+	before := len(s.server.Changes())
+	s.server.OnChange(func(number int) {
+		// What Helm waits for is stopped before the Job that migrates.
+		if number == before+2 {
+			go func() {
+				_, err := conn.Exec(t.Context(), "INSERT INTO public.schema_migrations (id) VALUES ('133_add')")
+				migrated <- err
+				s.server.Delete("/api/v1/namespaces/nap/pods/nap-migrate-x")
+			}()
+		}
+	})
+	back := func() (string, error) {
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation", Database: s.spec.Migrate}
+		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec, StopTime: 10 * time.Second}).Run(t.Context())
+	}
+	summary, err := back()
+	if want := "stopped what the upgrade still ran (Job nap-prepare, nap-migrate); the database stays ahead by public.schema_migrations 133_add"; err != nil || summary != want {
+		t.Errorf("summary %q, error %v, want %q", summary, err, want)
+	}
+	if err := <-migrated; err != nil {
+		t.Fatal(err)
+	}
+	// A rollback in an incident is not held up by rights that it lacks.
+	s.server.Put(earlierJob("nap-migrate", "nap/neutree/2"))
+	for _, method := range []string{http.MethodGet, http.MethodDelete} {
+		s.server.Refuse(-1, method, "/apis/batch/v1/namespaces/nap/jobs*", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "jobs.batch is forbidden"))
+		s.server.Refuse(-1, method, "/apis/batch/v1/namespaces/nap/jobs/*", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "jobs.batch is forbidden"))
+	}
+	if summary, err := back(); err != nil || !strings.HasPrefix(summary, "the database stays ahead") {
+		t.Errorf("without rights: %q, %v", summary, err)
+	}
 }

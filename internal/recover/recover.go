@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/internal/stop"
 )
 
 // ErrBusy says that the release is being worked on, so that nothing may be changed.
@@ -39,6 +41,8 @@ type Operation struct {
 	By    string
 	// Running are the Jobs that a Helm client still waits for, or would.
 	Running []string
+	// jobs are the same, as what to stop.
+	jobs []stop.Job
 	// Deployed is the newest revision that ran in whole, 0 for none.
 	Deployed int
 
@@ -86,6 +90,7 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	for _, job := range jobs {
 		if !jobrun.Ended(&job) && awaited(&job, components) {
 			newest.Running = append(newest.Running, job.Name)
+			newest.jobs = append(newest.jobs, stop.Job{Name: job.Name, Awaited: job.Annotations[hookAnnotation] != ""})
 		}
 	}
 	return newest, nil
@@ -146,12 +151,22 @@ func (f *Operation) Next() string {
 	return next
 }
 
+// Stop ends the hooks that still run, and returns once no pod of them is left.
+func (f *Operation) Stop(ctx context.Context, log *slog.Logger, client *kube.Client) error {
+	stopper := &stop.Stopper{Log: log, Client: client, Namespace: f.Namespace}
+	if _, err := stopper.Stop(ctx, f.jobs...); err != nil {
+		return fmt.Errorf("stop what release %s still runs: %w", f.Release, err)
+	}
+	f.Running, f.jobs = nil, nil
+	return nil
+}
+
 // MarkFailed marks the revision failed, so that Helm can begin again. It refuses while a hook runs, and when another
 // program has written the record since.
 func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 	if len(f.Running) > 0 {
-		return fmt.Errorf("%w: Job %s runs: wait until it has ended, or stop it with kubectl delete job %s --namespace %s, and try again",
-			ErrBusy, strings.Join(f.Running, ", "), strings.Join(f.Running, " "), f.Namespace)
+		return fmt.Errorf("%w: Job %s is still running: wait until it has ended, or stop it with helm neutree recover %s --namespace %s --stop",
+			ErrBusy, strings.Join(f.Running, ", "), f.Release, f.Namespace)
 	}
 	stored, err := f.stored()
 	if err != nil {

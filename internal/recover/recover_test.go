@@ -3,6 +3,7 @@ package recover
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -121,11 +122,30 @@ func TestHookOfANewerChartIsSeen(t *testing.T) {
 func TestNothingChangesWhileAHookRuns(t *testing.T) {
 	server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`))
 	err := find(t, server).MarkFailed(t.Context(), server.Client())
-	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "kubectl delete job nap-migrate --namespace nap") {
+	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "helm neutree recover neutree --namespace nap --stop") {
 		t.Errorf("error %v", err)
 	}
 	if got := server.Object(recordPath).GetLabels()["status"]; got != "pending-upgrade" {
 		t.Errorf("the revision is %s", got)
+	}
+}
+
+func TestHooksThatStillRunAreStopped(t *testing.T) {
+	prepare := strings.Replace(hookJob("prepare", `{active: 1}`), "namespace: nap,", "namespace: nap, annotations: {helm.sh/hook: pre-upgrade},", 1)
+	server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`), prepare)
+	found := find(t, server)
+	if err := found.Stop(t.Context(), slog.New(slog.DiscardHandler), server.Client()); err != nil {
+		t.Fatal(err)
+	}
+	if err := found.MarkFailed(t.Context(), server.Client()); err != nil {
+		t.Fatal(err)
+	}
+	if server.Object("/apis/batch/v1/namespaces/nap/jobs/nap-migrate") != nil {
+		t.Error("Job nap-migrate is still there")
+	}
+	// One that Helm waits for would count as done if it was deleted.
+	if prepare := server.Object("/apis/batch/v1/namespaces/nap/jobs/nap-prepare"); prepare == nil || fmt.Sprint(prepare.Object["spec"]) != "map[activeDeadlineSeconds:1]" {
+		t.Errorf("Job nap-prepare is %v, which does not make it fail", prepare)
 	}
 }
 

@@ -27,6 +27,8 @@ type Teardown struct {
 	Log    *slog.Logger
 	Client *kube.Client
 	Spec   hook.TeardownSpec
+	// UpgradeWait bounds the wait for what an upgrade left running; 0 means 20 seconds.
+	UpgradeWait time.Duration
 	// RunnerWait bounds the wait for the runner to stop; 0 means 30 seconds.
 	RunnerWait time.Duration
 	// DatabaseWait bounds the wait for PostgreSQL to stop; 0 means 90 seconds.
@@ -65,6 +67,7 @@ func (t *Teardown) run(ctx context.Context) string {
 		t.Log.Info("the release is not being uninstalled: nothing to do", "release", t.Spec.Release)
 		return "nothing to do: the release is not being uninstalled"
 	}
+	t.stopUpgrade(ctx)
 	t.stopRunner(ctx)
 	t.removeJobs(ctx)
 	// The workspaces may take all the time there is, so PostgreSQL is stopped meanwhile.

@@ -83,7 +83,7 @@ metadata: {name: sh.helm.release.v1.other.v1, namespace: nap, labels: {owner: he
 )
 
 var spec = hook.TeardownSpec{
-	Namespace: "nap", Release: "neutree", Cluster: "nap-pg", Runner: "nap-env-runner-k8s",
+	Namespace: "nap", Release: "neutree", Prefix: "nap", Cluster: "nap-pg", Runner: "nap-env-runner-k8s",
 	Workspaces: hook.TeardownWorkspaces{Namespace: "ws"},
 }
 
@@ -94,13 +94,30 @@ func run(t *testing.T, server *kubetest.Server) (summary, log string) {
 	defer cancel()
 	teardown := &Teardown{
 		Log: slog.New(slog.NewTextHandler(&b, nil)), Client: server.Client(), Spec: spec,
-		RunnerWait: 200 * time.Millisecond, DatabaseWait: 200 * time.Millisecond,
+		UpgradeWait: 200 * time.Millisecond, RunnerWait: 200 * time.Millisecond, DatabaseWait: 200 * time.Millisecond,
 	}
 	summary, err := teardown.Run(ctx)
 	if err != nil {
 		t.Error(err)
 	}
 	return summary, b.String()
+}
+
+// An install or upgrade that was cancelled may still migrate the database that is to be kept.
+func TestStopsAnUpgradeFirst(t *testing.T) {
+	migrate := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-migrate, namespace: nap}\nstatus: {active: 1}\n"
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: {batch.kubernetes.io/job-name: nap-migrate}}\nspec: {nodeName: node2}\nstatus: {phase: Running}\n"
+	server := kubetest.New(t, platform, uninstalling, migrate, pod)
+	summary, _ := run(t, server)
+	if first := server.Changes()[0]; first.Method != "DELETE" || first.Path != "/apis/batch/v1/namespaces/nap/jobs/nap-migrate" {
+		t.Errorf("the first change is %s %s", first.Method, first.Path)
+	}
+	// It is told, and holds up nothing.
+	for _, words := range []string{"2 workspaces stopped, the database hibernates", "stop what an upgrade left running", "pod nap-migrate-x is still there on node node2"} {
+		if !strings.Contains(summary, words) {
+			t.Errorf("the summary does not say %q: %s", words, summary)
+		}
+	}
 }
 
 func TestRun(t *testing.T) {

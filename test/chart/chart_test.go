@@ -113,6 +113,7 @@ type target struct {
 	files      []string // as given to -f
 	kubernetes string
 	upgrade    bool
+	revision   int
 }
 
 // render fills in the chart with settings as given to --set.
@@ -174,7 +175,7 @@ func tryRender(to target) (*chart.Rendered, error) {
 		to.kubernetes = kubernetes
 	}
 	return chart.Render(loaded, chart.Options{
-		Release: releaseName, Namespace: namespace, Values: merged, Upgrade: to.upgrade,
+		Release: releaseName, Namespace: namespace, Values: merged, Upgrade: to.upgrade, Revision: to.revision,
 		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
 	})
 }

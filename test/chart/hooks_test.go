@@ -93,10 +93,14 @@ func TestJobs(t *testing.T) {
 			if got := p.spec().RestartPolicy; got != corev1.RestartPolicyNever {
 				t.Errorf("%s: restartPolicy = %s, want Never: the log of the failure must stay", object, got)
 			}
-			// Bootstrap outlives the hooks, and more can befall its pods.
 			retries := int32(2)
-			if object.Hook == nil {
+			switch {
+			case object.Hook == nil:
+				// Bootstrap outlives the hooks, and more can befall its pods.
 				retries = 6
+			case p.spec().Containers[0].Name == "guard", p.spec().Containers[0].Name == "rollback":
+				// Where their image can't be pulled they end soon, and they fail for nothing that another pod would not meet.
+				retries = 0
 			}
 			if got := ptr.Deref(job.Spec.BackoffLimit, -1); got != retries {
 				t.Errorf("%s: spec.backoffLimit = %d, want %d", object, got, retries)
@@ -154,6 +158,14 @@ func checkDeadline(t *testing.T, p pod, active *int64, args []string) {
 			t.Errorf("%s: %s: %v", p.from, arg, err)
 		} else if active == nil || time.Duration(*active)*time.Second <= own {
 			t.Errorf("%s: spec.activeDeadlineSeconds = %v, want more than %s", p.from, active, arg)
+		}
+		if p.from.Hook == nil {
+			return
+		}
+		// Once a hook's pod has a node, it has as long as its command and the pull take, and ten minutes to find one.
+		onNode := p.spec().ActiveDeadlineSeconds
+		if onNode == nil || time.Duration(*onNode)*time.Second <= own || active == nil || *active < *onNode+600 {
+			t.Errorf("%s: spec.activeDeadlineSeconds of the pod = %v, of the Job %v", p.from, onNode, active)
 		}
 		return
 	}

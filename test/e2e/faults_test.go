@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,6 +95,55 @@ func TestFaults(t *testing.T) {
 	}
 	w.Flush()
 	t.Logf("faults:\n%s", &table)
+	t.Run("cancelled-and-rolled-back", f.cancelled)
+}
+
+// cancelled ends an upgrade as Ctrl-C or a cancelled pipeline does, in the middle of a migration, and has Helm roll back.
+// Once that rollback has ended nothing may migrate any more.
+func (f *faults) cancelled(t *testing.T) {
+	forgetTen(t, f.database, f.base)
+	before := schemaOf(t, f.database)
+	conn, err := pgx.Connect(t.Context(), f.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := func() { _ = conn.Close(context.WithoutCancel(t.Context())) }
+	defer release()
+	// The first migration waits for its ledger, in turns, for longer than the rest of this takes.
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE public.schema_migrations IN SHARE MODE", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	args := slices.Concat([]string{"upgrade", f.name, f.chart, "--namespace", f.namespace, "--timeout", "3m", "--rollback-on-failure"}, toTen)
+	helm := exec.CommandContext(t.Context(), f.helm, args...)
+	var output bytes.Buffer
+	helm.Stdout, helm.Stderr = &output, &output
+	started := time.Now()
+	if err := helm.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 2*time.Minute, "a migration waits for the ledger", func(context.Context) (bool, string) {
+		waiting := query(t, f.database, "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'public.schema_migrations'::regclass")
+		return waiting[0] != "0", "none does"
+	})
+	if err := helm.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	cancelled := time.Now()
+	err = helm.Wait()
+	got := result{output: output.String(), err: err, took: time.Since(started)}
+	wantRefused(t, got, 3*time.Minute, "rolled back", "the database fits this revision")
+	t.Logf("rolled back %s after it was cancelled", time.Since(cancelled).Round(100*time.Millisecond))
+	if left := f.hookPods(t.Context()); len(left) > 0 {
+		t.Errorf("after the rollback pod %s still runs, and may migrate", left[0].Name)
+	}
+	release()
+	if diff := cmp.Diff(before, schemaOf(t, f.database)); diff != "" {
+		t.Errorf("the database before the upgrade and after it was rolled back:\n%s", diff)
+	}
+	f.mustUpgrade(t, toTen...)
+	if diff := cmp.Diff(f.want, schemaOf(t, f.database)); diff != "" {
+		t.Errorf("the database after an upgrade in peace and after this one:\n%s", diff)
+	}
 }
 
 // survive upgrades while the fault happens, upgrades once more if that failed, and compares. It tells whether the

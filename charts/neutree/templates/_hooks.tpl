@@ -21,7 +21,8 @@ Job of one phase. Its name without the prefix is its component and its command o
 {{- define "neutree.hookJob" -}}
 {{- $app := dict "root" .root "name" (include "common.name" (list .root .name)) "component" .name -}}
 {{- $objects := dict "configMap" $app.name "serviceAccount" $app.name "command" .name -}}
-{{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start -}}
+{{- /* Ten minutes for a node: a cluster that adds nodes as they are needed takes some. Helm's --timeout may end sooner. */ -}}
+{{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start "nodeSeconds" 600 -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -42,7 +43,7 @@ bindings. Takes a dict:
   rules           of the role in the release's namespace, none for a phase that does without the Kubernetes API
   clusterRules    of a ClusterRole
   workspaceRules  of a role in the workspaces' namespace
-  more            YAML of one more object
+  more            list of more objects
 */}}
 {{- define "neutree.hookObjects" -}}
 {{- $namespace := .app.root.Release.Namespace -}}
@@ -58,8 +59,8 @@ bindings. Takes a dict:
 {{- $items = concat $items (list (include "common.role" . | fromYaml) (include "common.roleBinding" . | fromYaml)) }}
 {{- end }}
 {{- end }}
-{{- with .more }}
-{{- $items = append $items (fromYaml .) }}
+{{- range .more }}
+{{- $items = append $items . }}
 {{- end -}}
 apiVersion: v1
 kind: List
@@ -72,6 +73,15 @@ items:
   {{- $_ := set .metadata "annotations" $hook }}
   - {{ toYaml . | nindent 4 | trim }}
   {{- end }}
+{{- end }}
+
+{{/* Names of the hooks of an upgrade, which Helm waits for, as a YAML list. */}}
+{{- define "neutree.upgradeHooks" -}}
+{{- range (include "common.facts" . | fromJson).hookJobs }}
+{{- if and .upgrades (not .stays) (ne .name "bootstrap") }}
+- {{ include "common.name" (list $ .name) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* A file in the data of a ConfigMap. Usage: include "neutree.file" (list "seed.yaml" <content>) */}}

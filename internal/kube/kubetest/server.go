@@ -235,7 +235,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 	if object, ok := s.objects[r.URL.Path]; ok {
-		answer(w, http.StatusOK, s.versioned(r.URL.Path, object))
+		object = s.versioned(r.URL.Path, object)
+		if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadata") {
+			object = map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+				"metadata": object["metadata"]}
+		}
+		answer(w, http.StatusOK, object)
 		return
 	}
 	if isObject(r.URL.Path) {

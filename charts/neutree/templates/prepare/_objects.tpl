@@ -82,6 +82,10 @@ cluster.yaml: |
   resources: [persistentvolumeclaims]
   resourceNames: {{ include "neutree.guard.claims" (list . .Release.Namespace) }}
   verbs: [get]
+{{- with include "neutree.revision.rules" . }}
+# Is the upgrade still wanted?
+{{ . }}
+{{- end }}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]

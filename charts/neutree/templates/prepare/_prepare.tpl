@@ -14,10 +14,45 @@
 {{ add (.Values.global.upgrade.allowMajorUpgrade | default false | ternary 1800 0) $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.start 960 (include "neutree.backup.beforeUpgrade" . | empty | ternary 0 $timeouts.backup) }}
 {{- end }}
 
+{{/*
+The revision, NAMESPACE/RELEASE/NUMBER, whose record of Helm's says whether an upgrade is still wanted. Empty for the first:
+there is nothing to roll back to, an uninstall stops what it runs, and "helm template" gives that number to every sync.
+*/}}
+{{- define "neutree.revision" -}}
+{{- if gt (int .Release.Revision) 1 -}}
+{{ .Release.Namespace }}/{{ .Release.Name }}/{{ .Release.Revision }}
+{{- end }}
+{{- end }}
+
+{{/* Right to read that record, and whether another follows. */}}
+{{- define "neutree.revision.rules" -}}
+{{- if include "neutree.revision" . -}}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames:
+    - {{ printf "sh.helm.release.v1.%s.v%d" .Release.Name (int .Release.Revision) }}
+    - {{ printf "sh.helm.release.v1.%s.v%d" .Release.Name (add1 (int .Release.Revision)) }}
+  verbs: [get]
+{{- end }}
+{{- end }}
+
+{{/* Names of the Jobs that prepare runs, and stops where an earlier upgrade has left them running, as a YAML list. */}}
+{{- define "neutree.prepare.jobs" -}}
+- {{ include "common.name" (list . "pull") }}
+- {{ include "common.name" (list . "migrate") }}
+{{- if include "neutree.backup.beforeUpgrade" . }}
+- {{ include "common.name" (list . "backup") }}
+{{- end }}
+{{- end }}
+
 {{/* What has to be so before any object of this revision is applied. */}}
 {{- define "neutree.prepare.spec" -}}
 {{- $global := .Values.global -}}
 namespace: {{ .Release.Namespace }}
+{{- with include "neutree.revision" . }}
+revision: {{ . | quote }}
+stop: {{ include "neutree.prepare.jobs" $ | fromYamlArray | toJson }}
+{{- end }}
 guard:
   {{- include "neutree.guard.spec" . | nindent 2 }}
 gate:
@@ -57,13 +92,25 @@ sets:
   {{- end }}
 {{- end }}
 
+{{/* What the Job that migrates runs as: all that it may do is read whether its upgrade is still wanted. */}}
+{{- define "neutree.migrate.account" -}}
+{{- $app := dict "root" . "name" (include "common.name" (list . "migrate")) "component" "migrate" -}}
+{{- $role := dict "app" $app "name" $app.name "namespace" .Release.Namespace "rules" (include "neutree.revision.rules" .) -}}
+{{- $objects := list (include "common.serviceAccount" $app | fromYaml) -}}
+{{- if $role.rules }}
+{{- $objects = concat $objects (list (include "common.role" $role | fromYaml) (include "common.roleBinding" $role | fromYaml)) }}
+{{- end }}
+{{- $objects | toYaml }}
+{{- end }}
+
 {{/*
-The Job that migrates. Prepare runs it only where the database is there and has not seen these images. It asks nothing of
-Kubernetes: the namespace's default account does, without its token, and an account of its own would cost each upgrade time.
+The Job that migrates. Prepare runs it only where the database is there and has not seen these images. It commits nothing
+once its upgrade was given up, whatever has become of prepare by then.
 */}}
 {{- define "neutree.migrate.job" -}}
 {{- $app := dict "root" $ "name" (include "common.name" (list $ "migrate")) "component" "migrate" -}}
 {{- $timeouts := .Values.global.hooks.timeouts -}}
+{{- $revision := include "neutree.revision" . -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -75,7 +122,8 @@ spec:
   ttlSecondsAfterFinished: 86400
   {{- include "common.jobSpec" (dict "root" . "name" $app.name "component" $app.component
     "configMap" (include "neutree.prepare.phase" .)
-    "serviceAccount" "default" "automount" false
+    "serviceAccount" $app.name "automount" (not (empty $revision))
+    "args" (empty $revision | ternary list (list (print "--while-pending=" $revision)))
     "command" "migrate" "timeout" $timeouts.migrate
     "startSeconds" (add $timeouts.start 600)
     "env" (include "neutree.bootstrap.env" .)

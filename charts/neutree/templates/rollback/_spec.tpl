@@ -2,6 +2,7 @@
 {{- define "neutree.rollback.spec" -}}
 namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
+prefix: {{ .Values.global.namePrefix | quote }}
 configMap: {{ include "neutree.installation" . }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
@@ -35,6 +36,15 @@ manifest: /spec/cluster.yaml
 - apiGroups: [""]
   resources: [pods, events, persistentvolumeclaims]
   verbs: [list]
+# What a cancelled upgrade left running is stopped. The name of its bootstrap Job depends on its content, which this
+# revision can't know; a Job that Helm waits for is made to fail.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  resourceNames: {{ include "neutree.upgradeHooks" . | fromYamlArray | toJson }}
+  verbs: [patch]
 # A rollback takes no values: an annotation lets it pass.
 - apiGroups: [""]
   resources: [configmaps]

@@ -2,6 +2,7 @@
 {{- define "neutree.teardown.spec" -}}
 namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
+prefix: {{ .Values.global.namePrefix | quote }}
 {{- if not (include "common.externalDatabase" .) }}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
@@ -26,7 +27,11 @@ deleteData: true
 # Its name tells what it did: the one that ran may be of another revision than the newest.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [list, delete]
+  verbs: [get, list, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  resourceNames: {{ include "neutree.upgradeHooks" . | fromYamlArray | toJson }}
+  verbs: [patch]
 {{- if not (include "common.externalDatabase" .) }}
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]

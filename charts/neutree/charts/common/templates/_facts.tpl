@@ -154,15 +154,15 @@ Usage: $facts := include "common.facts" . | fromJson
     }
   },
   "hookJobs": [
-    {"name":"guard","component":"guard","awaited":true},
-    {"name":"prepare","component":"prepare","awaited":true,"database":true},
+    {"name":"guard","component":"guard","awaited":true,"upgrades":true},
+    {"name":"prepare","component":"prepare","awaited":true,"database":true,"upgrades":true},
     {"name":"rollback","component":"rollback","awaited":true,"database":true},
-    {"name":"pull","component":"pull","awaited":true,"stays":true},
-    {"name":"migrate","component":"migrate","awaited":true,"database":true,"stays":true},
-    {"name":"bootstrap","component":"bootstrap","database":true},
-    {"name":"seed","component":"seed","awaited":true,"database":true},
+    {"name":"pull","component":"pull","awaited":true,"stays":true,"upgrades":true},
+    {"name":"migrate","component":"migrate","awaited":true,"database":true,"stays":true,"upgrades":true},
+    {"name":"bootstrap","component":"bootstrap","database":true,"upgrades":true},
+    {"name":"seed","component":"seed","awaited":true,"database":true,"upgrades":true},
     {"name":"test","component":"test","database":true},
-    {"name":"backup","component":"backup","awaited":true,"database":true,"stays":true},
+    {"name":"backup","component":"backup","awaited":true,"database":true,"stays":true,"upgrades":true},
     {"name":"restore","component":"backup","stays":true},
     {"name":"teardown","component":"teardown","awaited":true},
     {"name":"delete","component":"delete","awaited":true}

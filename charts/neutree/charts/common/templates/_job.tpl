@@ -6,8 +6,11 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   serviceAccount  and automount, when the command needs the Kubernetes API
   command         the command of nap-hooks, and the container's name
   timeout         seconds that the command gives itself
-  startSeconds    seconds that scheduling and pulling images may take beside that
+  startSeconds    seconds that pulling images and starting may take in addition to that, and finding a node unless the next
+                  one is given
+  nodeSeconds     seconds that a pod may wait for a node, such as one that an autoscaler adds, optional
   retries         how many more pods may be tried, 2 unless given
+  args            list of more arguments of the command, optional
   env             YAML list with the database's address, optional
   database        true for a command that finds the address itself
   image           optional: a service's image, into which init containers brought nap-hooks
@@ -20,9 +23,9 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
 */}}
 {{- define "common.jobSpec" -}}
 {{- $global := .root.Values.global -}}
-backoffLimit: {{ .retries | default 2 }}
+backoffLimit: {{ hasKey . "retries" | ternary .retries 2 }}
 # The command's own deadline comes first and leaves a message; this one deletes the pod, and is for pods that never start.
-activeDeadlineSeconds: {{ add .timeout .startSeconds }}
+activeDeadlineSeconds: {{ add .timeout .startSeconds (.nodeSeconds | default 0) }}
 podFailurePolicy:
   rules:
     # A pod that was evicted says nothing about the work.
@@ -42,6 +45,10 @@ template:
   spec:
     # OnFailure would delete the pod, and its log, with the Job's last failure.
     restartPolicy: Never
+    {{- if .nodeSeconds }}
+    # Counted from when the pod has a node: one whose image can't be pulled ends sooner than one that waits for a node.
+    activeDeadlineSeconds: {{ add .timeout .startSeconds }}
+    {{- end }}
     {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" (.placement | default $global.hooks) "user" (hasKey . "user" | ternary .user 1000)) | nindent 4 }}
     {{- with .initContainers }}
     initContainers:
@@ -58,6 +65,9 @@ template:
           - {{ .command }}
           - --spec=/spec/{{ .command }}.yaml
           - --timeout={{ .timeout }}s
+          {{- with .args }}
+          {{- toYaml . | nindent 10 }}
+          {{- end }}
         {{- if or .env $global.hooks.extraEnv }}
         env:
           {{- include "common.env" (dict "base" (.env | default "[]") "extra" $global.hooks.extraEnv) | nindent 10 }}
