@@ -23,6 +23,8 @@ type GateSpec struct {
 	Release   string `json:"release"`
 	// Fixed are the values that can't change later.
 	Fixed []FixedValue `json:"fixed,omitempty"`
+	// RestoreNote is the ConfigMap that is there while a restore has not ended; empty without backups.
+	RestoreNote string `json:"restoreNote,omitempty"`
 	// EncryptionKey is where the key stands that credentials in the database are encrypted with.
 	EncryptionKey *SecretRef `json:"encryptionKey,omitempty"`
 	// Manifest is the file with the Cluster, if the database is ours.
@@ -102,8 +104,10 @@ type RollbackSpec struct {
 	Namespace string `json:"namespace"`
 	Release   string `json:"release"`
 	// ConfigMap may have the annotation that lets a rollback pass.
-	ConfigMap string     `json:"configMap"`
-	Database  MigrateJob `json:"database"`
+	ConfigMap string `json:"configMap"`
+	// RestoreNote is as in GateSpec.
+	RestoreNote string     `json:"restoreNote,omitempty"`
+	Database    MigrateJob `json:"database"`
 }
 
 // Validate reports what the spec lacks.

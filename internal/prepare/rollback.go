@@ -13,6 +13,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 // AcrossAnnotation, on the ConfigMap that describes the installation, names the breaking migrations that a rollback
@@ -30,6 +31,9 @@ type Rollback struct {
 // Run returns one sentence on how the revision stands to the database. A database that does not answer is no reason
 // to refuse: going back may be what fixes it.
 func (r *Rollback) Run(ctx context.Context) (string, error) {
+	if err := kube.Refuse(restorenote.Unfinished(ctx, r.Client, r.Spec.Namespace, r.Spec.RestoreNote)); err != nil {
+		return "", err
+	}
 	p := &Prepare{Log: r.Log, Client: r.Client, Spec: hook.PrepareSpec{Namespace: r.Spec.Namespace, Migrate: r.Spec.Database}}
 	db, err := p.findDatabase(ctx)
 	err = cmp.Or(err, db.silence)

@@ -61,6 +61,7 @@ func (t *Teardown) run(ctx context.Context) string {
 	stopped := t.stopWorkspaces(ctx)
 	hibernated := t.hibernate(ctx)
 	t.removeJobs(ctx)
+	t.removeRestoreNote(ctx)
 	summary := fmt.Sprintf("%d workspaces stopped", stopped)
 	if hibernated {
 		summary += ", the database hibernates"

@@ -3,6 +3,7 @@
 namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
 configMap: {{ include "neutree.installation" . }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
 {{- end }}
@@ -23,9 +24,9 @@ database:
 - apiGroups: [""]
   resources: [pods, events, persistentvolumeclaims]
   verbs: [list]
-# A rollback takes no values: an annotation lets it pass.
+# A rollback takes no values: an annotation lets it pass. The other one is there while a restore has not ended.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [{{ include "neutree.installation" . }}]
+  resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
 {{- end }}

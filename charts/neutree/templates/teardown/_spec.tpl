@@ -5,6 +5,7 @@ release: {{ .Release.Name }}
 {{- if not (include "common.externalDatabase" .) }}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 runner: {{ include "common.name" (list . "env-runner-k8s") }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
@@ -23,6 +24,11 @@ deleteData: true
   resources: [deployments/scale]
   resourceNames: [{{ include "common.name" (list . "env-runner-k8s") }}]
   verbs: [patch]
+# What a restore that did not end has left.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ include "neutree.restoreNote" . }}]
+  verbs: [get, delete]
 # Its name tells what it did: the one that ran may be of another revision than the newest.
 - apiGroups: [batch]
   resources: [jobs]
