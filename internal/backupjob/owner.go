@@ -10,9 +10,9 @@ import (
 	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
-// Whoever scales a Deployment becomes the field manager of its replicas. Helm 4 applies by server-side apply and refuses
-// to change a field of another manager ("conflict with nap-hooks"), so after a restore no upgrade could change the
-// replicas. So the field is given back to the manager that had it.
+// A client that scales a Deployment becomes the field manager of its replicas. Helm 4 applies by server-side apply and
+// refuses to change a field of another manager ("conflict with nap-hooks"), so after a restore no upgrade could change
+// the replicas. So the field is given back to the manager that had it.
 
 // owner is the field manager of a Deployment's replicas, if there is one.
 func (r *Restore) owner(ctx context.Context, name string) (restorenote.Owner, bool) {
@@ -32,10 +32,14 @@ func replicasOwner(managers []metav1.ManagedFieldsEntry) (int, restorenote.Owner
 			continue
 		}
 		if spec, _ := fields["f:spec"].(map[string]any); spec != nil && spec["f:replicas"] != nil {
-			return i, restorenote.Owner{Manager: entry.Manager, Operation: string(entry.Operation), Subresource: entry.Subresource}
+			return i, ownerOf(entry)
 		}
 	}
 	return -1, restorenote.Owner{}
+}
+
+func ownerOf(entry metav1.ManagedFieldsEntry) restorenote.Owner {
+	return restorenote.Owner{Manager: entry.Manager, Operation: string(entry.Operation), Subresource: entry.Subresource}
 }
 
 func decodeFields(entry metav1.ManagedFieldsEntry) (map[string]any, bool) {
@@ -84,7 +88,7 @@ func handOver(managers []metav1.ManagedFieldsEntry, owner restorenote.Owner) ([]
 			if len(fields) == 0 {
 				continue
 			}
-		case entry.Manager == owner.Manager && string(entry.Operation) == owner.Operation && entry.Subresource == owner.Subresource:
+		case ownerOf(entry) == owner:
 			took = true
 			if spec == nil {
 				spec = map[string]any{}

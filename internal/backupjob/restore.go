@@ -58,7 +58,8 @@ func (r *Restore) Run(ctx context.Context) (string, error) {
 	defer stop()
 	result, err := r.proceed(holding, l, left)
 	if err != nil && (errors.Is(err, errLost) || errors.Is(context.Cause(holding), errLost)) {
-		return "", hook.Failf(hook.Busy, finding.BackupBusy, "watch that client, or run the same command again later", "%v", errLost)
+		return "", hook.Failf(hook.Busy, finding.BackupBusy, "watch that client, or run the same command again later",
+			"%v", errLost)
 	}
 	return result, err
 }
@@ -167,8 +168,12 @@ func startOver(n, left *restorenote.Note, name, safety string, replicas map[stri
 				replicas[service] = was
 			}
 		}
-		if left.Phase == restorenote.Restored {
+		switch left.Phase {
+		case restorenote.Restored:
 			n.Phase = restorenote.Preparing
+		case "":
+			// Version 0.1.0 does not say whether it had touched the databases.
+			n.Phase = restorenote.Restoring
 		}
 	}
 	n.Backup, n.Safety, n.Replicas, n.ID = name, safety, replicas, rand.String(10)

@@ -310,7 +310,10 @@ func TestServicesDoNotMeetHalfRestoredDatabases(t *testing.T) {
 				t.Fatalf("%s %v", result, err)
 			}
 			// Above all, half of two databases is not saved.
-			want := []string{"scale afs-controller 0", "scale nap-cp 0", "run nap-restore", "scale afs-controller 1", "scale nap-cp 2", "delete note"}
+			want := []string{
+				"scale afs-controller 0", "scale nap-cp 0", "run nap-restore",
+				"scale afs-controller 1", "scale nap-cp 2", "delete note",
+			}
 			if diff := cmp.Diff(want, c.steps()[before:]); diff != "" {
 				t.Error(diff)
 			}
@@ -417,7 +420,10 @@ func TestRestoreOfAKilledClientIsTakenUp(t *testing.T) {
 	if err != nil || !strings.Contains(result, "what was there before is backup s1") {
 		t.Fatalf("%s %v", result, err)
 	}
-	want := []string{"scale afs-controller 0", "scale nap-cp 0", "run nap-restore", "scale afs-controller 1", "scale nap-cp 3", "delete note"}
+	want := []string{
+		"scale afs-controller 0", "scale nap-cp 0", "run nap-restore",
+		"scale afs-controller 1", "scale nap-cp 3", "delete note",
+	}
 	if diff := cmp.Diff(want, c.steps()); diff != "" {
 		t.Error(diff)
 	}
@@ -461,9 +467,10 @@ func TestAnotherRestoreIsFinishedOrAbandoned(t *testing.T) {
 	c := newCluster(t, fmt.Sprintf(note, "b0", left))
 	c.stopped(0, 0)
 	_, err := c.restore(within(t, 20*time.Second))
+	words := "finish it with helm neutree backup restore b0 --namespace nap, or restore another backup in its place with " +
+		"helm neutree backup restore s1 --namespace nap --abandon"
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the restore of backup b0 has not ended") ||
-		!strings.Contains(err.Error(), "finish it with helm neutree backup restore b0 --namespace nap, or restore another backup in its place with "+
-			"helm neutree backup restore s1 --namespace nap --abandon") {
+		!strings.Contains(err.Error(), words) {
 		t.Errorf("%v", err)
 	}
 	if len(c.Changes()) > 0 {
@@ -480,7 +487,8 @@ func TestAnotherRestoreIsFinishedOrAbandoned(t *testing.T) {
 	r = c.client("b1")
 	r.Abandon = true
 	c.on("nap-restore", outcome{message: "backup b1 is restored"})
-	if result, err := r.Run(within(t, 20*time.Second)); err != nil || !strings.HasSuffix(result, "what was there before is backup s1") {
+	result, err := r.Run(within(t, 20*time.Second))
+	if err != nil || !strings.HasSuffix(result, "what was there before is backup s1") {
 		t.Fatalf("%s %v", result, err)
 	}
 	want := []string{
@@ -504,7 +512,8 @@ func TestUntouchedRestoreIsGivenUp(t *testing.T) {
 	if diff := cmp.Diff([]string{"scale afs-controller 1", "scale nap-cp 3", "delete note"}, c.steps()); diff != "" {
 		t.Error(diff)
 	}
-	if _, err = r.Run(within(t, 20*time.Second)); hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "has no unfinished restore") {
+	_, err = r.Run(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "has no unfinished restore") {
 		t.Errorf("%v", err)
 	}
 }
@@ -534,7 +543,8 @@ func TestSecondClientIsRefused(t *testing.T) {
 	if _, err := first.Run(within(t, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if hook.CodeOf(refused) != hook.Busy || !strings.Contains(fmt.Sprint(refused), fmt.Sprintf("(process %d) is restoring backup b1 in namespace nap", os.Getpid())) {
+	words := fmt.Sprintf("(process %d) is restoring backup b1 in namespace nap", os.Getpid())
+	if hook.CodeOf(refused) != hook.Busy || !strings.Contains(fmt.Sprint(refused), words) {
 		t.Errorf("exit %d: %v", hook.CodeOf(refused), refused)
 	}
 	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" {
@@ -566,11 +576,16 @@ func TestReplicasKeepTheirFieldManager(t *testing.T) {
 		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, managedFields: [%s]}\n"+
 			"spec: {replicas: %d}\nstatus: {availableReplicas: 2}", entries, replicas)
 	}
-	const helm = `{manager: helm, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1, fieldsV1: {"f:spec": {%s"f:template": {}}}}`
+	const (
+		helm = `{manager: helm, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1,
+  fieldsV1: {"f:spec": {%s"f:template": {}}}}`
+		scaled = `, {manager: nap-hooks, operation: Update, subresource: scale, apiVersion: apps/v1, fieldsType: FieldsV1,
+  fieldsV1: {"f:spec": {"f:replicas": {}}}}`
+	)
 	c.Put(managed(2, fmt.Sprintf(helm, `"f:replicas": {}, `)))
 	c.on("nap-restore", outcome{message: "backup b1 is restored", before: func() {
 		// As the API server notes the change of the scale.
-		c.Put(managed(0, fmt.Sprintf(helm, "")+`, {manager: nap-hooks, operation: Update, subresource: scale, apiVersion: apps/v1, fieldsType: FieldsV1, fieldsV1: {"f:spec": {"f:replicas": {}}}}`))
+		c.Put(managed(0, fmt.Sprintf(helm, "")+scaled))
 	}})
 	if _, err := c.restore(within(t, 20*time.Second)); err != nil {
 		t.Fatal(err)
@@ -586,10 +601,12 @@ func TestReplicasKeepTheirFieldManager(t *testing.T) {
 
 // Workspaces that are newer than the backup are named, with what to do about them.
 func TestRestoreListsUnknownWorkspaces(t *testing.T) {
-	c := newCluster(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ws}", workspaceOf("Deployment", "w1"), workspaceOf("StatefulSet", "w2"),
-		strings.Replace(workspaceOf("PersistentVolumeClaim", "w3"), "apps/v1", "v1", 1))
+	c := newCluster(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ws}",
+		workspaceOf("apps/v1", "Deployment", "w1"), workspaceOf("apps/v1", "StatefulSet", "w2"),
+		workspaceOf("v1", "PersistentVolumeClaim", "w3"))
 	noted := ""
-	c.on("nap-restore", outcome{message: "backup b1 is restored\n{\"unknownWorkspaces\":[\"w2\",\"w3\"],\"more\":4}", before: func() {
+	const message = "backup b1 is restored\n{\"unknownWorkspaces\":[\"w2\",\"w3\"],\"more\":4}"
+	c.on("nap-restore", outcome{message: message, before: func() {
 		noted, _, _ = unstructured.NestedString(c.Object(notePath).Object, "data", "workspaces")
 	}})
 	r := c.client("b1")
@@ -611,6 +628,7 @@ func TestRestoreListsUnknownWorkspaces(t *testing.T) {
 	}
 }
 
-func workspaceOf(kind, id string) string {
-	return fmt.Sprintf("apiVersion: apps/v1\nkind: %s\nmetadata: {name: tos-%s, namespace: ws, labels: {app: tos, workspace-id: %s}}\nspec: {replicas: 1}", kind, id, id)
+func workspaceOf(apiVersion, kind, id string) string {
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: tos-%s, namespace: ws, labels: {app: tos, workspace-id: %s}}",
+		apiVersion, kind, id, id)
 }

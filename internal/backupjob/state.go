@@ -72,7 +72,8 @@ func (r *Restore) acquire(ctx context.Context) (*lock, *restorenote.Note, error)
 	}
 	if left == nil {
 		if r.Name == "" {
-			return nil, nil, hook.Refusef(finding.BackupUnfinished, "", "namespace %s has no unfinished restore to give up", r.Namespace)
+			return nil, nil, hook.Refusef(finding.BackupUnfinished, "",
+				"namespace %s has no unfinished restore to give up", r.Namespace)
 		}
 		l, err := r.createNote(ctx)
 		return l, nil, err
