@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,21 +20,40 @@ func newBackupRestoreCommand(o *backupOptions) *cobra.Command {
 	restore := backupjob.Restore{}
 	var yes bool
 	cmd := &cobra.Command{
-		Use:   "restore NAME",
+		Use:   "restore [NAME]",
 		Short: "Bring the databases of a release back to a backup",
 		Long: `Bring the databases of a release back to a backup.
 
 The backup is checked first, and what there is now is saved. Then the services that use the databases are
 stopped, the databases are replaced, each in one transaction, and the services are started again. Meanwhile the
-platform is down. The same command again takes up a restore whose client was killed.`,
+platform is down. Suspend ArgoCD or Flux first, which would start the services again (docs/gitops.md).
+
+Until it ends, upgrades, rollbacks and other restores are refused. The same command again finishes a restore
+that did not end. If services ran since, it starts over with a new check and a new backup of what is there.
+--abandon gives up an unfinished restore for another backup. Without a NAME it gives up one that has not
+touched the databases yet.
+
+Exit codes: 0 restored; 1 failed, and the services run on the databases as they were; 2 refused; 3 the restore
+has to be finished by another run, and the services stay stopped until then; 124 out of time.`,
 		Example: "  helm neutree backup restore 20261123-141500 -n nap",
-		Args:    cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 1:
+				return fmt.Errorf("name one backup, not %d", len(args))
+			case len(args) == 0 && !restore.Abandon:
+				return errors.New("name the backup to restore; helm neutree backup list shows them")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger, r *backupjob.Runner) error {
-				restore.Runner, restore.Name = r, args[0]
-				if !yes {
-					if err := confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), r.Plan.Release, args[0]); err != nil {
-						return err
+				restore.Runner = r
+				if len(args) > 0 {
+					restore.Name = args[0]
+					if !yes {
+						if err := confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), r.Plan.Release, args[0]); err != nil {
+							return err
+						}
 					}
 				}
 				result, err := restore.Run(ctx)
@@ -49,12 +69,13 @@ platform is down. The same command again takes up a restore whose client was kil
 	flags.BoolVar(&yes, "yes", false, "do not ask")
 	flags.BoolVar(&restore.NoSafetyBackup, "no-safety-backup", false, "do not save what there is now")
 	flags.BoolVar(&restore.AllowNewer, "allow-newer-schema", false, "also a backup of a newer release than the one that is installed")
+	flags.BoolVar(&restore.Abandon, "abandon", false, "give up an unfinished restore of another backup")
 	return cmd
 }
 
-// confirm asks for the release's name, which nobody types by accident.
+// confirm asks for the release's name, which no one types by accident.
 func confirm(in io.Reader, talk io.Writer, release, name string) error {
-	fmt.Fprintf(talk, "This replaces the databases of release %s by backup %s and stops its services meanwhile.\nType the release's name to go on: ", release, name)
+	fmt.Fprintf(talk, "This replaces the databases of release %s by backup %s and stops its services meanwhile.\nType the release's name to continue: ", release, name)
 	line, _ := bufio.NewReader(in).ReadString('\n')
 	if answer := strings.TrimSpace(line); answer != release {
 		return hook.Refusef(finding.BackupNotConfirmed, "--yes leaves the question out",

@@ -51,6 +51,8 @@ func statusOf(err error) int {
 	switch hook.CodeOf(err) {
 	case hook.Usage, hook.Refused, hook.Busy, hook.MigrationFailed:
 		return 2
+	case hook.HalfRestored:
+		return 3
 	case hook.Deadline:
 		return 124
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 func newBackupCommand(o *hook.Options) *cobra.Command {
@@ -37,6 +38,7 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
 				result, err := do(ctx, &backup.Backup{
 					Log: log, Spec: spec, DatabaseURL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
+					Note: os.Getenv(restorenote.Env),
 				})
 				if err == nil {
 					o.SetResult("%s", result)

@@ -31,6 +31,9 @@ type Backup struct {
 	DatabaseURL string
 	// CredentialKey is for migrations that encrypt: after a restore the schema is brought up to date.
 	CredentialKey string
+	// Note is the folder with what the client of a restore has noted: the attempt's id, and the workspaces that there are
+	// in the cluster. Empty where there is none, as with a client of version 0.1.0.
+	Note string
 	// Bin is the folder with PostgreSQL's programs; empty to look in PATH.
 	Bin string
 	// LockTimeout bounds a restore's wait for a table that another session uses; 0 means 15 seconds.

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,33 +23,35 @@ import (
 const lockWait = 2 * time.Minute
 
 // Restore brings both databases back to what the backup called name holds, then the schema to what the release's
-// services expect. The database changes in one transaction: killed or failed before its end, everything is as before.
-// Nobody else may write meanwhile. A second run ends in the same state.
+// services expect, and has every running workspace get a new token. The database changes in one transaction: killed or
+// failed before its end, everything is as before. No service may write meanwhile. A second run ends in the same state.
+//
+// The exit code of an error says what the databases are: hook.HalfRestored is a pair that does not fit together,
+// hook.MigrationFailed a restored pair with an older schema. With hook.Unchanged, hook.Busy and hook.Refused nothing was
+// replaced. Any other code leaves that open.
 func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, error) {
 	unlock, err := b.lock()
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	m, err := b.Check(ctx, name, newer)
+	attempt, err := b.readAttempt(ctx)
 	if err != nil {
 		return "", err
 	}
-	afs, hasAFS := "", false
-	if _, hasAFS = m.Files[afsFile]; hasAFS && b.Spec.AFS != "" {
-		afs = filepath.Join(b.Spec.Dir, name, afsFile)
-		if err := checkSQLite(ctx, afs); err != nil {
-			return "", damaged(name, "%v", err)
-		}
+	m, afs, err := b.checkAll(ctx, name, newer)
+	if err != nil {
+		return "", attempt.failed(err)
 	}
 	began := time.Now()
-	if err := b.restoreDatabase(ctx, m); err != nil {
-		return "", err
+	if err := b.restoreDatabase(ctx, m, attempt); err != nil {
+		return "", attempt.failed(err)
 	}
 	b.Log.Info("the database is restored", "tables", m.Tables, "elapsed", time.Since(began).Round(time.Millisecond).String())
 	if afs != "" {
 		if err := loadSQLite(ctx, afs, b.Spec.AFS); err != nil {
-			return "", fmt.Errorf("the platform's database is restored, AFS's is not; run the same restore again: %w", err)
+			return "", hook.Failf(hook.HalfRestored, finding.BackupHalfRestored, "fix the cause, then run the same restore again",
+				"the platform's database is restored and AFS's is not (%v): services must not run on the two", err)
 		}
 		b.Log.Info("AFS's database is restored")
 	} else {
@@ -58,11 +61,40 @@ func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, 
 	if err != nil {
 		return "", fmt.Errorf("backup %s is restored, but its schema could not be brought up to date: %w", name, err)
 	}
-	return fmt.Sprintf("backup %s of %s is restored in %.1f s: %d tables; %s", name, m.Time.Format(time.RFC3339), time.Since(began).Seconds(), m.Tables, result), nil
+	tokens, unknown, err := b.reconcileWorkspaces(ctx)
+	if err != nil {
+		return "", hook.Failf(hook.HalfRestored, finding.BackupHalfRestored, "run the same restore again",
+			"backup %s is restored, but its workspaces would not reach the platform: %v", name, err)
+	}
+	if err := attempt.forget(); err != nil {
+		return "", err
+	}
+	sentence := fmt.Sprintf("backup %s of %s is restored in %.1f s: %d tables; %s", name, m.Time.Format(time.RFC3339),
+		time.Since(began).Seconds(), m.Tables, result)
+	if tokens > 0 {
+		sentence += fmt.Sprintf("; %d running workspaces are restarted with new tokens", tokens)
+	}
+	return RestoreMessage(sentence, unknown)
+}
+
+// checkAll checks the backup and returns the file of AFS's database in it, "" where there is none to restore.
+func (b *Backup) checkAll(ctx context.Context, name string, newer bool) (Metadata, string, error) {
+	m, err := b.Check(ctx, name, newer)
+	if err != nil {
+		return m, "", err
+	}
+	if _, hasAFS := m.Files[afsFile]; !hasAFS || b.Spec.AFS == "" {
+		return m, "", nil
+	}
+	afs := filepath.Join(b.Spec.Dir, name, afsFile)
+	if err := checkSQLite(ctx, afs); err != nil {
+		return m, "", damaged(name, "%v", err)
+	}
+	return m, afs, nil
 }
 
 // restoreDatabase replaces what the database holds by what the dump does. It holds the lock of migrations meanwhile.
-func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
+func (b *Backup) restoreDatabase(ctx context.Context, m Metadata, attempt *attempt) error {
 	conn, err := migrate.Connect(ctx, b.DatabaseURL)
 	if err != nil {
 		return fmt.Errorf("connect to the database: %s", migrate.Reason(err))
@@ -78,12 +110,19 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
 	}
 	defer os.Remove(list) //nolint:errcheck // It lies in a temporary folder.
 	b.Log.Info("restoring the database", "size", Size(m.DatabaseBytes))
-	if err := b.replay(ctx, dump, list); err != nil {
-		if blockers := b.blockers(ctx, conn); strings.Contains(err.Error(), "lock timeout") && blockers != "" {
+	if err := b.replay(ctx, dump, list, attempt); err != nil {
+		committed, serr := attempt.settle(ctx)
+		switch blockers := b.blockers(ctx, conn); {
+		case serr != nil:
+			return errors.Join(err, serr)
+		case committed:
+			b.Log.Warn("the connection was lost after the database had been replaced", "cause", err.Error())
+		case strings.Contains(err.Error(), "lock timeout") && blockers != "":
 			return hook.Failf(hook.Busy, finding.BackupBusy, "end them, then restore again",
 				"nothing is changed: other sessions use the database (%s)", blockers)
+		default:
+			return fmt.Errorf("nothing is changed: %w", err)
 		}
-		return fmt.Errorf("nothing is changed: %w", err)
 	}
 	// A restored table has no statistics yet. Without them the first queries would be slow, and no more.
 	if _, err := conn.Exec(ctx, "ANALYZE"); err != nil {
@@ -93,33 +132,69 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata) error {
 }
 
 // replay feeds the dump to psql as one transaction that begins with the removal of everything there is. The script of
-// pg_restore ends with the COMMIT, so psql rolls back whenever the script does not arrive whole.
-func (b *Backup) replay(ctx context.Context, dump, list string) error {
+// pg_restore ends with the COMMIT, so psql rolls back whenever the script does not arrive whole. Nothing of it is sent
+// before the transaction's number is noted: only so can a later run find out how the transaction ended.
+func (b *Backup) replay(ctx context.Context, dump, list string, attempt *attempt) error {
 	source := b.command(ctx, "pg_restore", "--single-transaction", "--no-owner", "--use-list="+list, "--file=-", dump)
-	target, err := b.connection(b.command(ctx, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"))
+	target, err := b.connection(b.command(ctx, "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
+		"--set=ON_ERROR_STOP=1", "--file=-"))
 	if err != nil {
 		return err
 	}
 	var sourceSaid, targetSaid tail
-	source.Stderr, target.Stderr = &sourceSaid, &targetSaid
-	target.Stdout = io.Discard
+	announced := &announcement{numbers: make(chan string, 1)}
+	source.Stderr, target.Stderr, target.Stdout = &sourceSaid, &targetSaid, announced
 	script, err := source.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	target.Stdin = io.MultiReader(strings.NewReader(b.clear()), script)
+	input, err := target.StdinPipe()
+	if err != nil {
+		return err
+	}
 	if err := source.Start(); err != nil {
 		return explain(source, err, &sourceSaid)
 	}
-	targetErr := explain(target, target.Run(), &targetSaid)
+	if err := target.Start(); err != nil {
+		_ = source.Process.Kill()
+		_ = source.Wait()
+		return explain(target, err, &targetSaid)
+	}
+	ended, fed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer input.Close() //nolint:errcheck // psql has gone or reads the end.
+		fed <- b.feed(input, script, announced, ended, attempt)
+	}()
+	targetErr := explain(target, target.Wait(), &targetSaid)
+	close(ended)
 	if targetErr != nil {
 		// Nobody reads the rest.
 		_ = source.Process.Kill()
-		_ = source.Wait()
-		return targetErr
 	}
-	if err := explain(source, source.Wait(), &sourceSaid); err != nil {
-		return err
+	fedErr := <-fed
+	if fedErr != nil {
+		_ = source.Process.Kill()
+	}
+	sourceErr := explain(source, source.Wait(), &sourceSaid)
+	// psql's own words come first: the others only heard that it was gone.
+	return cmp.Or(targetErr, fedErr, sourceErr)
+}
+
+// feed writes the script to psql. An error keeps it from psql whole, so psql rolls back.
+func (b *Backup) feed(psql io.Writer, script io.Reader, announced *announcement, ended <-chan struct{}, attempt *attempt) error {
+	if _, err := io.WriteString(psql, b.clear()+announce); err != nil {
+		return fmt.Errorf("write to psql: %w", err)
+	}
+	select {
+	case number := <-announced.numbers:
+		if err := attempt.begin(number); err != nil {
+			return err
+		}
+	case <-ended:
+		return errors.New("psql ended before it said which transaction it is in")
+	}
+	if _, err := io.Copy(psql, script); err != nil {
+		return fmt.Errorf("write to psql: %w", err)
 	}
 	return nil
 }

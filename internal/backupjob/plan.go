@@ -28,6 +28,8 @@ type Plan struct {
 	Snapshot map[string]any `json:"snapshot,omitempty"`
 	// Writers are the Deployments that use the databases.
 	Writers []string `json:"writers"`
+	// Workspaces is the namespace of the workspaces; a plan of version 0.1.0 does not say it.
+	Workspaces string `json:"workspaces,omitempty"`
 }
 
 // Validate reports what the plan lacks.

@@ -3,6 +3,7 @@ package backupjob_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/progress"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 const objects = `apiVersion: v1
@@ -137,7 +139,49 @@ func (c *cluster) runner() *backupjob.Runner {
 }
 
 func (c *cluster) restore(ctx context.Context) (string, error) {
-	return (&backupjob.Restore{Runner: c.runner(), Name: "b1"}).Run(ctx)
+	return c.client("b1").Run(ctx)
+}
+
+// client is one that restores name, and does not wait long for another.
+func (c *cluster) client(name string) *backupjob.Restore {
+	return &backupjob.Restore{Runner: c.runner(), Name: name, Patience: 500 * time.Millisecond, Watch: 10 * time.Millisecond}
+}
+
+const notePath = "/api/v1/namespaces/nap/configmaps/nap-restore"
+
+// note is what the ConfigMap says, nil when it is gone.
+func (c *cluster) note() *restorenote.Note {
+	c.t.Helper()
+	if c.Object(notePath) == nil {
+		return nil
+	}
+	note, _, err := restorenote.Read(c.t.Context(), c.Client(), "nap", "nap-restore")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return note
+}
+
+// wantUnfinished asserts that services stay stopped behind the note, and that the error says so.
+func (c *cluster) wantUnfinished(err error, words ...string) {
+	c.t.Helper()
+	if hook.CodeOf(err) != hook.HalfRestored {
+		c.t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	for _, word := range append(words, "services must stay stopped", "helm neutree backup restore b1 --namespace nap finishes it") {
+		if !strings.Contains(err.Error(), word) {
+			c.t.Errorf("the message does not say %q: %v", word, err)
+		}
+	}
+	if got := c.replicas(); got != "nap-cp=0 afs-controller=0" {
+		c.t.Errorf("it left %s", got)
+	}
+	if note := c.note(); note == nil || note.Phase != restorenote.Restoring || note.Holder != "" {
+		c.t.Errorf("it left the note %+v", note)
+	}
+	if c.Object(jobs+"nap-restore") != nil {
+		c.t.Error("the Job is left at work")
+	}
 }
 
 func (c *cluster) replicas() string {
@@ -160,7 +204,7 @@ func (c *cluster) steps() []string {
 			steps = append(steps, fmt.Sprintf("scale %s %v", strings.Split(made.Path, "/")[7], n))
 		case made.Method == "POST" && u.GetKind() == "Job":
 			steps = append(steps, "run "+jobName(u.GetName()))
-		case u.GetKind() == "ConfigMap" || strings.Contains(made.Path, "/configmaps/"):
+		case made.Method != "PUT" && (u.GetKind() == "ConfigMap" || strings.Contains(made.Path, "/configmaps/")):
 			steps = append(steps, strings.ToLower(made.Method)+" note")
 		}
 	}
@@ -194,7 +238,7 @@ func TestRestoreStopsTheServicesMeanwhile(t *testing.T) {
 		t.Errorf("during the restore: %s", during)
 	}
 	want := []string{
-		"run nap-restore-check", "run nap-backup", "post note",
+		"post note", "run nap-restore-check", "run nap-backup",
 		"scale afs-controller 0", "scale nap-cp 0", "run nap-restore", "scale afs-controller 1", "scale nap-cp 2", "delete note",
 	}
 	if diff := cmp.Diff(want, c.steps()); diff != "" {
@@ -221,14 +265,14 @@ func TestDamagedBackupChangesNothing(t *testing.T) {
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "backup b1 is damaged") {
 		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
-	if diff := cmp.Diff([]string{"run nap-restore-check"}, c.steps()); diff != "" {
+	if diff := cmp.Diff([]string{"post note", "run nap-restore-check", "delete note"}, c.steps()); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestFailedRestoreStartsTheServicesAgain(t *testing.T) {
 	c := newCluster(t)
-	c.on("nap-restore", outcome{code: 1, message: "nothing is changed: no connection"})
+	c.on("nap-restore", outcome{code: int(hook.Unchanged), message: "nothing is changed: no connection"})
 	_, err := c.restore(within(t, 20*time.Second))
 	if err == nil || !strings.Contains(err.Error(), "nothing is changed: no connection") {
 		t.Errorf("%v", err)
@@ -236,8 +280,44 @@ func TestFailedRestoreStartsTheServicesAgain(t *testing.T) {
 	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" {
 		t.Errorf("it failed, and left %s", got)
 	}
-	if c.Object("/api/v1/namespaces/nap/configmaps/nap-restore") != nil {
+	if c.Object(notePath) != nil {
 		t.Error("the note of the restore is left")
+	}
+}
+
+// AFS's database that fails after the platform's was replaced, a pod that is killed, a client that is interrupted: only
+// the Job knows what the databases are, so no service may meet them.
+func TestServicesDoNotMeetHalfRestoredDatabases(t *testing.T) {
+	for name, one := range map[string]struct {
+		code    int
+		message string
+	}{
+		"AFS's database": {int(hook.HalfRestored), "the platform's database is restored and AFS's is not (disk I/O error)"},
+		"a killed pod":   {137, "Killed"},
+		"version 0.1.0":  {1, "the platform's database is restored, AFS's is not"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.on("nap-restore", outcome{code: one.code, message: one.message})
+			_, err := c.restore(within(t, 20*time.Second))
+			c.wantUnfinished(err, one.message, "backup restore before-restore-", "--abandon --namespace nap brings back")
+			safety := c.note().Safety
+
+			c.on("nap-restore", outcome{message: "backup b1 is restored"})
+			before := len(c.steps())
+			result, err := c.restore(within(t, 20*time.Second))
+			if err != nil || !strings.HasSuffix(result, "what was there before is backup "+safety) {
+				t.Fatalf("%s %v", result, err)
+			}
+			// Above all, half of two databases is not saved.
+			want := []string{
+				"scale afs-controller 0", "scale nap-cp 0", "run nap-restore",
+				"scale afs-controller 1", "scale nap-cp 2", "delete note",
+			}
+			if diff := cmp.Diff(want, c.steps()[before:]); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
@@ -245,46 +325,310 @@ func TestInterruptedRestoreStopsItsJobFirst(t *testing.T) {
 	c := newCluster(t)
 	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
 	c.on("nap-restore", outcome{hang: true, before: cancel})
-	if _, err := c.restore(ctx); err == nil {
-		t.Error("interrupted, yet no error")
+	_, err := c.restore(ctx)
+	c.wantUnfinished(err)
+}
+
+// As long as the databases are untouched, an interrupt leaves everything as it was.
+func TestInterruptBeforeTheRestoreChangesNothing(t *testing.T) {
+	c := newCluster(t, podOf("nap-cp-late", "nap-cp", "Running"))
+	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+	said := &heard{}
+	r := c.client("b1")
+	r.Log = progress.New(said)
+	go func() {
+		for !said.has("still nap-cp-late") {
+			time.Sleep(2 * time.Millisecond)
+		}
+		cancel()
+	}()
+	if _, err := r.Run(ctx); err == nil || hook.CodeOf(err) == hook.HalfRestored {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
-	if c.Object(jobs+"nap-restore") != nil {
-		t.Error("the Job goes on beside the services")
-	}
-	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" {
-		t.Errorf("it was interrupted, and left %s", got)
+	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" || c.Object(notePath) != nil {
+		t.Errorf("it was interrupted, and left %s and the note %v", got, c.Object(notePath))
 	}
 }
+
+// A GitOps tool that heals itself starts services in the middle. Whatever they write would be mixed with the backup.
+func TestServicesThatAreStartedDuringARestoreStopIt(t *testing.T) {
+	c := newCluster(t)
+	c.on("nap-restore", outcome{hang: true, before: func() { c.Put(healed) }})
+	_, err := c.restore(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.HalfRestored {
+		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	for _, word := range []string{"argocd-controller has scaled Deployment nap-cp from 0 to 2 during the restore",
+		"docs/gitops.md says how for ArgoCD and Flux", "[backup.services-started"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the message does not say %q: %v", word, err)
+		}
+	}
+	if c.Object(jobs+"nap-restore") != nil || c.note() == nil {
+		t.Error("the Job is left at work, or the note is gone")
+	}
+
+	// They have run since, so the next one starts over: with a check, and a backup of what they wrote.
+	c.on("nap-restore", outcome{message: "backup b1 is restored"})
+	first, before := c.note().Safety, len(c.steps())
+	result, err := c.restore(within(t, 20*time.Second))
+	if err != nil || !strings.Contains(result, "what was there before is backup "+first+", before-restore-") {
+		t.Fatalf("%s %v", result, err)
+	}
+	want := []string{
+		"run nap-restore-check", "run nap-backup", "scale afs-controller 0", "scale nap-cp 0",
+		"run nap-restore", "scale afs-controller 1", "scale nap-cp 2", "delete note",
+	}
+	if diff := cmp.Diff(want, c.steps()[before:]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+const healed = `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: nap-cp
+  namespace: nap
+  generation: 3
+  managedFields:
+  - {manager: argocd-controller, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1, fieldsV1: {"f:spec": {"f:replicas": {}}}}
+spec: {replicas: 2}
+status: {availableReplicas: 2, observedGeneration: 3}`
 
 const note = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: nap-restore, namespace: nap}
-data: {restore.json: '{"backup": "%s", "safety": "s1", "replicas": {"nap-cp": 3, "afs-controller": 1}}'}`
+data: {restore.json: '{"backup": "%s", "safety": "s1", "replicas": {"nap-cp": 3, "afs-controller": 1}%s}'}`
+
+// left is what a client leaves that was killed while the Job was at work.
+const left = `, "phase": "restoring", "id": "i1", "holder": "grace on laptop (process 7)",
+  "stopped": {"nap-cp": {"uid": "", "generation": 0}, "afs-controller": {"uid": "", "generation": 0}}`
+
+func (c *cluster) stopped(replicas, generation int) {
+	for _, name := range []string{"nap-cp", "afs-controller"} {
+		c.Put(fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s, namespace: nap, generation: %d}\n"+
+			"spec: {replicas: %d}\nstatus: {availableReplicas: 3, observedGeneration: 9}", name, generation, replicas))
+	}
+}
 
 // A client that was killed leaves the services stopped. The next one knows how many there were.
 func TestRestoreOfAKilledClientIsTakenUp(t *testing.T) {
-	c := newCluster(t, fmt.Sprintf(note, "b1"))
+	c := newCluster(t, fmt.Sprintf(note, "b1", left))
 	c.on("nap-restore", outcome{message: "backup b1 is restored"})
-	for _, name := range []string{"nap-cp", "afs-controller"} {
-		c.Put(fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s, namespace: nap}\nspec: {replicas: 0}\nstatus: {availableReplicas: 3}", name))
-	}
+	c.stopped(0, 0)
 	result, err := c.restore(within(t, 20*time.Second))
 	if err != nil || !strings.Contains(result, "what was there before is backup s1") {
 		t.Fatalf("%s %v", result, err)
 	}
-	want := []string{"scale afs-controller 0", "scale nap-cp 0", "run nap-restore", "scale afs-controller 1", "scale nap-cp 3", "delete note"}
+	want := []string{
+		"scale afs-controller 0", "scale nap-cp 0", "run nap-restore",
+		"scale afs-controller 1", "scale nap-cp 3", "delete note",
+	}
 	if diff := cmp.Diff(want, c.steps()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestAnotherRestoreIsFinishedFirst(t *testing.T) {
-	c := newCluster(t, fmt.Sprintf(note, "b0"))
+// Days later the services may have run on what the killed client left: what they wrote is saved before it is replaced.
+// Kubernetes counts how often a Deployment was changed, so it shows even if they are stopped again. A note of version
+// 0.1.0 does not say it.
+func TestRestoreStartsOverWhenServicesRanSince(t *testing.T) {
+	for name, one := range map[string]struct {
+		more                 string
+		replicas, generation int
+		want                 string
+	}{
+		"they run":        {left, 2, 2, "scale nap-cp 2"},
+		"they ran":        {left, 0, 4, "scale nap-cp 3"},
+		"version 0.1.0":   {"", 0, 0, "scale nap-cp 3"},
+		"not yet stopped": {`, "phase": "stopping", "id": "i1"`, 2, 0, "scale nap-cp 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, fmt.Sprintf(note, "b1", one.more))
+			c.on("nap-restore", outcome{message: "backup b1 is restored"})
+			c.stopped(one.replicas, one.generation)
+			result, err := c.restore(within(t, 20*time.Second))
+			if err != nil || !strings.Contains(result, "what was there before is backup s1, before-restore-") {
+				t.Fatalf("%s %v", result, err)
+			}
+			steps := strings.Join(c.steps(), "; ")
+			if !strings.HasPrefix(steps, "run nap-restore-check; run nap-backup; scale afs-controller 0; scale nap-cp 0; run nap-restore; ") ||
+				!strings.Contains(steps, one.want+"; delete note") {
+				t.Error(steps)
+			}
+			if !strings.Contains(c.said.String(), "starts over with a new check and a new backup") {
+				t.Error(c.said.String())
+			}
+		})
+	}
+}
+
+func TestAnotherRestoreIsFinishedOrAbandoned(t *testing.T) {
+	c := newCluster(t, fmt.Sprintf(note, "b0", left))
+	c.stopped(0, 0)
 	_, err := c.restore(within(t, 20*time.Second))
-	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "finish it first with helm neutree backup restore b0") {
+	words := "finish it with helm neutree backup restore b0 --namespace nap, or restore another backup in its place with " +
+		"helm neutree backup restore s1 --namespace nap --abandon"
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the restore of backup b0 has not ended") ||
+		!strings.Contains(err.Error(), words) {
 		t.Errorf("%v", err)
 	}
 	if len(c.Changes()) > 0 {
 		t.Errorf("refused, but changed: %v", c.steps())
 	}
+	// Nothing may be given up for nothing: the databases may be half restored.
+	r := c.client("")
+	r.Abandon = true
+	if _, err = r.Run(within(t, 20*time.Second)); hook.CodeOf(err) != hook.Refused ||
+		!strings.Contains(err.Error(), "the restore of backup b0 can't be given up without another backup") {
+		t.Errorf("%v", err)
+	}
+
+	r = c.client("b1")
+	r.Abandon = true
+	c.on("nap-restore", outcome{message: "backup b1 is restored"})
+	result, err := r.Run(within(t, 20*time.Second))
+	if err != nil || !strings.HasSuffix(result, "what was there before is backup s1") {
+		t.Fatalf("%s %v", result, err)
+	}
+	want := []string{
+		"run nap-restore-check", "scale afs-controller 0", "scale nap-cp 0", "run nap-restore",
+		"scale afs-controller 1", "scale nap-cp 3", "delete note",
+	}
+	if diff := cmp.Diff(want, c.steps()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUntouchedRestoreIsGivenUp(t *testing.T) {
+	c := newCluster(t, fmt.Sprintf(note, "b0", `, "phase": "stopping"`))
+	c.stopped(0, 0)
+	r := c.client("")
+	r.Abandon = true
+	result, err := r.Run(within(t, 20*time.Second))
+	if err != nil || result != "the restore of backup b0 is given up; the databases were not touched" {
+		t.Fatalf("%s %v", result, err)
+	}
+	if diff := cmp.Diff([]string{"scale afs-controller 1", "scale nap-cp 3", "delete note"}, c.steps()); diff != "" {
+		t.Error(diff)
+	}
+	_, err = r.Run(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "has no unfinished restore") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A client that was killed after both databases were restored leaves no work for another restore, which would drop what
+// the services wrote since.
+func TestRestoredDatabasesAreNotRestoredAgain(t *testing.T) {
+	c := newCluster(t, fmt.Sprintf(note, "b1", `, "phase": "restored"`))
+	c.stopped(0, 0)
+	result, err := c.restore(within(t, 20*time.Second))
+	if err != nil || !strings.Contains(result, "the databases had been restored before") {
+		t.Fatalf("%s %v", result, err)
+	}
+	if diff := cmp.Diff([]string{"scale afs-controller 1", "scale nap-cp 3", "delete note"}, c.steps()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Two clients of one restore: the second is refused by the first one's name, and does nothing to it.
+func TestSecondClientIsRefused(t *testing.T) {
+	c := newCluster(t)
+	first, second := c.client("b1"), c.client("b1")
+	var refused error
+	c.on("nap-restore", outcome{message: "backup b1 is restored", before: func() {
+		_, refused = second.Run(t.Context())
+	}})
+	if _, err := first.Run(within(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	words := fmt.Sprintf("(process %d) is restoring backup b1 in namespace nap", os.Getpid())
+	if hook.CodeOf(refused) != hook.Busy || !strings.Contains(fmt.Sprint(refused), words) {
+		t.Errorf("exit %d: %v", hook.CodeOf(refused), refused)
+	}
+	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" {
+		t.Error(got)
+	}
+}
+
+// A client that was away for longer than others wait, as on a laptop that slept, leaves everything to the one that has
+// taken its restore up.
+func TestReplacedClientStops(t *testing.T) {
+	c := newCluster(t)
+	c.on("nap-restore", outcome{hang: true, before: func() {
+		c.Put(fmt.Sprintf(note, "b1", left))
+	}})
+	_, err := c.restore(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Busy || !strings.Contains(err.Error(), "another client has taken up the restore") {
+		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if c.Object(jobs+"nap-restore") == nil || c.replicas() != "nap-cp=0 afs-controller=0" || c.note() == nil {
+		t.Errorf("it touched what is the other's: %v, %s", c.steps(), c.replicas())
+	}
+}
+
+// Helm 4 refuses to change a field that another manager has set ("conflict with nap-hooks"), so the replicas are given
+// back to the manager that they had.
+func TestReplicasKeepTheirFieldManager(t *testing.T) {
+	c := newCluster(t)
+	managed := func(replicas int, entries string) string {
+		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, managedFields: [%s]}\n"+
+			"spec: {replicas: %d}\nstatus: {availableReplicas: 2}", entries, replicas)
+	}
+	const (
+		helm = `{manager: helm, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1,
+  fieldsV1: {"f:spec": {%s"f:template": {}}}}`
+		scaled = `, {manager: nap-hooks, operation: Update, subresource: scale, apiVersion: apps/v1, fieldsType: FieldsV1,
+  fieldsV1: {"f:spec": {"f:replicas": {}}}}`
+	)
+	c.Put(managed(2, fmt.Sprintf(helm, `"f:replicas": {}, `)))
+	c.on("nap-restore", outcome{message: "backup b1 is restored", before: func() {
+		// As the API server notes the change of the scale.
+		c.Put(managed(0, fmt.Sprintf(helm, "")+scaled))
+	}})
+	if _, err := c.restore(within(t, 20*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range c.Object("/apis/apps/v1/namespaces/nap/deployments/nap-cp").GetManagedFields() {
+		got = append(got, entry.Manager+" "+string(entry.FieldsV1.Raw))
+	}
+	if diff := cmp.Diff([]string{`helm {"f:spec":{"f:replicas":{},"f:template":{}}}`}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Workspaces that are newer than the backup are named, with what to do about them.
+func TestRestoreListsUnknownWorkspaces(t *testing.T) {
+	c := newCluster(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ws}",
+		workspaceOf("apps/v1", "Deployment", "w1"), workspaceOf("apps/v1", "StatefulSet", "w2"),
+		workspaceOf("v1", "PersistentVolumeClaim", "w3"))
+	noted := ""
+	const message = "backup b1 is restored\n{\"unknownWorkspaces\":[\"w2\",\"w3\"],\"more\":4}"
+	c.on("nap-restore", outcome{message: message, before: func() {
+		noted, _, _ = unstructured.NestedString(c.Object(notePath).Object, "data", "workspaces")
+	}})
+	r := c.client("b1")
+	r.Plan.Workspaces = "ws"
+	result, err := r.Run(within(t, 20*time.Second))
+	if err != nil || !strings.HasPrefix(result, "backup b1 is restored; what") {
+		t.Fatalf("%s %v", result, err)
+	}
+	if noted != "w1\nw2\nw3" {
+		t.Errorf("the Job is told of the workspaces %q", noted)
+	}
+	for _, words := range []string{
+		"6 workspaces in namespace ws are unknown to the database", "tos-w2", "tos-w3", "and 4 more",
+		"kubectl get persistentvolumeclaim tos-w2-workspace --namespace ws", "--selector 'app=tos,workspace-id in (w2,w3)'",
+	} {
+		if !strings.Contains(c.said.String(), words) {
+			t.Errorf("it does not say %q:\n%s", words, c.said.String())
+		}
+	}
+}
+
+func workspaceOf(apiVersion, kind, id string) string {
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: tos-%s, namespace: ws, labels: {app: tos, workspace-id: %s}}",
+		apiVersion, kind, id, id)
 }

@@ -51,6 +51,7 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 		name string
 		do   func(context.Context) error
 	}{
+		{"unfinished restore", b.unfinishedRestore},
 		{"storage classes", b.storageClasses},
 		{"database", func(ctx context.Context) error { return b.applyCluster(ctx, cluster) }},
 		{"workspace namespace", b.workspaces},
@@ -95,6 +96,11 @@ func (b *Bootstrap) applyCluster(ctx context.Context, cluster *database.Cluster)
 // started is no reason to fail: its user can start it too.
 func (b *Bootstrap) resume(ctx context.Context) error {
 	if b.Spec.Workspaces.Namespace == "" {
+		return nil
+	}
+	if err := b.holdUnknown(ctx); err != nil {
+		b.Log.Warn("no workspace that an uninstall stopped is started again: start them in the web interface",
+			"cause", kube.Brief(err))
 		return nil
 	}
 	started, err := workspaces.Resume(ctx, b.Client, b.Spec.Workspaces.Namespace)

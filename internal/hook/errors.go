@@ -11,8 +11,9 @@ import (
 // Code is an exit code of nap-hooks. A Job's podFailurePolicy acts on it.
 type Code int
 
-// The exit codes. Usage, Refused, MigrationFailed, Pending (migrations wait, and a backup is to be made first) and
-// Deadline are permanent: a retry cannot help.
+// The exit codes. Usage, Refused, MigrationFailed, Pending (migrations wait, and a backup is to be made first),
+// HalfRestored (a restore replaced the platform's database and not all of what belongs to it) and Deadline are permanent:
+// a retry cannot help, or must be a person's. Unchanged is a restore that failed and certainly replaced nothing.
 const (
 	OK              Code = 0
 	Unexpected      Code = 1
@@ -21,6 +22,8 @@ const (
 	MigrationFailed Code = 11
 	Busy            Code = 12
 	Pending         Code = 13
+	HalfRestored    Code = 14
+	Unchanged       Code = 15
 	Deadline        Code = 20
 )
 

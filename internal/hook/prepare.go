@@ -28,6 +28,8 @@ type GateSpec struct {
 	Release   string `json:"release"`
 	// Fixed are the values that can't change later.
 	Fixed []FixedValue `json:"fixed,omitempty"`
+	// RestoreNote is the ConfigMap that is there while a restore has not ended; empty without backups.
+	RestoreNote string `json:"restoreNote,omitempty"`
 	// EncryptionKey is where the key stands that credentials in the database are encrypted with.
 	EncryptionKey *SecretRef `json:"encryptionKey,omitempty"`
 	// Manifest is the file with the Cluster, if the database is ours.
@@ -112,8 +114,10 @@ type RollbackSpec struct {
 	// Prefix begins the names of the Jobs that an upgrade may have left running.
 	Prefix string `json:"prefix"`
 	// ConfigMap may have the annotation that lets a rollback pass.
-	ConfigMap string     `json:"configMap"`
-	Database  MigrateJob `json:"database"`
+	ConfigMap string `json:"configMap"`
+	// RestoreNote is as in GateSpec.
+	RestoreNote string     `json:"restoreNote,omitempty"`
+	Database    MigrateJob `json:"database"`
 	// Manifest is the file with the Cluster, if the database is ours.
 	Manifest string `json:"manifest,omitempty"`
 }

@@ -169,6 +169,8 @@ type BootstrapSpec struct {
 	Workspaces  BootstrapWorkspaces `json:"workspaces"`
 	Storage     BootstrapStorage    `json:"storage"`
 	Migrations  []Migration         `json:"migrations"`
+	// RestoreNote is as in GateSpec.
+	RestoreNote string `json:"restoreNote,omitempty"`
 	// SaveFirst keeps migrations from a database that an uninstall has kept: what prepares an upgrade saves it first.
 	SaveFirst bool `json:"saveFirst,omitempty"`
 	// Allow are the reasons against such a database that somebody has decided to go past.
@@ -251,6 +253,8 @@ type TeardownSpec struct {
 	Cluster    string             `json:"cluster,omitempty"`
 	Runner     string             `json:"runner,omitempty"`
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
+	// RestoreNote is the ConfigMap of a restore that has not ended. It goes with the release.
+	RestoreNote string `json:"restoreNote,omitempty"`
 	// DeleteData says that another hook deletes the data next, so nothing is kept.
 	DeleteData bool `json:"deleteData,omitempty"`
 }

@@ -52,6 +52,8 @@ type Jobs interface {
 type NotStarted struct {
 	Job     string
 	Trouble poddiag.Trouble
+	// Ran says that an earlier pod of the Job was at work before this one did not start.
+	Ran bool
 }
 
 // Error names the cause: the image, the missing object, or what the scheduler says.

@@ -108,6 +108,8 @@ func TestRelaysTheOutcome(t *testing.T) {
 	}{
 		"done":               {complete, terminated(0, "2 migrations applied"), "2 migrations applied", hook.OK, ""},
 		"failed for good":    {failed, terminated(11, "migration 133 failed"), "", hook.MigrationFailed, "migration 133 failed"},
+		"half restored":      {failed, terminated(14, "AFS's is not"), "", hook.HalfRestored, "AFS's is not"},
+		"nothing restored":   {failed, terminated(15, "nothing is changed"), "", hook.Unchanged, "nothing is changed"},
 		"failed by a signal": {failed, terminated(137, ""), "", hook.Unexpected, "container migrate ended with exit code 137"},
 		"an init container":  {failed, podYAML(`{phase: Failed, initContainerStatuses: [{name: copy, image: "", state: {terminated: {exitCode: 10, reason: Error, message: no folder /app/migrations}}}]}`), "", hook.Unexpected, "container copy ended with exit code 10 (Error) no folder /app/migrations"},
 		"no pod is left":     {`{conditions: [{type: Failed, status: "True", reason: DeadlineExceeded}]}`, "", "", hook.Deadline, "ended by its deadline"},

@@ -27,6 +27,8 @@ type watch struct {
 	// message is the last that the main container left, code its exit code.
 	message string
 	code    int32
+	// ran says that the main container of some pod was at work.
+	ran bool
 	// last is the trouble seen last, since tells when it was first seen.
 	last  *poddiag.Trouble
 	since time.Time
@@ -113,6 +115,9 @@ func (w *watch) look(pods []corev1.Pod) string {
 			if status.State.Running != nil {
 				state = "container " + status.Name + " runs"
 			}
+			if status.Name == w.main && (status.State.Running != nil || status.State.Terminated != nil) {
+				w.ran = true
+			}
 			if ended := status.State.Terminated; ended != nil && status.Name == w.main {
 				w.message, w.code = strings.TrimSpace(ended.Message), ended.ExitCode
 			}
@@ -159,7 +164,7 @@ func (w *watch) impatient() error {
 	if w.last.Reason != "InvalidImageName" && time.Since(w.since) < patience {
 		return nil
 	}
-	return &hook.Error{Code: hook.Refused, Err: &NotStarted{Job: w.name, Trouble: *w.last}}
+	return &hook.Error{Code: hook.Refused, Err: &NotStarted{Job: w.name, Trouble: *w.last, Ran: w.ran}}
 }
 
 // enough tells whether the pods have done what makes the Job complete. Its controller says so a second or two later.
@@ -192,7 +197,8 @@ func (w *watch) settles(job *batchv1.Job, pods []corev1.Pod) bool {
 // failed relays how the main container ended, or says what kept it from running.
 func (w *watch) failed(failure *batchv1.JobCondition) error {
 	code := hook.Code(w.code)
-	if !slices.Contains([]hook.Code{hook.Usage, hook.Refused, hook.MigrationFailed, hook.Busy, hook.Pending, hook.Deadline}, code) {
+	if !slices.Contains([]hook.Code{hook.Usage, hook.Refused, hook.MigrationFailed, hook.Busy, hook.Pending,
+		hook.HalfRestored, hook.Unchanged, hook.Deadline}, code) {
 		code = hook.Unexpected
 	}
 	switch {

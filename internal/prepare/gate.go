@@ -14,6 +14,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 // gate collects what an upgrade must not change.
@@ -32,6 +33,8 @@ func (p *Prepare) gate(ctx context.Context) ([]finding.Finding, error) {
 // would be applied, nil where the database is not ours. The error says what could not be compared.
 func Gate(ctx context.Context, client *kube.Client, namespace string, spec hook.GateSpec, desired *unstructured.Unstructured) ([]finding.Finding, error) {
 	findings, err := fixedValues(ctx, client, namespace, spec)
+	unfinished, noteErr := restorenote.Unfinished(ctx, client, namespace, spec.RestoreNote)
+	findings, err = append(unfinished, findings...), errors.Join(err, noteErr)
 	if desired == nil || spec.Allow.KeptValues {
 		return findings, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 	"github.com/neutree-ai/packaging/internal/stop"
 )
 
@@ -66,6 +67,12 @@ func (r *Rollback) stop(ctx context.Context) ([]string, error) {
 
 // compare says how the revision stands to the database.
 func (r *Rollback) compare(ctx context.Context) (string, error) {
+	unfinished, err := restorenote.Unfinished(ctx, r.Client, r.Spec.Namespace, r.Spec.RestoreNote)
+	if err != nil {
+		r.Log.Warn("it is not known whether a restore was left unfinished", "cause", kube.Brief(err))
+	} else if err := kube.Refuse(unfinished, nil); err != nil {
+		return "", err
+	}
 	p := &Prepare{Log: r.Log, Client: r.Client, Spec: hook.PrepareSpec{Namespace: r.Spec.Namespace, Migrate: r.Spec.Database}}
 	db, err := p.findDatabase(ctx)
 	err = cmp.Or(err, db.silence)

@@ -76,7 +76,8 @@ func TestHooksHoldNoData(t *testing.T) {
 }
 
 // permanent are the exit codes that no retry would change.
-var permanent = []int32{int32(hook.Usage), int32(hook.Refused), int32(hook.MigrationFailed), int32(hook.Pending), int32(hook.Deadline)}
+var permanent = []int32{int32(hook.Usage), int32(hook.Refused), int32(hook.MigrationFailed), int32(hook.Pending),
+	int32(hook.HalfRestored), int32(hook.Deadline)}
 
 func TestJobs(t *testing.T) {
 	for _, object := range ours(renderAll(t).Objects) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // rows has a row in a table of every sort, and every type of column that the platform's schema has.
@@ -98,18 +100,27 @@ func TestBackup(t *testing.T) {
 	t.Run("a client that is killed leaves a restore to be finished", func(t *testing.T) {
 		deployments := r.scales(t)
 		killed := r.start(t, "backup", "restore", name, "--yes")
-		eventually(t, 2*time.Minute, "the services are stopped", func(ctx context.Context) (bool, string) {
-			return len(r.pods(ctx, "app=nap-cp")) == 0 && len(r.pods(ctx, "app=afs-controller")) == 0, "they run"
+		eventually(t, 2*time.Minute, "the Job restores", func(ctx context.Context) (bool, string) {
+			_, err := r.client.BatchV1().Jobs(r.namespace).Get(ctx, "nap-restore", metav1.GetOptions{})
+			return err == nil, "there is no Job"
 		})
 		if err := killed.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_ = killed.Wait()
+		refused := r.upgrade(t.Context(), "--set", "global.backup.size=64Mi")
+		if words := "finish it with helm neutree backup restore " + name + " --namespace nap"; refused.err == nil ||
+			!strings.Contains(refused.output, words) {
+			t.Errorf("an upgrade meanwhile does not say %q: %v\n%s", words, refused.err, refused.output)
+		}
 		got := r.plugin(t, 0, "neutree\n", "backup", "restore", name)
 		wantSaid(t, got, "taken up again", "backup "+name+" of ", "is restored", "what was there before is backup before-restore-")
 		t.Logf("restore after a killed one: %s\n%s", got.took, got.stderr)
 		if diff := cmp.Diff(deployments, r.scales(t)); diff != "" {
 			t.Errorf("replicas before and after:\n%s", diff)
+		}
+		if owners := r.replicasOwners(t); slices.Contains(owners, kube.FieldManager) {
+			t.Errorf("Helm 4 can't change replicas that belong to %v", owners)
 		}
 		if diff := cmp.Diff(before, r.tables(t)); diff != "" {
 			t.Errorf("tables before and after:\n%s", diff)
@@ -126,7 +137,7 @@ func TestBackup(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
 			t.Fatal(err)
 		}
-		if len(list) != 3 || !strings.HasPrefix(list[0].Name, "before-r2-") || list[0].Schema != "127_skill_content_storage" {
+		if len(list) != 3 || !strings.HasPrefix(list[0].Name, "before-r3-") || list[0].Schema != "127_skill_content_storage" {
 			t.Errorf("%+v", list)
 		}
 	})
@@ -232,4 +243,22 @@ func (r *release) scales(t testing.TB) map[string]int32 {
 		scales[deployment.Name] = *deployment.Spec.Replicas
 	}
 	return scales
+}
+
+// replicasOwners are the field managers of the replicas of all Deployments.
+func (r *release) replicasOwners(t testing.TB) []string {
+	t.Helper()
+	list, err := r.client.AppsV1().Deployments(r.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var owners []string
+	for _, deployment := range list.Items {
+		for _, entry := range deployment.ManagedFields {
+			if entry.FieldsV1 != nil && strings.Contains(string(entry.FieldsV1.Raw), `"f:replicas"`) && entry.Subresource != "status" {
+				owners = append(owners, entry.Manager)
+			}
+		}
+	}
+	return owners
 }

@@ -8,6 +8,14 @@ what is said here.
 {{ include "common.name" (list . "backup") }}
 {{- end }}
 
+{{/*
+ConfigMap that is there while a restore has not ended. The plugin calls it after the Job that restores. Backups may have
+been turned off since.
+*/}}
+{{- define "neutree.restoreNote" -}}
+{{ include "common.name" (list . "restore") }}
+{{- end }}
+
 {{/* Not empty when an upgrade that migrates makes a backup first. */}}
 {{- define "neutree.backup.beforeUpgrade" -}}
 {{- if and .Values.global.backup.enabled (not .Values.global.backup.skip) }}yes{{ end }}
@@ -70,6 +78,7 @@ writers:
   {{- range include "common.databaseServices" $root | fromYamlArray }}
   - {{ include "common.name" (list $root .) }}
   {{- end }}
+workspaces: {{ include "common.workspaceNamespace" $root }}
 {{- end }}
 
 {{/* It outlives the release, like everything that holds data. */}}

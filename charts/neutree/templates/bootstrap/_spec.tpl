@@ -12,6 +12,7 @@
 {{- $workspaces := .Values.global.workspaces -}}
 namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 set: {{ include "common.migrationSet" . }}
 database:
   mode: {{ .Values.global.database.mode }}

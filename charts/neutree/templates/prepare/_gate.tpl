@@ -24,6 +24,7 @@ its setting.
 {{- $global := .Values.global -}}
 configMap: {{ include "neutree.installation" . }}
 release: {{ .Release.Name }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 fixed:
   {{- include "neutree.fixedValues" . | nindent 2 }}
 encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}

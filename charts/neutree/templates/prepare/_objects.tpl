@@ -38,7 +38,7 @@ cluster.yaml: |
 # What runs, and what an upgrade must not change.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [{{ include "neutree.installation" . }}]
+  resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
 - apiGroups: [apps]
   resources: [deployments]

@@ -4,6 +4,7 @@ namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
 prefix: {{ .Values.global.namePrefix | quote }}
 configMap: {{ include "neutree.installation" . }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
 {{- if not (include "common.externalDatabase" .) }}
@@ -45,9 +46,9 @@ manifest: /spec/cluster.yaml
   resources: [jobs]
   resourceNames: {{ include "neutree.upgradeHooks" . | fromYamlArray | toJson }}
   verbs: [patch]
-# A rollback takes no values: an annotation lets it pass.
+# A rollback takes no values: an annotation lets it pass. The other one is there while a restore has not ended.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [{{ include "neutree.installation" . }}]
+  resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
 {{- end }}

@@ -6,6 +6,7 @@ prefix: {{ .Values.global.namePrefix | quote }}
 {{- if not (include "common.externalDatabase" .) }}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 runner: {{ include "common.name" (list . "env-runner-k8s") }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
@@ -24,6 +25,11 @@ deleteData: true
   resources: [deployments/scale]
   resourceNames: [{{ include "common.name" (list . "env-runner-k8s") }}]
   verbs: [patch]
+# What a restore that did not end has left.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ include "neutree.restoreNote" . }}]
+  verbs: [get, delete]
 # Its name tells what it did: the one that ran may be of another revision than the newest.
 - apiGroups: [batch]
   resources: [jobs]

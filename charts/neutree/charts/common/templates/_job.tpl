@@ -33,12 +33,12 @@ podFailurePolicy:
       onPodConditions:
         - type: DisruptionTarget
           status: "True"
-    # Exit codes that no retry would change: usage, refused, failed migration, backup first, deadline.
+    # Exit codes that no retry would change: usage, refused, failed migration, backup first, half restored, deadline.
     - action: FailJob
       onExitCodes:
         containerName: {{ .command }}
         operator: In
-        values: [2, 10, 11, 13, 20]
+        values: [2, 10, 11, 13, 14, 20]
 template:
   metadata:
     {{- include "common.podMetadata" (dict "app" . "values" $global.hooks "labels" .labels) | nindent 4 }}

@@ -1,0 +1,33 @@
+package bootstrap
+
+import (
+	"context"
+
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/restorenote"
+	"github.com/neutree-ai/packaging/internal/workspaces"
+)
+
+// unfinishedRestore refuses while a restore has not ended: migrations would meet a database that is being replaced.
+func (b *Bootstrap) unfinishedRestore(ctx context.Context) error {
+	return kube.Refuse(restorenote.Unfinished(ctx, b.Client, b.Spec.Namespace, b.Spec.RestoreNote))
+}
+
+// holdUnknown keeps workspaces from being started again that the database does not know: a restore of an older backup
+// has forgotten them, and their pods would only fail.
+func (b *Bootstrap) holdUnknown(ctx context.Context) error {
+	namespace := b.Spec.Workspaces.Namespace
+	held, err := workspaces.Hold(ctx, b.Client, namespace, func(ctx context.Context, ids []string) ([]string, error) {
+		conn, err := migrate.Connect(ctx, b.DatabaseURL)
+		if err != nil {
+			return nil, err
+		}
+		defer migrate.Close(ctx, conn)
+		return migrate.UnknownWorkspaces(ctx, conn, ids)
+	})
+	if len(held) > 0 {
+		b.Log.Warn(workspaces.Leftover(namespace, held, 0))
+	}
+	return err
+}

@@ -1,0 +1,166 @@
+// Package restorenote keeps the note of a restore: a ConfigMap that exists from before a restore touches anything until
+// its services run again. It is what a restore needs to know beyond its client's life, and a lock: while it is there, no
+// other restore, upgrade, rollback or reinstall may start the services or change the database.
+package restorenote
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// Phase is how far a restore is. It only ever advances: what was touched once stays so.
+type Phase string
+
+// The phases.
+const (
+	// Preparing: the backup is checked and the databases are saved. Services run and nothing is changed.
+	Preparing Phase = "preparing"
+	// Stopping: services are being stopped. The databases are untouched.
+	Stopping Phase = "stopping"
+	// Restoring: the databases may be replaced, or one of them.
+	Restoring Phase = "restoring"
+	// Restored: both databases are those of the backup. Services are being started.
+	Restored Phase = "restored"
+)
+
+// Note is what a restore has to remember. Version 0.1.0 knew Backup, Safety and Replicas.
+type Note struct {
+	// Backup is what is being restored, Safety the backup of what was there before.
+	Backup string `json:"backup"`
+	Safety string `json:"safety,omitempty"`
+	// Earlier are the backups that earlier attempts made of what was there before them.
+	Earlier []string `json:"earlier,omitempty"`
+	// Replicas is how many pods each service had.
+	Replicas map[string]int32 `json:"replicas"`
+	// Phase is empty in a note of version 0.1.0.
+	Phase Phase `json:"phase,omitempty"`
+	// ID names the attempt, for the Job that replaces the databases: all runs of it belong together.
+	ID      string    `json:"id,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	// Holder is the client that works on it; empty once that has ended and left the rest to another. Beat changes for as
+	// long as it lives.
+	Holder string `json:"holder,omitempty"`
+	Beat   int64  `json:"beat,omitempty"`
+	// Stopped are the services' Deployments once no pod of them was left. A service ran since if its Deployment is another
+	// one now.
+	Stopped map[string]Deployment `json:"stopped,omitempty"`
+	// Owners are the field managers of the numbers of replicas before they were set to 0.
+	Owners map[string]Owner `json:"owners,omitempty"`
+}
+
+// Deployment identifies what a Deployment asked for. Kubernetes raises the generation with each change of that.
+type Deployment struct {
+	UID        string `json:"uid"`
+	Generation int64  `json:"generation"`
+}
+
+// Owner is a field manager.
+type Owner struct {
+	Manager     string `json:"manager"`
+	Operation   string `json:"operation"`
+	Subresource string `json:"subresource,omitempty"`
+}
+
+// Env is the variable that says where the Job that restores finds the note. The program of version 0.1.0 does not know it.
+const Env = "RESTORE_NOTE"
+
+// Keys of the ConfigMap. The Job that restores mounts it.
+const (
+	Key = "restore.json"
+	// IDKey holds the ID alone, WorkspacesKey the ids of the workspaces that there are in the cluster, one a line.
+	IDKey         = "id"
+	WorkspacesKey = "workspaces"
+)
+
+// Read returns the note called name, and the ConfigMap it was read from; both are nil where there is none.
+func Read(ctx context.Context, client *kube.Client, namespace, name string) (*Note, *corev1.ConfigMap, error) {
+	config, err := kube.Get[corev1.ConfigMap](ctx, client, kube.ConfigMaps, namespace, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read ConfigMap %s in namespace %s: %w", name, namespace, err)
+	}
+	note := &Note{}
+	if err := json.Unmarshal([]byte(config.Data[Key]), note); err != nil || note.Backup == "" {
+		return nil, nil, hook.Refusef(finding.BackupUnfinished,
+			"scale the services of the release to the replicas that they should have, restore a backup if the database may be "+
+				"half restored, and run kubectl delete configmap "+name+" --namespace "+namespace,
+			"ConfigMap %s in namespace %s should say how far a restore is, and is not readable", name, namespace)
+	}
+	return note, config, nil
+}
+
+// Unfinished is the finding of a restore that has not ended: its services must not be started by anything else. name is
+// the note's; an empty one stands for an installation without backups.
+func Unfinished(ctx context.Context, client *kube.Client, namespace, name string) ([]finding.Finding, error) {
+	if name == "" {
+		return nil, nil
+	}
+	note, _, err := Read(ctx, client, namespace, name)
+	if list := finding.Of(err); len(list) > 0 {
+		return list, nil
+	}
+	if note == nil || err != nil {
+		return nil, err
+	}
+	return []finding.Finding{note.Finding(namespace, name)}, nil
+}
+
+// Finding says that the restore has not ended, what that means for the databases, and every way out.
+func (n *Note) Finding(namespace, name string) finding.Finding {
+	why := "the databases may be half restored, and what the services write now would be lost or mixed with the backup"
+	switch n.Phase {
+	case Preparing, Stopping:
+		why = "the databases are untouched so far, but they would be replaced under running services"
+	case Restored:
+		why = "the databases are restored, but its services are not all started"
+	}
+	return finding.Finding{
+		ID: finding.BackupUnfinished, Severity: finding.Error,
+		Object: fmt.Sprintf("ConfigMap %s in namespace %s", name, namespace),
+		Found:  fmt.Sprintf("the restore of backup %s%s has not ended", n.Backup, n.since()),
+		Why:    why,
+		Fix:    "wait if it is still running; else " + n.WaysOut(namespace),
+	}
+}
+
+// WaysOut are the commands that end the restore.
+func (n *Note) WaysOut(namespace string) string {
+	again := func(name string) string { return "helm neutree backup restore " + name + " --namespace " + namespace }
+	finish := "finish it with " + again(n.Backup)
+	switch n.Phase {
+	case Preparing, Stopping:
+		return finish + ", or give it up with helm neutree backup restore --abandon --namespace " + namespace
+	case Restored:
+		return finish
+	}
+	return finish + ", or restore another backup in its place with " + again(cmp.Or(n.Safety, "NAME")) + " --abandon"
+}
+
+func (n *Note) since() string {
+	if n.Started.IsZero() {
+		return ""
+	}
+	return " (started " + n.Started.UTC().Format(time.RFC3339) + ")"
+}
+
+// Delete deletes the note. None is fine.
+func Delete(ctx context.Context, client *kube.Client, namespace, name string) error {
+	err := client.Resource(kube.ConfigMaps, namespace).Delete(ctx, name, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete ConfigMap %s in namespace %s: %s", name, namespace, kube.Brief(err))
+	}
+	return nil
+}

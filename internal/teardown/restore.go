@@ -1,0 +1,32 @@
+package teardown
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/neutree-ai/packaging/internal/restorenote"
+)
+
+// removeRestoreNote ends a restore that did not end: its services are gone. The database may be half restored, which the
+// one who installs again has to know.
+func (t *Teardown) removeRestoreNote(ctx context.Context) {
+	name := t.Spec.RestoreNote
+	if name == "" {
+		return
+	}
+	note, config, err := restorenote.Read(ctx, t.Client, t.Spec.Namespace, name)
+	if err == nil && config == nil {
+		return
+	}
+	switch {
+	case err != nil:
+		t.warn("read the note of a restore", err)
+	case !t.Spec.DeleteData && note.Phase != restorenote.Preparing && note.Phase != restorenote.Stopping &&
+		note.Phase != restorenote.Restored:
+		t.note("a restore did not end", fmt.Sprintf("the databases that are kept may be half of backup %s and half of "+
+			"what was there before; restore it again after the next install", note.Backup))
+	}
+	if err := restorenote.Delete(ctx, t.Client, t.Spec.Namespace, name); err != nil {
+		t.warn("delete the note of a restore", err)
+	}
+}

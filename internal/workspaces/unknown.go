@@ -1,0 +1,130 @@
+package workspaces
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
+)
+
+const (
+	// IDLabel holds the id of the workspace that an object belongs to.
+	IDLabel = "workspace-id"
+	// UnknownAnnotation keeps how many replicas a stopped workspace had that the database does not know. One that has it
+	// instead of ReplicasAnnotation is not started again.
+	UnknownAnnotation = "neutree.ai/unknown-workspace-replicas"
+
+	// page bounds what one answer of the API server holds.
+	page = 500
+)
+
+// IDs are the ids of all workspaces that have a Deployment, a StatefulSet or a PVC in the namespace, sorted.
+func IDs(ctx context.Context, client *kube.Client, namespace string) ([]string, error) {
+	ids := map[string]bool{}
+	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets, kube.Claims} {
+		err := pages(ctx, client, kind, namespace, func(objects []unstructured.Unstructured) error {
+			for _, object := range objects {
+				if id := object.GetLabels()[IDLabel]; id != "" {
+					ids[id] = true
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slices.Sorted(maps.Keys(ids)), nil
+}
+
+// Hold keeps Resume from starting workspaces that the database does not know, as after a restore of a backup that is
+// older than they are, and returns their ids. unknown picks those out of ids. Nothing that runs is stopped.
+func Hold(ctx context.Context, client *kube.Client, namespace string,
+	unknown func(ctx context.Context, ids []string) ([]string, error)) ([]string, error) {
+	var held []string
+	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
+		err := pages(ctx, client, kind, namespace, func(objects []unstructured.Unstructured) error {
+			stopped := map[string]*unstructured.Unstructured{}
+			for i := range objects {
+				object := &objects[i]
+				if id := object.GetLabels()[IDLabel]; id != "" && object.GetAnnotations()[ReplicasAnnotation] != "" {
+					stopped[id] = object
+				}
+			}
+			if len(stopped) == 0 {
+				return nil
+			}
+			ids, err := unknown(ctx, slices.Sorted(maps.Keys(stopped)))
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				object := stopped[id]
+				patch := note(nil)
+				annotations := patch["metadata"].(map[string]any)["annotations"].(map[string]any)
+				annotations[UnknownAnnotation] = object.GetAnnotations()[ReplicasAnnotation]
+				if err := client.Merge(ctx, kind, namespace, object.GetName(), patch); err != nil {
+					return fmt.Errorf("workspace %s in namespace %s: %w", object.GetName(), namespace, err)
+				}
+				held = append(held, id)
+			}
+			return nil
+		})
+		if err != nil {
+			return held, err
+		}
+	}
+	slices.Sort(held)
+	return held, nil
+}
+
+// pages calls do with the workspaces' objects of one kind, page by page.
+func pages(ctx context.Context, client *kube.Client, kind schema.GroupVersionResource, namespace string,
+	do func([]unstructured.Unstructured) error) error {
+	options := metav1.ListOptions{LabelSelector: Selector, Limit: page}
+	for {
+		list, err := client.Resource(kind, namespace).List(ctx, options)
+		if err != nil {
+			return fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err)
+		}
+		if err := do(list.Items); err != nil {
+			return err
+		}
+		if options.Continue = list.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// Leftover says for people which workspaces the database does not know, and what to do with each: nothing uses them any
+// more, but their PVCs may hold files that someone wants.
+func Leftover(namespace string, ids []string, more int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d workspaces in namespace %s are unknown to the database, since they are newer than the backup; "+
+		"they are not started again:\n", len(ids)+more, namespace)
+	for _, id := range ids {
+		fmt.Fprintf(&b, "  %s\n", platform.WorkspacePrefix+id)
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "  and %d more, which a restore of the same backup lists once these are deleted\n", more)
+	}
+	if len(ids) == 0 {
+		return b.String()
+	}
+	first := platform.WorkspacePrefix + ids[0]
+	fmt.Fprintf(&b, `To keep the files of one of them, let its PersistentVolume outlive the PVC before you delete it:
+  kubectl patch persistentvolume $(kubectl get persistentvolumeclaim %[1]s-workspace --namespace %[2]s \
+    --output jsonpath='{.spec.volumeName}') --patch '{"spec": {"persistentVolumeReclaimPolicy": "Retain"}}'
+To delete them:
+  kubectl delete deployments,statefulsets,services,secrets,persistentvolumeclaims --namespace %[2]s \
+    --selector '%[3]s,%[4]s in (%[5]s)'`, first, namespace, Selector, IDLabel, strings.Join(ids, ","))
+	return b.String()
+}
