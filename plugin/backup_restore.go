@@ -17,7 +17,7 @@ import (
 
 func newBackupRestoreCommand(o *backupOptions) *cobra.Command {
 	restore := backupjob.Restore{}
-	var yes bool
+	var yes, otherKey bool
 	cmd := &cobra.Command{
 		Use:   "restore NAME",
 		Short: "Bring the databases of a release back to a backup",
@@ -31,6 +31,7 @@ platform is down. The same command again takes up a restore whose client was kil
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger, r *backupjob.Runner) error {
 				restore.Runner, restore.Name = r, args[0]
+				r.AllowOtherKey = otherKey
 				if !yes {
 					if err := confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), r.Plan.Release, args[0]); err != nil {
 						return err
@@ -49,6 +50,8 @@ platform is down. The same command again takes up a restore whose client was kil
 	flags.BoolVar(&yes, "yes", false, "do not ask")
 	flags.BoolVar(&restore.NoSafetyBackup, "no-safety-backup", false, "do not save what there is now")
 	flags.BoolVar(&restore.AllowNewer, "allow-newer-schema", false, "also a backup of a newer release than the one that is installed")
+	flags.BoolVar(&otherKey, "allow-other-key", false,
+		"also a backup whose credentials are encrypted with another key than the installation's")
 	return cmd
 }
 

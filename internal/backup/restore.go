@@ -25,7 +25,7 @@ const lockWait = 2 * time.Minute
 // services expect. The database changes in one transaction: killed or failed before its end, everything is as before.
 // Nobody else may write meanwhile. A second run ends in the same state.
 func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, error) {
-	unlock, err := b.lock()
+	unlock, err := b.lock("backup restore " + name)
 	if err != nil {
 		return "", err
 	}

@@ -77,7 +77,7 @@ func (r *Restore) prepare(ctx context.Context) (state, error) {
 	if !r.NoSafetyBackup {
 		s.Safety = "before-restore-" + backup.NewName(time.Now())
 		r.Log.Info("saving what there is now", "backup", s.Safety)
-		if _, err := r.Create(ctx, "", s.Safety, "before the restore of "+r.Name, r.Name); err != nil {
+		if _, err := r.Create(ctx, s.Safety, "before the restore of "+r.Name, r.Name); err != nil {
 			return state{}, fmt.Errorf("nothing was changed, since what there is now could not be saved (--no-safety-backup leaves that out): %w", err)
 		}
 	}
@@ -93,7 +93,7 @@ func (r *Restore) restore(ctx context.Context, s state) (string, error) {
 		return "", err
 	}
 	r.Log.Info("restoring", "backup", r.Name)
-	return r.run(ctx, r.Plan.Restore, r.Plan.Restore.Name, restoreArgs("restore", r.Name, r.AllowNewer)...)
+	return r.run(ctx, r.Plan.Restore, r.Plan.Restore.Name, r.restoreArgs("restore", r.Name, r.AllowNewer)...)
 }
 
 // recover ends the Job of a restore that failed or was interrupted, and starts the services on the databases as they

@@ -9,6 +9,7 @@ const (
 
 	BackupBusy          ID = "backup.busy"
 	BackupDamaged       ID = "backup.damaged"
+	BackupKey           ID = "backup.key"
 	BackupMissing       ID = "backup.missing"
 	BackupNewer         ID = "backup.newer"
 	BackupNotConfirmed  ID = "backup.not-confirmed"
