@@ -24,6 +24,7 @@ const (
 	CNPGWebhook ID = "cnpg.webhook"
 
 	DatabaseExternal ID = "database.external"
+	DatabaseLogin    ID = "database.login"
 
 	ExposureNodePortFree  ID = "exposure.node-port-free"
 	ExposureNodePortRange ID = "exposure.node-port-range"
