@@ -18,7 +18,7 @@ import (
 
 func newBackupRestoreCommand(o *backupOptions) *cobra.Command {
 	restore := backupjob.Restore{}
-	var yes bool
+	var yes, otherKey bool
 	cmd := &cobra.Command{
 		Use:   "restore [NAME]",
 		Short: "Bring the databases of a release back to a backup",
@@ -48,6 +48,7 @@ has to be finished by another run, and the services stay stopped until then; 124
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger, r *backupjob.Runner) error {
 				restore.Runner = r
+				r.AllowOtherKey = otherKey
 				if len(args) > 0 {
 					restore.Name = args[0]
 					if !yes {
@@ -70,6 +71,8 @@ has to be finished by another run, and the services stay stopped until then; 124
 	flags.BoolVar(&restore.NoSafetyBackup, "no-safety-backup", false, "do not save what there is now")
 	flags.BoolVar(&restore.AllowNewer, "allow-newer-schema", false, "also a backup of a newer release than the one that is installed")
 	flags.BoolVar(&restore.Abandon, "abandon", false, "give up an unfinished restore of another backup")
+	flags.BoolVar(&otherKey, "allow-other-key", false,
+		"also a backup whose credentials are encrypted with another key than the installation's")
 	return cmd
 }
 

@@ -253,7 +253,7 @@ func finish(server *kubetest.Server, made kubetest.Request) {
 	job := unstructured.Unstructured{Object: made.Body}
 	containers, _, _ := unstructured.NestedSlice(job.Object, "spec", "template", "spec", "containers")
 	name, message := job.GetName(), "done"
-	if strings.HasSuffix(name, "-list") {
+	if strings.HasPrefix(name, "nap-backup-list-") {
 		message = `{"backups":[{"name":"20261123-141500","schema":"131_x","bytes":2048,"revision":2,"reason":"by hand"}]}`
 	}
 	server.Put(fmt.Sprintf(`apiVersion: v1

@@ -28,6 +28,8 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	}
 	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
 
+	var name, reason, keep string
+	var newer, otherKey bool
 	// sub makes a subcommand whose result is one sentence.
 	sub := func(use, short string, do func(context.Context, *backup.Backup) (string, error)) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +40,8 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
 				result, err := do(ctx, &backup.Backup{
 					Log: log, Spec: spec, DatabaseURL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
-					Note: os.Getenv(restorenote.Env),
+					Note:          os.Getenv(restorenote.Env),
+					AllowOtherKey: otherKey,
 				})
 				if err == nil {
 					o.SetResult("%s", result)
@@ -48,11 +51,12 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 		}}
 	}
 
-	var name, reason, keep string
-	var newer bool
 	create := sub("create", "Make a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
 		m, err := b.Create(ctx, name, reason, keep)
-		return m.Summary(), err
+		if err != nil {
+			return "", err
+		}
+		return m.Message(name)
 	})
 	create.Flags().StringVar(&reason, "reason", "", "why it is made")
 	create.Flags().StringVar(&keep, "keep", "", "another backup that must stay")
@@ -65,6 +69,8 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	})
 	for _, c := range []*cobra.Command{check, restore} {
 		c.Flags().BoolVar(&newer, "allow-newer-schema", false, "also one of a newer release")
+		c.Flags().BoolVar(&otherKey, "allow-other-key", false,
+			"also one whose credentials are encrypted with another key than the installation's")
 	}
 	remove := sub("delete", "Delete a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
 		return "backup " + name + " is deleted", b.Delete(ctx, name)

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +36,8 @@ type Backup struct {
 	// Note is the folder with what the client of a restore has noted: the attempt's id, and the workspaces that there are
 	// in the cluster. Empty where there is none, as with a client of version 0.1.0.
 	Note string
+	// AllowOtherKey admits a backup whose credentials are encrypted with another key than CredentialKey.
+	AllowOtherKey bool
 	// Bin is the folder with PostgreSQL's programs; empty to look in PATH.
 	Bin string
 	// LockTimeout bounds a restore's wait for a table that another session uses; 0 means 15 seconds.
@@ -43,29 +47,52 @@ type Backup struct {
 // partial marks a backup that is being made. A run that was killed leaves it to the next one to remove.
 const partial = ".partial-"
 
-// lock keeps a second run from the folder. All pods that mount the claim run on one node, so one kernel sees all locks.
-func (b *Backup) lock() (unlock func(), err error) {
+// lock keeps a second run from the folder, and tells it what this one does. All pods that mount the claim run on one
+// node, so one kernel sees all locks.
+func (b *Backup) lock(what string) (unlock func(), err error) {
 	if err := os.MkdirAll(b.Spec.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("open the folder of the backups: %w", err)
+		return nil, b.full(fmt.Errorf("open the folder of the backups: %w", err))
 	}
 	f, err := os.OpenFile(filepath.Join(b.Spec.Dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
-		return nil, fmt.Errorf("open the folder of the backups: %w", err)
+		return nil, b.full(fmt.Errorf("open the folder of the backups: %w", err))
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
+		defer f.Close() //nolint:errcheck // It was only read.
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends",
-				"another backup or restore is using claim %s", b.Spec.Claim)
+				"%s is using PVC %s", holder(f), b.Spec.Claim)
 		}
 		return nil, fmt.Errorf("lock the folder of the backups: %w", err)
 	}
-	return func() { _ = f.Close() }, nil
+	// The note is for people. A volume that is full has no room for it, and a backup may be deleted all the same.
+	if err := errors.Join(f.Truncate(0), note(f, what)); err != nil {
+		b.Log.Warn("what this run does could not be written down for others", "cause", err.Error())
+	}
+	return func() { _ = f.Truncate(0); _ = f.Close() }, nil
+}
+
+// note writes what a run does, and where.
+func note(f *os.File, what string) error {
+	if pod, err := os.Hostname(); err == nil {
+		what += " in pod " + pod
+	}
+	_, err := f.WriteAt([]byte(what+", since "+time.Now().UTC().Format(time.RFC3339)), 0)
+	return err
+}
+
+// holder is what the run that has the lock wrote down.
+func holder(f *os.File) string {
+	text, err := io.ReadAll(io.LimitReader(f, 200))
+	if said := strings.TrimSpace(string(text)); err == nil && said != "" {
+		return "another run (" + said + ")"
+	}
+	return "another backup or restore"
 }
 
 // Delete removes one backup.
 func (b *Backup) Delete(_ context.Context, name string) error {
-	unlock, err := b.lock()
+	unlock, err := b.lock("backup delete " + name)
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func TestSecondRunRefused(t *testing.T) {
 		}
 	}
 	_, err := second.Create(t.Context(), "b2", "", "")
-	wantFailure(t, err, hook.Busy, "another backup or restore is using claim nap-backups")
+	wantFailure(t, err, hook.Busy, "another run (backup create b1 in pod ", ", since 20", ") is using PVC nap-backups")
 	select {
 	case err := <-first:
 		if err != nil {

@@ -129,7 +129,68 @@ func (b *Backup) Check(ctx context.Context, name string, newer bool) (Metadata, 
 			"backup %s is of a newer release than the one that is installed: it holds the migrations %s, which the images do not have",
 			m.Name, strings.Join(ahead, ", "))
 	}
-	return m, b.check(ctx, m)
+	if err := b.check(ctx, m); err != nil {
+		return m, err
+	}
+	return m, b.checkKey(ctx, m)
+}
+
+// checkKey refuses a backup whose credentials the installation could not read. Backups of version 0.1.0 do not say which
+// key it was, but the table in their dump does.
+func (b *Backup) checkKey(ctx context.Context, m Metadata) error {
+	key := m.Key
+	if !key.Known() {
+		var err error
+		if key, err = b.dumpedKey(ctx, filepath.Join(b.Spec.Dir, m.Name, databaseFile)); err != nil {
+			return fmt.Errorf("backup %s: %w", m.Name, err)
+		}
+	}
+	switch {
+	case !key.Known() || b.CredentialKey == "" || key.Matches(b.CredentialKey):
+		return nil
+	case b.AllowOtherKey:
+		b.Log.Warn("the backup's credentials are encrypted with another key than the installation's: they cannot be "+
+			"read until that key is back", "backup", m.Name)
+		return nil
+	}
+	where := "the installation's Secret"
+	if ref := b.Spec.EncryptionKey; ref.Secret != "" {
+		where = fmt.Sprintf("the key %s of Secret %s", ref.Key, ref.Secret)
+	}
+	return hook.Refuse(finding.Finding{
+		ID: finding.BackupKey, Severity: finding.Error, Object: "backup " + m.Name, Value: "global.secrets.existingSecret",
+		Found: fmt.Sprintf("the credentials in backup %s are encrypted with another key than %s", m.Name, where),
+		Why:   "users' stored credentials could not be read after the restore, and upgrades would be refused",
+		Fix: "put the key of the installation that made the backup into that Secret and restart the control plane, or, " +
+			"if those credentials may be lost, restore with --allow-other-key",
+	})
+}
+
+// dumpedKey reads the record of the key from a dump.
+func (b *Backup) dumpedKey(ctx context.Context, dump string) (migrate.KeyRecord, error) {
+	var r migrate.KeyRecord
+	var out bytes.Buffer
+	err := run(b.command(ctx, "pg_restore", "--data-only", "--schema=neutree", "--table=encryption_key",
+		"--file=-", dump), &out)
+	if err != nil {
+		return r, err
+	}
+	_, rows, found := strings.Cut(out.String(), "COPY neutree.encryption_key (one, salt, digest) FROM stdin;\n")
+	if !found {
+		return r, nil
+	}
+	row, _, _ := strings.Cut(rows, "\n")
+	columns := strings.Split(row, "\t")
+	if len(columns) != 3 {
+		return r, nil
+	}
+	// In the text of COPY a backslash is escaped: a value is written as \\x and its hexadecimal digits.
+	for i, into := range []*[]byte{&r.Salt, &r.Digest} {
+		if *into, err = hex.DecodeString(strings.TrimLeft(columns[i+1], `\x`)); err != nil {
+			return migrate.KeyRecord{}, fmt.Errorf("the dump's record of the encryption key is damaged: %w", err)
+		}
+	}
+	return r, nil
 }
 
 // checkServer refuses a server that is older than the one that the backup is of.

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,13 +22,14 @@ import (
 // progressEvery is how often a long dump says how far it is.
 const progressEvery = 5 * time.Second
 
-// Create makes the backup called name. Of the others it keeps the newest, as many as the retention allows, and the one
-// called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
+// Create makes the backup called name. Of the others of its kind it keeps the newest, as many as the retention allows,
+// and the one called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
+// A retry of an upgrade may have no need of a new one: what is returned then is the backup that it relies on.
 func (b *Backup) Create(ctx context.Context, name, reason, keep string) (Metadata, error) {
 	if err := ValidateName(name); err != nil {
 		return Metadata{}, err
 	}
-	unlock, err := b.lock()
+	unlock, err := b.lock("backup create " + name)
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -38,21 +40,27 @@ func (b *Backup) Create(ctx context.Context, name, reason, keep string) (Metadat
 	if err := b.removePartial(); err != nil {
 		return Metadata{}, err
 	}
+	kind := KindOf(name)
+	if kind == Upgrade {
+		if m, will, err := b.relyOn(ctx); will || err != nil {
+			return m, err
+		}
+	}
 	dir := filepath.Join(b.Spec.Dir, partial+name)
 	if err := os.Mkdir(dir, 0o750); err != nil {
-		return Metadata{}, fmt.Errorf("begin backup %s: %w", name, err)
+		return Metadata{}, b.full(fmt.Errorf("begin backup %s: %w", name, err))
 	}
 	m, err := b.fill(ctx, dir, Metadata{
-		Name: name, Time: time.Now().UTC().Truncate(time.Second), Reason: reason,
+		Name: name, Time: time.Now().UTC().Truncate(time.Second), Reason: reason, Kind: kind,
 		Release: b.Spec.Release, Revision: b.Spec.Revision, Chart: b.Spec.Chart, Images: b.Spec.Images,
 	})
 	if err == nil {
 		err = b.publish(dir, m)
 	}
 	if err != nil {
-		return Metadata{}, errors.Join(err, os.RemoveAll(dir))
+		return Metadata{}, errors.Join(b.full(err), os.RemoveAll(dir))
 	}
-	return m, b.prune(name, keep)
+	return m, b.prune(kind, name, keep)
 }
 
 // fill saves both databases to dir.
@@ -113,7 +121,13 @@ func (b *Backup) dump(ctx context.Context, path string, m *Metadata) error {
 	if m.Ledgers, err = migrate.Ledgers(ctx, conn); err != nil {
 		return err
 	}
-	if m.Set, err = migrate.LastSet(ctx, conn); err != nil {
+	if m.Set, m.Applied, err = migrate.LastSet(ctx, conn); err != nil {
+		return err
+	}
+	if m.Key, err = migrate.Key(ctx, conn); err != nil {
+		return err
+	}
+	if err := b.joinSeries(m); err != nil {
 		return err
 	}
 	if err := b.checkRoom(m.DatabaseBytes); err != nil {
@@ -133,6 +147,20 @@ func (b *Backup) dump(ctx context.Context, path string, m *Metadata) error {
 	b.Log.Info("reading the dump back")
 	m.Tables, err = b.readBack(ctx, path)
 	return err
+}
+
+// joinSeries notes the series that a backup before an upgrade belongs to.
+func (b *Backup) joinSeries(m *Metadata) error {
+	if m.Kind != Upgrade {
+		return nil
+	}
+	list, _, err := b.List()
+	if err != nil {
+		return err
+	}
+	first, _ := standing{ledgers: m.Ledgers, set: m.Set, applied: m.Applied}.series(list)
+	m.Series = cmp.Or(first, m.Name)
+	return nil
 }
 
 func (b *Backup) checkRoom(database int64) error {

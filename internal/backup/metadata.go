@@ -15,6 +15,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/migrate"
 )
 
 // Metadata describes one backup. It lies beside the files as JSON.
@@ -22,13 +23,21 @@ type Metadata struct {
 	Name   string    `json:"name"`
 	Time   time.Time `json:"time"`
 	Reason string    `json:"reason,omitempty"`
+	// Kind is what it was made for. Backups of version 0.1.0 do not say so: see KindOf.
+	Kind Kind `json:"kind,omitempty"`
+	// Series is, of one before an upgrade, the name of the first backup that was made since migrations were applied
+	// completely: see series.
+	Series string `json:"series,omitempty"`
 	// Release, Revision, Chart and Images are those of the release that made the backup.
 	Release  string            `json:"release"`
 	Revision int               `json:"revision"`
 	Chart    string            `json:"chart"`
 	Images   map[string]string `json:"images"`
-	// Set is the set of migrations that was applied last.
-	Set string `json:"set,omitempty"`
+	// Set is the set of migrations that was applied last, Applied when that was.
+	Set     string    `json:"set,omitempty"`
+	Applied time.Time `json:"applied,omitzero"`
+	// Key recognises the key that credentials in the database are encrypted with.
+	Key migrate.KeyRecord `json:"encryptionKey,omitzero"`
 	// Ledgers are the ids of all migrations in the database, by ledger.
 	Ledgers map[string][]string `json:"ledgers"`
 	// Server is the version of PostgreSQL.
@@ -94,6 +103,7 @@ func (b *Backup) Read(name string) (Metadata, error) {
 	if m.Name != name {
 		return m, damaged(name, "its %s is that of %q", metadataFile, m.Name)
 	}
+	m.Kind = cmp.Or(m.Kind, KindOf(name))
 	return m, nil
 }
 

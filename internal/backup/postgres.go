@@ -68,9 +68,7 @@ func explain(cmd *exec.Cmd, err error, stderr *tail) error {
 	}
 	said := stderr.String()
 	if strings.Contains(said, "No space left on device") || strings.Contains(said, "Disk quota exceeded") {
-		return hook.Refusef(finding.BackupSpace,
-			"raise global.backup.size, or delete a backup with helm neutree backup delete",
-			"%s: the volume of the backups is full (%s)", name, said)
+		return fmt.Errorf("%s: %w (%s)", name, syscall.ENOSPC, said)
 	}
 	return fmt.Errorf("%s: %w: %s", name, err, said)
 }

@@ -30,7 +30,7 @@ const lockWait = 2 * time.Minute
 // hook.MigrationFailed a restored pair with an older schema. With hook.Unchanged, hook.Busy and hook.Refused nothing was
 // replaced. Any other code leaves that open.
 func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, error) {
-	unlock, err := b.lock()
+	unlock, err := b.lock("backup restore " + name)
 	if err != nil {
 		return "", err
 	}

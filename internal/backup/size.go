@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -35,6 +36,21 @@ func (b *Backup) checkSpace(database, afs int64, last *Metadata) error {
 			"helm neutree backup delete",
 		"the backup would not fit: the database holds %s and its backup may take %s, but of the %s of claim %s only %s are free",
 		Size(database), Size(need+afs), Size(size), b.Spec.Claim, Size(free))
+}
+
+// full explains an error of a volume that has no room left, which checkSpace could not foresee: something else may
+// write to it. Other errors are returned as they are.
+func (b *Backup) full(err error) error {
+	var code interface{ Code() int }
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		errors.As(err, &code) && code.Code()&0xff == sqliteFull
+	if !full || hook.CodeOf(err) != hook.Unexpected {
+		return err
+	}
+	return hook.Refusef(finding.BackupSpace,
+		"raise global.backup.size, or delete a backup with helm neutree backup delete",
+		"the volume of PVC %s is full: %v; the incomplete backup was removed, and the others are as they were",
+		b.Spec.Claim, err)
 }
 
 // freeSpace is what is left of the claim, and what the claim asked for. Some provisioners hand out a folder of a much

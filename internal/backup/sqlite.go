@@ -15,6 +15,9 @@ import (
 // busyWait is how long SQLite waits for another process to finish its transaction.
 const busyWait = 10 * time.Second
 
+// sqliteFull is SQLite's code for a volume without room.
+const sqliteFull = 13
+
 // sqliteConn is what the driver offers beyond database/sql.
 type sqliteConn interface {
 	NewBackup(to string) (*sqlite.Backup, error)

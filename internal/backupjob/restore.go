@@ -200,7 +200,7 @@ func (r *Restore) save(ctx context.Context) (string, error) {
 	}
 	safety := "before-restore-" + backup.NewName(time.Now())
 	r.Log.Info("saving what there is now", "backup", safety)
-	if _, err := r.Create(ctx, "", safety, "before the restore of "+r.Name, r.Name); err != nil {
+	if _, err := r.Create(ctx, safety, "before the restore of "+r.Name, r.Name); err != nil {
 		return "", fmt.Errorf("nothing was changed, since what there is now could not be saved "+
 			"(--no-safety-backup leaves that out): %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +61,7 @@ type cluster struct {
 
 	mu       sync.Mutex
 	outcomes map[string]outcome
+	snapshot func(name string)
 }
 
 type outcome struct {
@@ -82,14 +84,40 @@ func newCluster(t *testing.T, more ...string) *cluster {
 			case <-time.After(2 * time.Millisecond):
 			}
 			for _, made := range c.Changes() {
-				if made.Method == "POST" && strings.HasSuffix(made.Path, "/jobs") {
+				switch {
+				case made.Method == "POST" && strings.HasSuffix(made.Path, "/jobs"):
 					c.finish(made.Body)
+				case made.Method == "POST" && strings.HasSuffix(made.Path, "/backups"):
+					c.complete(made.Body)
 				}
 			}
 		}
 	})
 	t.Cleanup(func() { close(done); wait.Wait() })
 	return c
+}
+
+// complete plays the operator where a test asks for that: it takes a snapshot.
+func (c *cluster) complete(body map[string]any) {
+	name := (&unstructured.Unstructured{Object: body}).GetName()
+	c.mu.Lock()
+	taken := c.snapshot
+	c.mu.Unlock()
+	if taken == nil {
+		return
+	}
+	live := c.Object("/apis/postgresql.cnpg.io/v1/namespaces/nap/backups/" + name)
+	if _, done, _ := unstructured.NestedString(live.Object, "status", "phase"); !done {
+		c.Put("apiVersion: postgresql.cnpg.io/v1\nkind: Backup\nmetadata: {name: " + name +
+			", namespace: nap}\nstatus: {phase: completed}")
+		taken(name)
+	}
+}
+
+func (c *cluster) onSnapshot(taken func(name string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshot = taken
 }
 
 // finish gives a Job that has no status yet a pod and an end.
@@ -100,7 +128,7 @@ func (c *cluster) finish(body map[string]any) {
 		return
 	}
 	c.mu.Lock()
-	o := c.outcomes[name]
+	o := c.outcomes[shared(name)]
 	c.mu.Unlock()
 	if o.before != nil {
 		o.before()
@@ -213,7 +241,17 @@ func (c *cluster) steps() []string {
 
 func jobName(name string) string {
 	before, _, _ := strings.Cut(name, "-before-restore-")
-	return before
+	return shared(before)
+}
+
+var ownJob = regexp.MustCompile(`-(list|check|delete)-[a-z0-9]{4}$`)
+
+// shared is the name of a client's own Job without what makes it its own.
+func shared(name string) string {
+	if at := ownJob.FindStringIndex(name); at != nil {
+		return name[:len(name)-5]
+	}
+	return name
 }
 
 func within(t *testing.T, d time.Duration) context.Context {

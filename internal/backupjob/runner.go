@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -12,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/finding"
@@ -28,6 +31,8 @@ type Runner struct {
 	Plan      Plan
 	// Jobs runs the Jobs.
 	Jobs jobrun.Jobs
+	// AllowOtherKey admits the restore of a backup whose credentials are encrypted with another key.
+	AllowOtherKey bool
 }
 
 // New returns a Runner for the release that plan describes.
@@ -36,30 +41,42 @@ func New(log *slog.Logger, client *kube.Client, namespace string, plan Plan) *Ru
 		Jobs: &jobrun.Runner{Log: log, Client: client, Namespace: namespace}}
 }
 
-// Create makes the backup called name by a Job called after it or, when job is not empty, that. It keeps the backup
-// called keep whatever the retention says.
-func (r *Runner) Create(ctx context.Context, job, name, reason, keep string) (string, error) {
+// Create makes the backup called name. It keeps the backup called keep whatever the retention says.
+func (r *Runner) Create(ctx context.Context, name, reason, keep string) (string, error) {
 	if err := r.ensureClaim(ctx); err != nil {
 		return "", err
 	}
 	if err := r.snapshot(ctx, name); err != nil {
 		return "", err
 	}
-	if job == "" {
-		job = r.Plan.Create.Name + "-" + name
-	}
-	args := []string{"create", "--name=" + name, "--reason=" + reason}
+	args := createArgs(name, reason)
 	if keep != "" {
 		args = append(args, "--keep="+keep)
 	}
-	return r.run(ctx, r.Plan.Create, job, args...)
+	return r.runOwn(ctx, r.Plan.Create, name, args...)
 }
 
-// BeforeUpgrade makes the backup that an upgrade to the plan's revision falls back on. Its Job has the plan's own name, so
-// that a Role can name it.
+func createArgs(name, reason string) []string {
+	return []string{"create", "--name=" + name, "--reason=" + reason}
+}
+
+// BeforeUpgrade makes the backup that an upgrade to the plan's revision falls back on, unless an earlier attempt made one
+// that will do. Its Job has the plan's own name, so that a Role can name it.
 func (r *Runner) BeforeUpgrade(ctx context.Context) (string, error) {
+	if err := r.ensureClaim(ctx); err != nil {
+		return "", err
+	}
 	name := fmt.Sprintf("before-r%d-%s", r.Plan.Revision, backup.NewName(time.Now()))
-	return r.Create(ctx, r.Plan.Create.Name, name, fmt.Sprintf("before the upgrade to revision %d", r.Plan.Revision), "")
+	reason := fmt.Sprintf("before the upgrade to revision %d", r.Plan.Revision)
+	message, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name, createArgs(name, reason)...)
+	if err != nil {
+		return "", err
+	}
+	saved := backup.ReadSaved(message)
+	if saved.Earlier {
+		return saved.Summary, nil
+	}
+	return saved.Summary, r.snapshot(ctx, name)
 }
 
 // List returns what backups there are.
@@ -68,7 +85,7 @@ func (r *Runner) List(ctx context.Context) (backup.Listing, error) {
 	if exists, err := r.claimExists(ctx); err != nil || !exists {
 		return empty, err
 	}
-	message, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name+"-list", "list")
+	message, err := r.runOwn(ctx, r.Plan.Create, "list", "list")
 	if err != nil {
 		return empty, err
 	}
@@ -84,7 +101,7 @@ func (r *Runner) Delete(ctx context.Context, name string) error {
 	if err := r.needClaim(ctx, name); err != nil {
 		return err
 	}
-	_, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name+"-delete", "delete", "--name="+name)
+	_, err := r.runOwn(ctx, r.Plan.Create, "delete", "delete", "--name="+name)
 	return err
 }
 
@@ -93,15 +110,42 @@ func (r *Runner) Check(ctx context.Context, name string, newer bool) (string, er
 	if err := r.needClaim(ctx, name); err != nil {
 		return "", err
 	}
-	return r.run(ctx, r.Plan.Restore, r.Plan.Restore.Name+"-check", restoreArgs("check", name, newer)...)
+	return r.runOwn(ctx, r.Plan.Restore, "check", r.restoreArgs("check", name, newer)...)
 }
 
-func restoreArgs(action, name string, newer bool) []string {
+// restoreArgs are those of what reads a backup in order to restore it.
+func (r *Runner) restoreArgs(action, name string, newer bool) []string {
 	args := []string{action, "--name=" + name}
 	if newer {
 		args = append(args, "--allow-newer-schema")
 	}
+	if r.AllowOtherKey {
+		args = append(args, "--allow-other-key")
+	}
 	return args
+}
+
+// keptJob is how long a Job of one client's own stays once it has ended, if the client did not see that.
+const keptJob = 24 * time.Hour
+
+// runOwn runs a Job that is this client's alone, so that several clients do not meet in one Job: those that read run
+// side by side. Of those that write the second one finds the folder of the backups in use, and says so at once.
+func (r *Runner) runOwn(ctx context.Context, manifest batchv1.Job, what string, args ...string) (string, error) {
+	job := manifest.DeepCopy()
+	if job.Spec.TTLSecondsAfterFinished == nil {
+		job.Spec.TTLSecondsAfterFinished = ptr.To(int32(keptJob.Seconds()))
+	}
+	if policy := job.Spec.PodFailurePolicy; policy != nil {
+		for _, rule := range policy.Rules {
+			if on := rule.OnExitCodes; rule.Action == batchv1.PodFailurePolicyActionFailJob && on != nil {
+				on.Values = append(on.Values, int32(hook.Busy))
+				slices.Sort(on.Values)
+				on.Values = slices.Compact(on.Values)
+			}
+		}
+	}
+	// With the longest prefix and the longest name of a backup this is as long as a Job's name may be.
+	return r.run(ctx, *job, fmt.Sprintf("%s-%s-%s", manifest.Name, what, rand.String(4)), args...)
 }
 
 func (r *Runner) run(ctx context.Context, manifest batchv1.Job, name string, args ...string) (string, error) {

@@ -3,11 +3,15 @@ package backupjob_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/hook"
@@ -29,7 +33,7 @@ func TestFirstBackupMakesTheClaim(t *testing.T) {
 	if len(c.Changes()) > 0 {
 		t.Errorf("listing made something: %v", c.steps())
 	}
-	if _, err := c.runner().Create(within(t, 10*time.Second), "", "b1", "", ""); err != nil {
+	if _, err := c.runner().Create(within(t, 10*time.Second), "b1", "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if c.Object(claimPath) == nil {
@@ -41,7 +45,7 @@ func TestClaimGrows(t *testing.T) {
 	c := newCluster(t)
 	r := c.runner()
 	r.Plan.Claim.Spec.Resources.Requests["storage"] = resource.MustParse("20Gi")
-	if _, err := r.Create(within(t, 10*time.Second), "", "b1", "", ""); err != nil {
+	if _, err := r.Create(within(t, 10*time.Second), "b1", "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if size, _, _ := unstructured.NestedString(c.Object(claimPath).Object, "spec", "resources", "requests", "storage"); size != "20Gi" {
@@ -49,7 +53,7 @@ func TestClaimGrows(t *testing.T) {
 	}
 	r.Plan.Claim.Spec.Resources.Requests["storage"] = resource.MustParse("30Gi")
 	c.Refuse(1, "PATCH", claimPath, kubetest.Status(403, "Forbidden", "only dynamically provisioned pvc can be resized"))
-	_, err := r.Create(within(t, 10*time.Second), "", "b2", "", "")
+	_, err := r.Create(within(t, 10*time.Second), "b2", "", "")
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "claim nap-backups can't grow from 20Gi to 30Gi (only dynamically provisioned") {
 		t.Errorf("%v", err)
 	}
@@ -57,7 +61,7 @@ func TestClaimGrows(t *testing.T) {
 
 func TestListReadsTheMessage(t *testing.T) {
 	c := newCluster(t)
-	c.on("nap-backup-list", outcome{message: `{"backups":[{"name":"b1","schema":"131_x","bytes":2048,"databaseBytes":9437184,"chart":"0.1.0","revision":2,"reason":"by hand"}],"damaged":["backup b0 is damaged"],"more":3}`})
+	c.on("nap-backup-list", outcome{message: `{"backups":[{"name":"b1","kind":"manual","schema":"131_x","bytes":2048,"databaseBytes":9437184,"chart":"0.1.0","revision":2,"reason":"by hand"}],"damaged":["backup b0 is damaged"],"more":3}`})
 	listing, err := c.runner().List(within(t, 10*time.Second))
 	if err != nil || len(listing.Backups) != 1 {
 		t.Fatalf("%v %v", listing, err)
@@ -66,7 +70,7 @@ func TestListReadsTheMessage(t *testing.T) {
 	if err := listing.WriteTable(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{"NAME", "b1", "131_x", "2.0 KiB", "9.0 MiB", "by hand"} {
+	for _, word := range []string{"NAME", "b1", "131_x", "2.0 KiB", "9.0 MiB", "manual", "by hand"} {
 		if !strings.Contains(out.String(), word) {
 			t.Errorf("the table does not say %q:\n%s", word, out.String())
 		}
@@ -90,12 +94,12 @@ func TestSnapshotIsAwaited(t *testing.T) {
 		}()
 	}
 	end("{phase: completed}")
-	if _, err := r.Create(within(t, 10*time.Second), "", "b1", "", ""); err != nil {
+	if _, err := r.Create(within(t, 10*time.Second), "b1", "", ""); err != nil {
 		t.Fatal(err)
 	}
 	c.Delete(at)
 	end("{phase: failed, error: no such class}")
-	_, err := r.Create(within(t, 10*time.Second), "", "b1", "", "")
+	_, err := r.Create(within(t, 10*time.Second), "b1", "", "")
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "snapshot nap-pg-b1 failed: no such class") {
 		t.Errorf("%v", err)
 	}
@@ -150,5 +154,133 @@ func TestBackupBeforeAnUpgrade(t *testing.T) {
 	args, _, _ := unstructured.NestedSlice(made.Body, "spec", "template", "spec", "containers")
 	if text := fmt.Sprint(args); !strings.Contains(text, "--name=before-r4-") || !strings.Contains(text, "--reason=before the upgrade to revision 4") {
 		t.Error(text)
+	}
+}
+
+// A retry that relies on the backup of an earlier attempt takes no snapshot either: nobody would delete it.
+func TestARetryThatReliesOnAnEarlierBackupTakesNoSnapshot(t *testing.T) {
+	const snapshots = "/apis/postgresql.cnpg.io/v1/namespaces/nap/backups"
+	for name, tc := range map[string]struct {
+		message, said string
+		snapshot      bool
+	}{
+		"a new one":      {`{"backup":"b","summary":"backup b: 9 tables"}`, "backup b: 9 tables", true},
+		"an earlier one": {`{"backup":"a","earlier":true,"summary":"an earlier attempt saved it"}`, "an earlier attempt saved it", false},
+		"a log":          {"backup complete", "backup complete", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			r := c.runner()
+			r.Plan.Revision = 4
+			r.Plan.Snapshot = map[string]any{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "metadata": map[string]any{"name": "nap-pg-"}}
+			c.on("nap-backup", outcome{message: tc.message})
+			taken := make(chan string, 1)
+			c.onSnapshot(func(name string) { taken <- name })
+			said, err := r.BeforeUpgrade(within(t, 20*time.Second))
+			if err != nil || said != tc.said {
+				t.Fatal(said, err)
+			}
+			made := 0
+			for _, change := range c.Changes() {
+				if change.Path == snapshots {
+					made++
+				}
+			}
+			if (made == 1) != tc.snapshot {
+				t.Errorf("%d snapshots, want one: %v", made, tc.snapshot)
+			}
+		})
+	}
+}
+
+// Clients that list at the same time must not meet in one Job: the first to see its end would delete it under the other.
+func TestClientsThatReadShareNothing(t *testing.T) {
+	c := newCluster(t)
+	const both = 2
+	var started sync.WaitGroup
+	started.Add(both)
+	c.on("nap-backup-list", outcome{message: `{"backups":[]}`, before: func() { started.Done() }})
+	c.on("nap-restore-check", outcome{message: "good"})
+	var clients sync.WaitGroup
+	errs := make([]error, both)
+	for i := range errs {
+		clients.Go(func() {
+			_, errs[i] = c.runner().List(within(t, 30*time.Second))
+			if err := errs[i]; err == nil {
+				_, errs[i] = c.runner().Check(within(t, 30*time.Second), "b1", false)
+			}
+		})
+	}
+	clients.Wait()
+	started.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, made := range c.Changes() {
+		u := &unstructured.Unstructured{Object: made.Body}
+		if made.Method != "POST" || u.GetKind() != "Job" {
+			continue
+		}
+		if seen[u.GetName()] {
+			t.Errorf("two clients have Job %s in common", u.GetName())
+		}
+		seen[u.GetName()] = true
+		if _, bounded, _ := unstructured.NestedInt64(u.Object, "spec", "ttlSecondsAfterFinished"); !bounded {
+			t.Errorf("Job %s stays for ever if its client is killed", u.GetName())
+		}
+	}
+	if len(seen) != 2*both {
+		t.Errorf("%d Jobs, want %d", len(seen), 2*both)
+	}
+}
+
+// Of two clients that write the second one is refused at once, by what the first one does.
+func TestTheSecondClientThatWritesIsRefused(t *testing.T) {
+	c := newCluster(t)
+	busy := "another run (backup create b1 in pod nap-backup-b1-x, since 2026-11-23T14:15:00Z) is using PVC nap-backups: wait until it ends"
+	c.on("nap-backup-delete", outcome{code: int(hook.Busy), message: busy})
+	r := c.runner()
+	r.Plan.Create.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
+		{Action: batchv1.PodFailurePolicyActionIgnore},
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{2, 10, 11, 13, 20}}},
+	}}
+	err := r.Delete(within(t, 20*time.Second), "b0")
+	if hook.CodeOf(err) != hook.Busy || err.Error() != busy {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	var job batchv1.Job
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(c.Changes()[0].Body, &job); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int32{2, 10, 11, 12, 13, 20}, job.Spec.PodFailurePolicy.Rules[1].OnExitCodes.Values); diff != "" {
+		t.Errorf("the Job would try again and again:\n%s", diff)
+	}
+	if diff := cmp.Diff([]int32{2, 10, 11, 13, 20}, r.Plan.Create.Spec.PodFailurePolicy.Rules[1].OnExitCodes.Values); diff != "" {
+		t.Errorf("the plan itself was changed:\n%s", diff)
+	}
+}
+
+func TestRestoreAdmitsAnotherKeyOnRequest(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		c := newCluster(t)
+		r := c.runner()
+		r.AllowOtherKey = allowed
+		c.on("nap-restore", outcome{message: "backup b1 is restored"})
+		if _, err := (&backupjob.Restore{Runner: r, Name: "b1"}).Run(within(t, 30*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		for _, made := range c.Changes() {
+			name := (&unstructured.Unstructured{Object: made.Body}).GetName()
+			if made.Method != "POST" || !strings.HasPrefix(name, "nap-restore") || !strings.HasSuffix(made.Path, "/jobs") {
+				continue
+			}
+			if got := strings.Contains(fmt.Sprint(made.Body["spec"]), "--allow-other-key"); got != allowed {
+				t.Errorf("Job %s: --allow-other-key is %v, want %v", name, got, allowed)
+			}
+		}
 	}
 }

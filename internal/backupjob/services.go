@@ -57,12 +57,33 @@ func (r *Restore) stopServices(ctx context.Context, l *lock) error {
 	if err := l.change(ctx, func(n *restorenote.Note) { n.Owners = owners }); err != nil {
 		return err
 	}
+	if err := r.standStill(ctx, names); err != nil {
+		return err
+	}
+	stopped := map[string]restorenote.Deployment{}
+	for _, name := range names {
+		deployment, err := r.deployment(ctx, name)
+		if err != nil {
+			return err
+		}
+		if deployment != nil {
+			stopped[name] = restorenote.Deployment{UID: string(deployment.UID), Generation: deployment.Generation}
+		}
+	}
+	if err := r.started(ctx, names); err != nil {
+		return err
+	}
+	return l.change(ctx, func(n *restorenote.Note) { n.Stopped = stopped })
+}
+
+// standStill scales Deployments to 0 and returns when none of their pods is left.
+func (r *Restore) standStill(ctx context.Context, names []string) error {
 	for _, name := range names {
 		if err := r.scale(ctx, name, 0); err != nil {
 			return err
 		}
 	}
-	err := hook.Poll(ctx, r.Log, "the services to stop", func(ctx context.Context) (bool, string, error) {
+	return hook.Poll(ctx, r.Log, "the services to stop", func(ctx context.Context) (bool, string, error) {
 		var left []string
 		for _, name := range names {
 			pods, err := r.Client.ListMetadata(ctx, kube.Pods, r.Namespace, metav1.ListOptions{
@@ -85,23 +106,6 @@ func (r *Restore) stopServices(ctx context.Context, l *lock) error {
 		}
 		return len(left) == 0, "there is still " + describe(left), nil
 	})
-	if err != nil {
-		return err
-	}
-	stopped := map[string]restorenote.Deployment{}
-	for _, name := range names {
-		deployment, err := r.deployment(ctx, name)
-		if err != nil {
-			return err
-		}
-		if deployment != nil {
-			stopped[name] = restorenote.Deployment{UID: string(deployment.UID), Generation: deployment.Generation}
-		}
-	}
-	if err := r.started(ctx, names); err != nil {
-		return err
-	}
-	return l.change(ctx, func(n *restorenote.Note) { n.Stopped = stopped })
 }
 
 // deployment reads a Deployment, nil where there is none.
@@ -194,7 +198,7 @@ func (r *Restore) runWatched(ctx context.Context, stopped map[string]restorenote
 			}
 		}
 	}()
-	message, err := r.run(watching, r.restoreJob(), r.Plan.Restore.Name, restoreArgs("restore", r.Name, r.AllowNewer)...)
+	message, err := r.run(watching, r.restoreJob(), r.Plan.Restore.Name, r.restoreArgs("restore", r.Name, r.AllowNewer)...)
 	var started *startedError
 	interfered := errors.As(context.Cause(watching), &started)
 	cancel(nil)

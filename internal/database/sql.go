@@ -19,7 +19,11 @@ const attempt = 5 * time.Second
 // WaitForSQL waits until the primary of the Cluster answers. The Cluster's own Ready condition won't
 // do: it also holds while the Cluster hibernates.
 func (c *Cluster) WaitForSQL(ctx context.Context, databaseURL string) error {
+	logins := migrate.NewLogins(ctx)
 	return waitForSQL(ctx, c.log, databaseURL, func(ctx context.Context, err error) (string, error) {
+		if refused := logins.Failed(err); refused != nil || migrate.Denied(err) {
+			return migrate.NoSession(err), refused
+		}
 		missing := migrate.Reason(err)
 		if trouble := c.Trouble(ctx); trouble != "" {
 			missing = trouble + "; connecting: " + missing

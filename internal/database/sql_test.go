@@ -29,6 +29,21 @@ func TestWaitForSQL(t *testing.T) {
 	expect(t, c.WaitForSQL(contextFor(t, time.Second), ""), hook.Usage, "DATABASE_URL is empty")
 }
 
+// The operator sets the role's password from a Secret. Where the two do not agree, no wait helps.
+func TestWaitForSQLTellsARefusedLogin(t *testing.T) {
+	c, _, _ := setup(t, live)
+	right := pgtest.WithPassword(t, pgtest.Start(t), "rotated", "the-right-one")
+	wrong := strings.Replace(right, "the-right-one", "s3cret", 1)
+	err := c.WaitForSQL(contextFor(t, 4*time.Second), wrong)
+	expect(t, err, hook.Refused, `the database answers, and refuses the login of role "rotated"`, "28P01", "[database.login]")
+	if strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("the message shows the password: %v", err)
+	}
+	if err := c.WaitForSQL(contextFor(t, 30*time.Second), right); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWaitForExternalSQL(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	dsn := pgtest.Start(t)

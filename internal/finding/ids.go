@@ -10,6 +10,7 @@ const (
 	BackupBusy          ID = "backup.busy"
 	BackupDamaged       ID = "backup.damaged"
 	BackupHalfRestored  ID = "backup.half-restored"
+	BackupKey           ID = "backup.key"
 	BackupMissing       ID = "backup.missing"
 	BackupNewer         ID = "backup.newer"
 	BackupNotConfirmed  ID = "backup.not-confirmed"
@@ -25,6 +26,7 @@ const (
 	CNPGWebhook ID = "cnpg.webhook"
 
 	DatabaseExternal ID = "database.external"
+	DatabaseLogin    ID = "database.login"
 
 	ExposureNodePortFree  ID = "exposure.node-port-free"
 	ExposureNodePortRange ID = "exposure.node-port-range"

@@ -9,7 +9,7 @@ type BackupSpec struct {
 	// Claim and Size are the claim's name and what it asks for.
 	Claim string `json:"claim"`
 	Size  string `json:"size"`
-	// Retention is how many backups are kept.
+	// Retention is how many backups of each kind are kept.
 	Retention int `json:"retention"`
 	// AFS is the file of the AFS controller's database.
 	AFS string `json:"afs,omitempty"`
@@ -18,6 +18,9 @@ type BackupSpec struct {
 	Revision int               `json:"revision"`
 	Chart    string            `json:"chart"`
 	Images   map[string]string `json:"images"`
+
+	// EncryptionKey is where the key is stored that credentials in the database are encrypted with.
+	EncryptionKey SecretRef `json:"encryptionKey,omitzero"`
 
 	// Set and Migrations bring a restored database to the schema that the release's services expect.
 	Set        string      `json:"set"`

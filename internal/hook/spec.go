@@ -120,6 +120,8 @@ type SecretKey struct {
 	// Required is set on the keys that an existing Secret must hold.
 	Required  bool `json:"required,omitempty"`
 	MinLength int  `json:"minLength,omitempty"`
+	// Lines admits a value that ends with a line break: certificates do, and an address is trimmed.
+	Lines bool `json:"lines,omitempty"`
 }
 
 // Derived says whether the value follows from others. It is made anew by every run.

@@ -16,8 +16,12 @@ import (
 // KeyRecord recognises the key that credentials in a database are encrypted with, and does not tell it. It stands in the
 // database itself: whoever can read it there, or in a dump, can try keys on those credentials just as well.
 type KeyRecord struct {
-	Salt, Digest []byte
+	Salt   []byte `json:"salt,omitempty"`
+	Digest []byte `json:"digest,omitempty"`
 }
+
+// IsZero tells whether there is no record, for encoders.
+func (r KeyRecord) IsZero() bool { return !r.Known() }
 
 // Known tells whether the database has such a record.
 func (r KeyRecord) Known() bool { return len(r.Digest) > 0 }
@@ -65,6 +69,19 @@ func putKey(ctx context.Context, conn *pgx.Conn, key, conflict string) error {
 		return fmt.Errorf("record the encryption key's digest: %w", err)
 	}
 	return nil
+}
+
+// Key reads the record of the key. It can be asked within a transaction, also where there is no record yet.
+func Key(ctx context.Context, conn *pgx.Conn) (KeyRecord, error) {
+	var exists bool
+	err := conn.QueryRow(ctx, "SELECT to_regclass('neutree.encryption_key') IS NOT NULL").Scan(&exists)
+	if err != nil {
+		return KeyRecord{}, fmt.Errorf("look for the encryption key's digest: %w", err)
+	}
+	if !exists {
+		return KeyRecord{}, nil
+	}
+	return readKey(ctx, conn)
 }
 
 // readKey reads the record, if there is one.

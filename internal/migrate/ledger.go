@@ -50,19 +50,20 @@ func Ahead(ledgers map[string][]string, folders []hook.Migration) ([]string, err
 	return compare(sets, files).Ahead, nil
 }
 
-// LastSet is the set of migrations that was applied last, "" when none is recorded.
-func LastSet(ctx context.Context, conn *pgx.Conn) (string, error) {
+// LastSet is the set of migrations that was applied last, and when that was: "" when none is recorded.
+func LastSet(ctx context.Context, conn *pgx.Conn) (set string, applied time.Time, err error) {
 	// A query that fails would end the caller's transaction.
 	var exists bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass('neutree.migration_sets') IS NOT NULL").Scan(&exists); err != nil || !exists {
-		return "", err
+	err = conn.QueryRow(ctx, "SELECT to_regclass('neutree.migration_sets') IS NOT NULL").Scan(&exists)
+	if err == nil && exists {
+		err = conn.QueryRow(ctx,
+			"SELECT set_hash, applied_at FROM neutree.migration_sets ORDER BY applied_at DESC, set_hash LIMIT 1").
+			Scan(&set, &applied)
 	}
-	var set string
-	err := conn.QueryRow(ctx, "SELECT set_hash FROM neutree.migration_sets ORDER BY applied_at DESC LIMIT 1").Scan(&set)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("read the set of migrations that was applied last: %w", err)
+		return "", time.Time{}, fmt.Errorf("read the set of migrations that was applied last: %w", err)
 	}
-	return set, nil
+	return set, applied.UTC(), nil
 }
 
 // Lock keeps migrations away until conn is closed. It waits up to patience for one that runs.

@@ -113,6 +113,7 @@ func waitForRecord(ctx context.Context, log *slog.Logger, databaseURL, what, con
 			Close(ctx, conn)
 		}
 	}()
+	logins := NewLogins(ctx)
 	return hook.Poll(ctx, log, what, func(ctx context.Context) (bool, string, error) {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
@@ -120,7 +121,7 @@ func waitForRecord(ctx context.Context, log *slog.Logger, databaseURL, what, con
 		if conn == nil || conn.IsClosed() {
 			if conn, err = Connect(ctx, databaseURL); err != nil {
 				conn = nil
-				return false, "the database does not answer: " + Reason(err), nil
+				return false, NoSession(err), logins.Failed(err)
 			}
 		}
 		done, err := has(ctx, conn, "migration_sets", condition, value)

@@ -37,6 +37,36 @@ func Start(t testing.TB) string {
 	return s.url("nap", name)
 }
 
+// WithPassword makes a role that may do what the platform's may, and whose password the server asks for. It returns dsn
+// with that role and password. The next call makes another role the one that is asked.
+func WithPassword(t testing.TB, dsn, role, password string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Exec(t, dsn, "DROP ROLE IF EXISTS "+role)
+	Exec(t, dsn, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s' IN ROLE nap", role, password))
+	rules := fmt.Sprintf("local all %s scram-sha-256\nlocal all all trust\n", role)
+	if err := os.WriteFile(filepath.Join(u.Query().Get("host"), "data", "pg_hba.conf"), []byte(rules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	Exec(t, dsn, "SELECT pg_reload_conf()")
+	u.User = url.UserPassword(role, password+"-not")
+	for ctx := t.Context(); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := pgx.Connect(ctx, u.String())
+		if err != nil && strings.Contains(err.Error(), "28P01") {
+			break
+		}
+		if err != nil {
+			t.Fatalf("the server was to ask for a password: %v", err)
+		}
+		_ = conn.Close(ctx)
+	}
+	u.User = url.UserPassword(role, password)
+	return u.String()
+}
+
 // Exec runs SQL as the server's administrator in the database at dsn.
 func Exec(t testing.TB, dsn, sql string) {
 	t.Helper()

@@ -122,9 +122,9 @@ metadata: {name: nap-cp, namespace: nap}
 spec: {replicas: 2}
 `
 
-// upgrading is a release whose data is to become that of another major version. operate plays the operator once the
+// raisingMajor is a release whose data is to become that of another major version. operate plays the operator once the
 // Cluster has the new image.
-func upgrading(t *testing.T, operate func(s *stage)) *stage {
+func raisingMajor(t *testing.T, operate func(s *stage)) *stage {
 	t.Helper()
 	s := newStage(t, pgtest.Start(t), running, writer)
 	s.saves()
@@ -154,7 +154,7 @@ func (s *stage) replicas() string {
 
 func TestANewMajorVersionThatIsMeant(t *testing.T) {
 	var during string
-	s := upgrading(t, func(s *stage) {
+	s := raisingMajor(t, func(s *stage) {
 		during = s.replicas()
 		s.server.Put(strings.Replace(strings.Replace(running, "17.10", "18.1", 1), "status: {", "status: {pgDataImageInfo: {image: \"registry.test/postgresql:18.1\", majorVersion: 18}, ", 1))
 	})
@@ -176,7 +176,7 @@ func TestANewMajorVersionThatIsMeant(t *testing.T) {
 }
 
 func TestANewMajorVersionThatFails(t *testing.T) {
-	s := upgrading(t, func(s *stage) {
+	s := raisingMajor(t, func(s *stage) {
 		s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
 	})
 	_, err := s.prepare()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ type found struct {
 	answers bool
 	// kept is a database that holds data and can't be asked: bootstrap wakes or fixes it.
 	kept bool
-	// silence is why one that is meant to run does not answer.
+	// silence is why one that is meant to run does not answer, or refuses the login.
 	silence  error
 	url      string
 	standing migrate.Standing
@@ -58,7 +59,7 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	defer cancel()
 	if spec.External != nil {
 		err = database.PrepareExternal(answer, p.Log, url, *spec.External)
-	} else if err = cluster.WaitForSQL(answer, url); hook.CodeOf(err) == hook.Deadline {
+	} else if err = cluster.WaitForSQL(answer, url); hook.CodeOf(err) == hook.Deadline || refusedLogin(err) {
 		return found{kept: true, url: url, silence: err}, nil
 	}
 	if err != nil {
@@ -75,6 +76,11 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	return db, err
 }
 
+// refusedLogin tells whether a database that answers is of no use, since it takes no login.
+func refusedLogin(err error) bool {
+	return slices.Contains(finding.Of(err).IDs(), string(finding.DatabaseLogin))
+}
+
 // silent judges an upgrade of a release whose own database does not answer. What migrates waits until it does; one with
 // the images that run has nothing to migrate, and may be what fixes it; so may an install where nothing runs.
 func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, error) {
@@ -85,6 +91,9 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 	if err != nil {
 		return nil, err
 	}
+	if there && len(replaced) > 0 && refusedLogin(db.silence) {
+		return finding.Of(db.silence), nil
+	}
 	if there && len(replaced) > 0 {
 		return []finding.Finding{{
 			ID: finding.UpgradeDatabaseSilent, Severity: finding.Error, Object: fmt.Sprintf("Cluster %s/%s", p.Spec.Namespace, p.Spec.Migrate.Cluster),
@@ -92,7 +101,7 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 			Fix: "fix it first, by an upgrade that leaves the images of the services as they are",
 		}}, nil
 	}
-	p.Log.Warn("the database does not answer; the upgrade continues, since it brings no migrations and may fix it",
+	p.Log.Warn("the database could not be asked; the upgrade continues, since it brings no migrations and may fix it",
 		"cause", db.silence.Error())
 	return nil, nil
 }
@@ -134,15 +143,13 @@ func (p *Prepare) replacedSets(ctx context.Context) (replaced []hook.Migration, 
 	return replaced, there, nil
 }
 
-// databaseURL is where this revision's services will find the database, "" where nobody can tell yet. That of a database
-// from outside may differ from the one that the release uses now.
+// databaseURL is where this revision's services will find the database, "" where nobody can tell yet. It may differ from
+// the one that the release uses now: another database from outside, or a new password.
 func (p *Prepare) databaseURL(ctx context.Context) (string, error) {
 	spec := p.Spec.Migrate
-	if spec.External != nil {
-		url, derived, err := secret.Derive(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets, spec.URL)
-		if derived || err != nil {
-			return url, err
-		}
+	url, derived, err := secret.Derive(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets, spec.URL)
+	if err != nil || url != "" || derived && spec.External != nil {
+		return url, err
 	}
 	return p.secretKey(ctx, spec.URL)
 }

@@ -2,7 +2,6 @@ package secret
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,18 +52,32 @@ func validate(spec hook.SecretsSpec) error {
 	return nil
 }
 
-// check finds out, without a write, what makes s unusable.
-func (k *keeper) check(ctx context.Context, s hook.Secret) ([]finding.Finding, error) {
-	current, err := k.get(ctx, s.Name)
-	if err != nil {
-		return nil, err
+// Problems says what makes the Secrets unusable, from what there is of them, by name. What has worked so far is no
+// reason to refuse an upgrade, so such findings are warnings. None contains a secret.
+func Problems(spec hook.SecretsSpec, live map[string]*corev1.Secret) []finding.Finding {
+	k := &keeper{namespace: spec.Namespace}
+	installed := installed(spec, live)
+	var problems []finding.Finding
+	for _, s := range spec.Secrets {
+		problems = append(problems, k.problems(s, live[s.Name], installed)...)
 	}
-	return k.problems(s, current), nil
+	return problems
 }
 
-// Problems says what makes a Secret unusable, from what there is of it: nil for nothing. None contains a secret.
-func Problems(s hook.Secret, namespace string, current *corev1.Secret) []finding.Finding {
-	return (&keeper{namespace: namespace}).problems(s, current)
+// installed tells whether an earlier run has made the Secrets: a derived value is made by us alone, and stays when the
+// release is uninstalled.
+func installed(spec hook.SecretsSpec, live map[string]*corev1.Secret) bool {
+	for _, s := range spec.Secrets {
+		for name, key := range s.Data {
+			if !key.Derived() || live[s.Name] == nil {
+				continue
+			}
+			if _, made := live[s.Name].Data[name]; made {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unusable is the finding of a Secret that can't be used.
@@ -74,9 +87,9 @@ func (k *keeper) unusable(s hook.Secret, found, fix string) finding.Finding {
 	}
 }
 
-func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []finding.Finding {
+func (k *keeper) problems(s hook.Secret, current *corev1.Secret, installed bool) []finding.Finding {
 	if s.Existing {
-		return k.checkGiven(s, current)
+		return k.checkGiven(s, current, installed)
 	}
 	var problems []finding.Finding
 	if want := cmp.Or(s.Type, string(corev1.SecretTypeOpaque)); s.Type != "" && current != nil && string(current.Type) != want {
@@ -92,17 +105,18 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []finding.Findi
 		}
 		if current != nil {
 			if value, ok := current.Data[name]; ok {
-				if fault := weakness(string(value), minimum(name, key)); fault != "" {
-					problems = append(problems, k.unusable(s, fmt.Sprintf("the key %s of the Secret %s %s", name, k.name(s.Name), fault),
-						"set another value with "+k.patchCommand(s.Name, []string{name})))
-				}
+				problems = append(problems, k.judge(s, name, "", value, installed)...)
 				continue
 			}
 		}
 		if key.Generate != nil {
 			continue
 		}
-		if fault := weakness(key.Value, minimum(name, key)); fault != "" {
+		fault := weakness(key.Value, minimum(name, key))
+		if fault == "" && !key.Lines && endsWithLineBreak(key.Value) {
+			fault = "ends with a line break"
+		}
+		if fault != "" {
 			problems = append(problems, k.unusable(s, fmt.Sprintf("the value for the key %s of the Secret %s %s", name, k.name(s.Name), fault),
 				"change it in the chart's values"))
 		}
@@ -111,7 +125,7 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []finding.Findi
 }
 
 // checkGiven checks a Secret that the user made.
-func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []finding.Finding {
+func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret, installed bool) []finding.Finding {
 	named := ""
 	if s.Value != "" {
 		named = ", named by " + s.Value + ","
@@ -135,10 +149,7 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []finding.Fin
 			}
 			continue
 		}
-		if fault := weakness(string(value), minimum(name, s.Data[name])); fault != "" {
-			problems = append(problems, k.unusable(s, fmt.Sprintf("the key %s of the Secret %s%s %s", name, k.name(s.Name), named, fault),
-				"set another value with "+k.patchCommand(s.Name, []string{name})))
-		}
+		problems = append(problems, k.judge(s, name, named, value, installed)...)
 	}
 	if len(missing) > 0 {
 		problems = append(problems, k.unusable(s, fmt.Sprintf("the Secret %s%s lacks %s", k.name(s.Name), named, list(missing)),
@@ -146,6 +157,29 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []finding.Fin
 	}
 	return problems
 }
+
+// judge checks one value that there is.
+func (k *keeper) judge(s hook.Secret, key, named string, value []byte, installed bool) []finding.Finding {
+	what := fmt.Sprintf("the key %s of the Secret %s%s", key, k.name(s.Name), named)
+	if fault := weakness(string(value), minimum(key, s.Data[key])); fault != "" {
+		return []finding.Finding{k.unusable(s, what+" "+fault, "set another value with "+k.patchCommand(s.Name, []string{key}))}
+	}
+	if s.Data[key].Lines || !endsWithLineBreak(string(value)) {
+		return nil
+	}
+	f := k.unusable(s, what+" ends with a line break, which services take for a part of it",
+		"write it again without that, with "+k.patchCommand(s.Name, []string{key})+"; echo and --from-file bring the line "+
+			"break along, --from-literal and printf %s do not")
+	if installed {
+		f.Severity = finding.Warning
+		f.Why = "what was set up with it may hold the line break as well"
+		f.Fix = "leave it if everything works. Otherwise " + f.Fix
+	}
+	return []finding.Finding{f}
+}
+
+// endsWithLineBreak tells whether a value is one that echo or an editor has written.
+func endsWithLineBreak(value string) bool { return strings.TrimRight(value, "\r\n") != value }
 
 // patchCommand is the command line that sets keys of a Secret.
 func (k *keeper) patchCommand(name string, keys []string) string {

@@ -99,14 +99,22 @@ func Derive(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.S
 	return "", false, nil
 }
 
+// checkAll returns what forbids to continue. Of the rest it warns.
 func (k *keeper) checkAll(ctx context.Context, spec hook.SecretsSpec) ([]finding.Finding, error) {
-	var problems []finding.Finding
+	live := map[string]*corev1.Secret{}
 	for _, s := range spec.Secrets {
-		found, err := k.check(ctx, s)
-		if err != nil {
+		var err error
+		if live[s.Name], err = k.get(ctx, s.Name); err != nil {
 			return nil, err
 		}
-		problems = append(problems, found...)
+	}
+	var problems []finding.Finding
+	for _, f := range Problems(spec, live) {
+		if f.Severity != finding.Error {
+			k.log.Warn(f.Sentence())
+			continue
+		}
+		problems = append(problems, f)
 	}
 	return problems, nil
 }
@@ -240,8 +248,18 @@ func (k *keeper) create(ctx context.Context, secret *corev1.Secret) (again bool,
 	return false, nil
 }
 
-// update writes secret if nobody changed it since it was read: its resourceVersion goes along.
+// update writes a Secret of which keys have changed.
 func (k *keeper) update(ctx context.Context, secret *corev1.Secret, changed []string) (again bool, err error) {
+	if again, err = k.write(ctx, secret); again || err != nil {
+		return again, err
+	}
+	k.result.Completed++
+	k.log.Info("completed a Secret", "name", secret.Name, "keys", changed)
+	return false, nil
+}
+
+// write replaces secret if nobody changed it since it was read: its resourceVersion goes along.
+func (k *keeper) write(ctx context.Context, secret *corev1.Secret) (again bool, err error) {
 	u, err := unstructuredOf(secret)
 	if err != nil {
 		return false, err
@@ -253,8 +271,6 @@ func (k *keeper) update(ctx context.Context, secret *corev1.Secret, changed []st
 	if err != nil {
 		return false, k.apiError("update", secret.Name, err)
 	}
-	k.result.Completed++
-	k.log.Info("completed a Secret", "name", secret.Name, "keys", changed)
 	return false, nil
 }
 

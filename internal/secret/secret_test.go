@@ -398,6 +398,12 @@ func TestRefusals(t *testing.T) {
 			"the key password of the Secret nap/my-own, named by global.admin.existingSecret, is too short (it needs at least 6 characters)"}},
 		"given one is empty": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": " ", "password": "hunter2"})}, mine, []string{
 			"the key username of the Secret nap/my-own, named by global.admin.existingSecret, is empty"}},
+		"given one ends with a line break": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": "me", "password": "hunter22\n"})}, mine, []string{
+			"the key password of the Secret nap/my-own, named by global.admin.existingSecret, ends with a line break, which services take for a part of it",
+			`kubectl patch secret my-own --namespace nap --type merge -p '{"stringData":{"password":"VALUE"}}'`, "--from-literal and printf %s do not", "[secrets.given]"}},
+		"a role's name ends with one": {[]*corev1.Secret{given("nap-pg-user", corev1.SecretTypeBasicAuth, map[string]string{"username": "nap\r\n", "password": "hunter22"})}, hook.Secret{Name: "turn", Data: map[string]hook.SecretKey{"secret": {Value: "hunter22\n"}}}, []string{
+			"the key username of the Secret nap/nap-pg-user ends with a line break", "kubectl patch secret nap-pg-user",
+			"the value for the key secret of the Secret nap/turn ends with a line break: change it in the chart's values"}},
 		"two problems at once": {[]*corev1.Secret{given("nap-admin", "", map[string]string{"username": "me", "password": "Change-Me-now"})}, mine, []string{
 			"nap/my-own", "the key password of the Secret nap/nap-admin is still the placeholder of an example"}},
 		"short key that is there": {[]*corev1.Secret{given("nap-cp-secret", "", map[string]string{"JWT_SECRET": "hunter2"})}, mine, []string{
@@ -435,6 +441,30 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%d writes went before the refusal", cl.writes())
 			}
 		})
+	}
+}
+
+// A key with a line break at its end may have encrypted what users have stored. An upgrade must neither refuse it nor have
+// it changed without need.
+func TestALineBreakThatHasWorkedIsKept(t *testing.T) {
+	key := strings.Repeat("a", 64) + "\n"
+	mine := hook.Secret{Name: "my-own", Existing: true, Data: map[string]hook.SecretKey{"password": {Required: true}, "ca.crt": {Lines: true}}}
+	c := newCluster(t, given("nap-cp-secret", "", map[string]string{"CREDENTIAL_ENCRYPTION_KEY": key}),
+		given("nap-database", "", map[string]string{"url": "postgresql://nap:x@nap-pg-rw/nap"}),
+		given("my-own", "", map[string]string{"password": "hunter22\n", "ca.crt": "-----BEGIN CERTIFICATE-----\n"}))
+	if _, err := c.ensure(append(release(), mine)...); err != nil {
+		t.Fatal(err)
+	}
+	if c.value("nap-cp-secret", "CREDENTIAL_ENCRYPTION_KEY") != key {
+		t.Error("the key was changed")
+	}
+	for _, what := range []string{"the key CREDENTIAL_ENCRYPTION_KEY of the Secret nap/nap-cp-secret", "the key password of the Secret nap/my-own"} {
+		if want := what + " ends with a line break"; !strings.Contains(c.log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, &c.log)
+		}
+	}
+	if !strings.Contains(c.log.String(), "leave it if everything works") || strings.Contains(c.log.String(), "ca.crt") {
+		t.Errorf("the advice is not to leave it, or is about a certificate:\n%s", &c.log)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -22,21 +21,18 @@ const (
 	// instead of ReplicasAnnotation is not started again.
 	UnknownAnnotation = "neutree.ai/unknown-workspace-replicas"
 
-	// page bounds what one answer of the API server holds.
-	page = 500
+	// atOnce bounds how many ids the database is asked for at a time.
+	atOnce = 500
 )
 
 // IDs are the ids of all workspaces that have a Deployment, a StatefulSet or a PVC in the namespace, sorted.
 func IDs(ctx context.Context, client *kube.Client, namespace string) ([]string, error) {
 	ids := map[string]bool{}
 	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets, kube.Claims} {
-		err := pages(ctx, client, kind, namespace, func(objects []unstructured.Unstructured) error {
-			for _, object := range objects {
-				if id := object.GetLabels()[IDLabel]; id != "" {
-					ids[id] = true
-				}
+		err := eachMetadata(ctx, client, kind, namespace, func(one *metav1.PartialObjectMetadata) {
+			if id := one.Labels[IDLabel]; id != "" {
+				ids[id] = true
 			}
-			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -51,57 +47,45 @@ func Hold(ctx context.Context, client *kube.Client, namespace string,
 	unknown func(ctx context.Context, ids []string) ([]string, error)) ([]string, error) {
 	var held []string
 	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
-		err := pages(ctx, client, kind, namespace, func(objects []unstructured.Unstructured) error {
-			stopped := map[string]*unstructured.Unstructured{}
-			for i := range objects {
-				object := &objects[i]
-				if id := object.GetLabels()[IDLabel]; id != "" && object.GetAnnotations()[ReplicasAnnotation] != "" {
-					stopped[id] = object
-				}
+		type workload struct{ name, replicas string }
+		stopped := map[string]workload{}
+		err := eachMetadata(ctx, client, kind, namespace, func(one *metav1.PartialObjectMetadata) {
+			id, replicas := one.Labels[IDLabel], one.Annotations[ReplicasAnnotation]
+			if id != "" && replicas != "" {
+				stopped[id] = workload{one.Name, replicas}
 			}
-			if len(stopped) == 0 {
-				return nil
-			}
-			ids, err := unknown(ctx, slices.Sorted(maps.Keys(stopped)))
-			if err != nil {
-				return err
-			}
-			for _, id := range ids {
-				object := stopped[id]
-				patch := note(nil)
-				annotations := patch["metadata"].(map[string]any)["annotations"].(map[string]any)
-				annotations[UnknownAnnotation] = object.GetAnnotations()[ReplicasAnnotation]
-				if err := client.Merge(ctx, kind, namespace, object.GetName(), patch); err != nil {
-					return fmt.Errorf("workspace %s in namespace %s: %w", object.GetName(), namespace, err)
-				}
-				held = append(held, id)
-			}
-			return nil
 		})
 		if err != nil {
 			return held, err
+		}
+		for ids := range slices.Chunk(slices.Sorted(maps.Keys(stopped)), atOnce) {
+			ids, err := unknown(ctx, ids)
+			if err != nil {
+				return held, err
+			}
+			for _, id := range ids {
+				patch := note(nil)
+				annotations := patch["metadata"].(map[string]any)["annotations"].(map[string]any)
+				annotations[UnknownAnnotation] = stopped[id].replicas
+				if err := client.Merge(ctx, kind, namespace, stopped[id].name, patch); err != nil {
+					return held, fmt.Errorf("workspace %s in namespace %s: %w", stopped[id].name, namespace, err)
+				}
+				held = append(held, id)
+			}
 		}
 	}
 	slices.Sort(held)
 	return held, nil
 }
 
-// pages calls do with the workspaces' objects of one kind, page by page.
-func pages(ctx context.Context, client *kube.Client, kind schema.GroupVersionResource, namespace string,
-	do func([]unstructured.Unstructured) error) error {
-	options := metav1.ListOptions{LabelSelector: Selector, Limit: page}
-	for {
-		list, err := client.Resource(kind, namespace).List(ctx, options)
-		if err != nil {
-			return fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err)
-		}
-		if err := do(list.Items); err != nil {
-			return err
-		}
-		if options.Continue = list.GetContinue(); options.Continue == "" {
-			return nil
-		}
+// eachMetadata calls do with the metadata of the workspaces' objects of one kind.
+func eachMetadata(ctx context.Context, client *kube.Client, kind schema.GroupVersionResource, namespace string,
+	do func(*metav1.PartialObjectMetadata)) error {
+	err := client.EachMetadata(ctx, kind, namespace, metav1.ListOptions{LabelSelector: Selector}, do)
+	if err != nil {
+		return fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err)
 	}
+	return nil
 }
 
 // Leftover says for people which workspaces the database does not know, and what to do with each: nothing uses them any

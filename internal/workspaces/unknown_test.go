@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
@@ -18,7 +19,7 @@ func stoppedWorkspace(id string) string {
 // Workspaces that the database does not know stay stopped, on every page of the list. One that runs is left alone.
 func TestHoldOnEveryPage(t *testing.T) {
 	server := kubetest.New(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ws}")
-	const count = page + 20
+	const count = kube.PageSize + 20
 	for n := range count {
 		server.Put(stoppedWorkspace(fmt.Sprintf("w%04d", n)))
 	}

@@ -36,6 +36,7 @@ images:
   {{- range $name, $image := .Values.global.images }}
   {{ $name }}: {{ include "common.imageRef" (list $ $image) }}
   {{- end }}
+encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
 set: {{ include "common.migrationSet" . }}
 {{ include "neutree.migrations" . }}
 {{- end }}

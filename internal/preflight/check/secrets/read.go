@@ -3,13 +3,16 @@ package secrets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
@@ -25,16 +28,20 @@ func Checks() []preflight.Check {
 }
 
 func given(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	var findings []preflight.Finding
+	spec := hook.SecretsSpec{Namespace: s.Requirements.Namespace}
+	existing := map[string]*corev1.Secret{}
 	for _, wanted := range s.Requirements.Secrets {
 		live, err := s.Cluster.Secret(ctx, wanted.Namespace, wanted.Name)
 		if err != nil {
 			return nil, fmt.Errorf("read Secret %s/%s: %w", wanted.Namespace, wanted.Name, err)
 		}
-		for _, problem := range secret.Problems(wanted.Secret, wanted.Namespace, live) {
-			problem.Value, problem.Why = wanted.Value, "the install is refused before anything is made"
-			findings = append(findings, problem)
-		}
+		spec.Secrets = append(spec.Secrets, wanted.Secret)
+		existing[wanted.Name] = live
+	}
+	var findings []preflight.Finding
+	for _, problem := range secret.Problems(spec, existing) {
+		problem.Why = cmp.Or(problem.Why, "the install is refused before anything is made")
+		findings = append(findings, problem)
 	}
 	return findings, nil
 }
