@@ -14,6 +14,8 @@ type PrepareSpec struct {
 	Secrets   SecretsSpec `json:"secrets"`
 	Pull      PullSpec    `json:"pull"`
 	Migrate   MigrateJob  `json:"migrate"`
+	// Operator is what the revision makes of the CloudNativePG operator.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // GateSpec says what an upgrade must not change.
@@ -104,6 +106,8 @@ type RollbackSpec struct {
 	// ConfigMap may have the annotation that lets a rollback pass.
 	ConfigMap string     `json:"configMap"`
 	Database  MigrateJob `json:"database"`
+	// Operator is what the revision makes of the CloudNativePG operator.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // Validate reports what the spec lacks.

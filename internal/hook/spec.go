@@ -171,6 +171,8 @@ type BootstrapSpec struct {
 	SaveFirst bool `json:"saveFirst,omitempty"`
 	// Allow are the reasons against such a database that somebody has decided to go past.
 	Allow GateOverrides `json:"allow"`
+	// Operator is the CloudNativePG operator that the revision contains, if any.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // BootstrapDatabase says which database the platform uses: a CloudNativePG Cluster of ours, or one from outside.
@@ -249,6 +251,8 @@ type TeardownSpec struct {
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
 	// DeleteData says that another hook deletes the data next, so nothing is kept.
 	DeleteData bool `json:"deleteData,omitempty"`
+	// Operator is what the release has of the CloudNativePG operator.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // TeardownWorkspaces finds the workspaces to stop.

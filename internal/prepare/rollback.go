@@ -30,6 +30,9 @@ type Rollback struct {
 // Run returns one sentence on how the revision stands to the database. A database that does not answer is no reason
 // to refuse: going back may be what fixes it.
 func (r *Rollback) Run(ctx context.Context) (string, error) {
+	if err := r.operator(ctx); err != nil {
+		return "", err
+	}
 	p := &Prepare{Log: r.Log, Client: r.Client, Spec: hook.PrepareSpec{Namespace: r.Spec.Namespace, Migrate: r.Spec.Database}}
 	db, err := p.findDatabase(ctx)
 	err = cmp.Or(err, db.silence)

@@ -5,6 +5,10 @@ release: {{ .Release.Name }}
 configMap: {{ include "neutree.installation" . }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
+{{- if include "neutree.operator.concerns" . }}
+operator:
+  {{- include "neutree.operator.spec" . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* Rights in the release's namespace. */}}
@@ -28,4 +32,5 @@ database:
   resources: [configmaps]
   resourceNames: [{{ include "neutree.installation" . }}]
   verbs: [get]
+{{- include "neutree.operator.rules" (list . .Release.Namespace) }}
 {{- end }}
