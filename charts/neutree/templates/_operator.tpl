@@ -113,9 +113,13 @@ Usage: include "neutree.operator.rules" (list $ <namespace>)
 {{- end -}}
 {{- end }}
 
-{{/* Right to see which databases of other namespaces depend on an operator of this release. Only metadata is read. */}}
+{{/*
+Right to see which databases of other namespaces depend on an operator of this release. Only metadata is read. A render that
+can't ask the cluster does not know whether the release had an operator until now.
+*/}}
 {{- define "neutree.operator.clusterRules" -}}
-{{- if include "neutree.operator.own" . }}
+{{- $blind := and (include "neutree.operator.concerns" .) (not (lookup "v1" "Namespace" "" "kube-system")) -}}
+{{- if or $blind (include "neutree.operator.own" .) }}
 # Which databases of other namespaces depend on the operator?
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]
