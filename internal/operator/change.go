@@ -35,7 +35,7 @@ func Check(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([]
 	clusters, err := others(ctx, client, spec)
 	switch {
 	case apierrors.IsForbidden(err) && !spec.Bundled:
-		// A render that asked no cluster gives the right to list them only with an operator.
+		// Only a revision that was not known to have an operator until now lacks the right to list them.
 		f.Found += ", and which databases of other namespaces depend on it could not be checked (" + lacks(err) + ")"
 	case err != nil:
 		return findings, err

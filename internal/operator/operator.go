@@ -122,8 +122,8 @@ func belongs(d *appsv1.Deployment, release, namespace string) bool {
 	return d.Spec.Template.Labels[instanceLabel] == release
 }
 
-// others lists the databases that are none of the release's, as "namespace/name", in order. A hibernated one has no
-// pods that an operator would look after.
+// others lists the databases of all namespaces but the release's own. A hibernated one has no pods that an operator would
+// look after.
 func others(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([]metav1.PartialObjectMetadata, error) {
 	list, err := client.ListAllMetadata(ctx, kube.Clusters, "", metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
