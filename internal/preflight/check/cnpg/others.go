@@ -72,7 +72,7 @@ func empty(value any) bool {
 	return false
 }
 
-// whose names an operator's Deployment and who has brought it.
+// whose names an operator's Deployment and the release that it belongs to.
 func whose(deployment *appsv1.Deployment) string {
 	owner := "applied by something other than Helm"
 	if release := deployment.Annotations[kube.ReleaseAnnotation]; release != "" {
@@ -89,9 +89,9 @@ func borrowed(deployment *appsv1.Deployment, found *running.Operator, namespace 
 	}
 	return preflight.Finding{
 		Object: found.String(), Severity: preflight.Note,
-		Found: fmt.Sprintf("the database in namespace %s depends on the CloudNativePG operator%s of someone else: %s",
+		Found: fmt.Sprintf("the database in namespace %s depends on CloudNativePG operator%s, which is not part of this release: %s",
 			namespace, version, whose(deployment)),
-		Why: "who removes or upgrades that operator does so for this database too",
+		Why: "removing or upgrading that operator concerns this database too",
 	}
 }
 

@@ -24,8 +24,10 @@ func Checks() []preflight.Check {
 	return []preflight.Check{
 		{ID: "cnpg.conflict", Title: "One CloudNativePG operator, and its definitions belong to whom they should", Needs: preflight.Cluster, Severity: preflight.Error, Applies: used, Run: conflict},
 		{ID: "cnpg.operator", Title: "The operator that is there is new enough and looks after the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: operator},
-		{ID: "cnpg.other-databases", Title: "No other database would lose its operator", Needs: preflight.Cluster, Severity: preflight.Error, Applies: judged, Run: otherDatabases},
-		{ID: "cnpg.scheduling", Title: "The bundled operator runs where global.scheduling says", Severity: preflight.Warning, Applies: bundled, Run: scheduling},
+		{ID: "cnpg.other-databases", Title: "No other database would lose its operator", Needs: preflight.Cluster,
+			Severity: preflight.Error, Applies: judged, Run: otherDatabases},
+		{ID: "cnpg.scheduling", Title: "The bundled operator runs where global.scheduling says",
+			Severity: preflight.Warning, Applies: bundled, Run: scheduling},
 		{ID: "cnpg.webhook", Title: "The operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: settled, Run: webhook},
 	}
 }
@@ -94,7 +96,8 @@ func conflicts(operator requirement.Operator, crd bool, crdOwner, webhookOwner s
 			Object: definitions, Value: "cloudnative-pg.crds.create",
 			Found: "the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by " + crdOwner,
 			Why:   "Helm refuses to take over what is somebody else's",
-			Fix:   "leave them as they are: --set cloudnative-pg.crds.create=false (a hook marks them so that no tool prunes or deletes them); or, if an operator still serves them, use that one: --set cloudnative-pg.enabled=false",
+			Fix: "leave them as they are: --set cloudnative-pg.crds.create=false (a hook marks them so that no tool prunes or " +
+				"deletes them); or, if an operator still serves them, use that one: --set cloudnative-pg.enabled=false",
 		}}
 	case operator.Bundled && !operator.CRDs && !crd:
 		return []preflight.Finding{{

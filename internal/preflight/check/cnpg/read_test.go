@@ -49,9 +49,9 @@ func TestOperators(t *testing.T) {
 		return d
 	}
 	good := operator("ghcr.io/cloudnative-pg/cloudnative-pg:1.28.1", "", 1)
-	const note = "note: the database in namespace nap depends on the CloudNativePG operator"
+	const note = "note: the database in namespace nap depends on CloudNativePG operator"
 	checktest.Want(t, operators([]appsv1.Deployment{good}, "nap"),
-		note+" 1.28.1 of someone else: Deployment cnpg-system/cnpg, applied by something other than Helm")
+		note+" 1.28.1, which is not part of this release: Deployment cnpg-system/cnpg, applied by something other than Helm")
 	checktest.Want(t, operators(nil, "nap"), "warning: no Deployment in the cluster is labelled")
 	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.20.0@sha256:0", "", 1)}, "nap"), note, "the CloudNativePG operator is 1.20.0, and the platform needs 1.25.0")
 	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.99.0", "", 1)}, "nap"), note, "note: the CloudNativePG operator is 1.99.0, newer than")
