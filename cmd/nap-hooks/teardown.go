@@ -17,9 +17,10 @@ func newTeardownCommand(o *hook.Options) *cobra.Command {
 		Short: "Stop workspaces and database before an uninstall, keeping all data",
 		Long: `Stop workspaces and database before an uninstall, keeping all data.
 
-Nothing happens unless Helm's record says that the release is being uninstalled. Once it has
-tried, the command ends with 0 whatever it met: an uninstall must not hang on it. Only a signal
-makes it fail, so that its Job tries again.`,
+Nothing happens unless Helm's record says that the release is being uninstalled. An uninstall that
+would remove an operator on which other databases depend is refused, unless that was allowed. Else,
+once the command has tried, it ends with 0 whatever it met: an uninstall must not hang on it. Only a
+signal makes it fail, so that its Job tries again.`,
 	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.TeardownSpec) (string, error) {
 		return (&teardown.Teardown{Log: log, Client: client, Spec: spec}).Run(ctx)
 	})

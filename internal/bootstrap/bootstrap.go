@@ -89,6 +89,7 @@ func (b *Bootstrap) applyCluster(ctx context.Context, cluster *database.Cluster)
 	if err := cluster.WaitForCRD(ctx); err != nil {
 		return err
 	}
+	b.protectDefinitions(ctx)
 	return cluster.Apply(ctx, manifest)
 }
 

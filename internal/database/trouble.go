@@ -35,7 +35,8 @@ func phaseOf(cluster *unstructured.Unstructured) string {
 	phase, _, _ := unstructured.NestedString(cluster.Object, "status", "phase")
 	reason, _, _ := unstructured.NestedString(cluster.Object, "status", "phaseReason")
 	if phase == "" {
-		return "the operator has not looked at Cluster " + cluster.GetName() + " yet"
+		return "the operator has not looked at Cluster " + cluster.GetName() + " yet: no operator is running, or it looks " +
+			"after other namespaces only (the release that contains it needs cloudnative-pg.config.clusterWide=true)"
 	}
 	if reason != "" {
 		phase += " (" + reason + ")"

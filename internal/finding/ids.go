@@ -23,7 +23,9 @@ const (
 	BackupUnfinished    ID = "backup.unfinished-restore"
 	BackupWrongDatabase ID = "backup.wrong-database"
 
-	CNPGWebhook ID = "cnpg.webhook"
+	CNPGOperator       ID = "cnpg.operator"
+	CNPGOtherDatabases ID = "cnpg.other-databases"
+	CNPGWebhook        ID = "cnpg.webhook"
 
 	DatabaseExternal ID = "database.external"
 	DatabaseLogin    ID = "database.login"
@@ -56,6 +58,7 @@ const (
 	StorageNode   ID = "storage.node"
 
 	TeardownIncomplete ID = "teardown.incomplete"
+	TeardownOperator   ID = "teardown.operator"
 
 	TestLogin    ID = "test.login"
 	TestServices ID = "test.services"

@@ -19,6 +19,8 @@ type PrepareSpec struct {
 	Secrets SecretsSpec `json:"secrets"`
 	Pull    PullSpec    `json:"pull"`
 	Migrate MigrateJob  `json:"migrate"`
+	// Operator is what the revision makes of the CloudNativePG operator.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // GateSpec says what an upgrade must not change.
@@ -120,6 +122,8 @@ type RollbackSpec struct {
 	Database    MigrateJob `json:"database"`
 	// Manifest is the file with the Cluster, if the database is ours.
 	Manifest string `json:"manifest,omitempty"`
+	// Operator is what the revision makes of the CloudNativePG operator.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // Validate reports what the spec lacks.

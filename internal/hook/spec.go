@@ -177,6 +177,8 @@ type BootstrapSpec struct {
 	SaveFirst bool `json:"saveFirst,omitempty"`
 	// Allow are the reasons against such a database that somebody has decided to go past.
 	Allow GateOverrides `json:"allow"`
+	// Operator is the CloudNativePG operator that the revision contains, if any.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // BootstrapDatabase says which database the platform uses: a CloudNativePG Cluster of ours, or one from outside.
@@ -259,6 +261,8 @@ type TeardownSpec struct {
 	RestoreNote string `json:"restoreNote,omitempty"`
 	// DeleteData says that another hook deletes the data next, so nothing is kept.
 	DeleteData bool `json:"deleteData,omitempty"`
+	// Operator is what the release has of the CloudNativePG operator.
+	Operator *OperatorSpec `json:"operator,omitempty"`
 }
 
 // TeardownWorkspaces finds the workspaces to stop.

@@ -237,8 +237,28 @@ type OperatorFacts struct {
 	Kubernetes string `json:"kubernetes"`
 	// Lease is the one of its leader election.
 	Lease string `json:"lease"`
-	// ClusterCRD is the CustomResourceDefinition of its Clusters.
-	ClusterCRD string `json:"clusterCRD"`
+	// ClusterCRD is the CustomResourceDefinition of its Clusters, and CRDs are all of them.
+	ClusterCRD string   `json:"clusterCRD"`
+	CRDs       []string `json:"crds"`
+	// Metrics is the port of its metrics.
+	Metrics int32 `json:"metrics"`
+}
+
+func operatorFacts() OperatorFacts {
+	return OperatorFacts{
+		Kubernetes: OperatorKubernetes, Lease: "db9c8771.cnpg.io", ClusterCRD: "clusters.postgresql.cnpg.io",
+		CRDs: operatorCRDs(), Metrics: 8080,
+	}
+}
+
+// operatorCRDs are the CustomResourceDefinitions that the operator of OperatorImage brings.
+func operatorCRDs() []string {
+	var names []string
+	for _, kind := range []string{"backups", "clusterimagecatalogs", "clusters", "databaseroles", "databases",
+		"failoverquorums", "imagecatalogs", "poolers", "publications", "scheduledbackups", "subscriptions"} {
+		names = append(names, kind+".postgresql.cnpg.io")
+	}
+	return names
 }
 
 // DatabasePorts are the ports of the pods of PostgreSQL, and its image.
@@ -292,7 +312,7 @@ func ChartFacts() Facts {
 	postgresql := imageOf("postgresql")
 	facts := Facts{
 		Services: map[string]ServiceFacts{}, HookJobs: HookJobs(), ReservedConnections: ReservedConnections,
-		Operator:      OperatorFacts{OperatorKubernetes, "db9c8771.cnpg.io", "clusters.postgresql.cnpg.io"},
+		Operator:      operatorFacts(),
 		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187, Image: postgresql.Repository + ":" + postgresql.Tag},
 		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
 		RuntimeImages: RuntimeImages(),

@@ -60,6 +60,9 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := p.protectDefinitions(ctx); err != nil {
+		return "", err
+	}
 	secrets := p.Client.Resource(kube.Secrets, p.Spec.Namespace)
 	result, err := secret.Ensure(ctx, p.Log, secrets, p.Spec.Secrets)
 	if err != nil {
@@ -113,6 +116,7 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 	questions := []func() ([]finding.Finding, error){
 		func() ([]finding.Finding, error) { return guard.Check(ctx, p.Log, p.Client, p.Spec.Guard) },
 		func() ([]finding.Finding, error) { return p.gate(ctx) },
+		func() ([]finding.Finding, error) { return p.operator(ctx) },
 		func() ([]finding.Finding, error) {
 			return secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
 		},

@@ -73,6 +73,9 @@ func (r *Rollback) compare(ctx context.Context) (string, error) {
 	} else if err := kube.Refuse(unfinished, nil); err != nil {
 		return "", err
 	}
+	if err := r.operator(ctx); err != nil {
+		return "", err
+	}
 	p := &Prepare{Log: r.Log, Client: r.Client, Spec: hook.PrepareSpec{Namespace: r.Spec.Namespace, Migrate: r.Spec.Database}}
 	db, err := p.findDatabase(ctx)
 	err = cmp.Or(err, db.silence)

@@ -22,7 +22,8 @@ import (
 )
 
 // Teardown stops what an uninstall would leave running or would tear from its storage. Nothing that
-// it meets makes it fail: an uninstall that somebody asked for must not hang on us.
+// it meets makes it fail: an uninstall that somebody asked for must not hang on us. Only one that would take the
+// operator away from databases of others is refused, before anything is stopped.
 type Teardown struct {
 	Log    *slog.Logger
 	Client *kube.Client
@@ -47,9 +48,12 @@ const checkTime = 10 * time.Second
 // maxKept bounds how many objects of a kind in a namespace are named as kept.
 const maxKept = 20
 
-// Run does what can be done and returns one sentence on it. The only error is that ctx was cancelled
-// meanwhile, as by the drain of a node: then the rest is worth another try.
+// Run does what can be done and returns one sentence on it. Unless it is refused, the only error is that ctx was
+// cancelled meanwhile, as by the drain of a node: then the rest is worth another try.
 func (t *Teardown) Run(ctx context.Context) (string, error) {
+	if err := t.keepOperator(ctx); err != nil {
+		return "", err
+	}
 	summary := t.run(ctx)
 	if ctx.Err() == context.Canceled {
 		return summary, fmt.Errorf("cut off: %s: %w", summary, ctx.Err())

@@ -135,7 +135,9 @@ func TestNobodyMayDoEverything(t *testing.T) {
 			if slices.Contains([]string{"escalate", "bind", "impersonate"}, r.verb) {
 				t.Errorf("%s: ServiceAccount %s may %s, and so give itself any right", object, account, r)
 			}
-			if r.namespace == clusterWide && !slices.Contains([]string{"get", "list", "watch"}, r.verb) {
+			// They mark the operator's definitions, which are named: see TestDefinitionsAreProtected.
+			marks := r.resource == "customresourcedefinitions" && r.verb == "patch"
+			if r.namespace == clusterWide && !marks && !slices.Contains([]string{"get", "list", "watch"}, r.verb) {
 				t.Errorf("%s: ServiceAccount %s may %s", object, account, r)
 			}
 			if r.namespace == clusterWide && r.resource == "secrets" {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -28,6 +30,8 @@ import (
 type gitOps struct {
 	*release
 	rendered *chart.Rendered
+	// before is what was synced last. What is no longer rendered is pruned.
+	before *gitOps
 }
 
 // The objects of the chart, applied in ArgoCD's order by server-side apply, become a platform that works, and applying
@@ -58,6 +62,19 @@ func TestGitOps(t *testing.T) {
 		t.Errorf("the second sync changed Secrets:\n%s", redact(diff))
 	}
 	r.login(t)
+
+	// The operator and its definitions leave the render. Pruning the definitions would delete every database.
+	kept := s.data(t)
+	without := r.gitOps(t, map[string]any{"cloudnative-pg": map[string]any{"enabled": false}})
+	without.before = s
+	t.Logf("sync without the operator: %s", without.run(t))
+	if diff := gocmp.Diff(kept, s.data(t)); diff != "" {
+		t.Errorf("the sync without the operator pruned data:\n%s", diff)
+	}
+	if diff := gocmp.Diff(secrets, r.secretData(t)); diff != "" {
+		t.Errorf("the sync without the operator changed Secrets:\n%s", redact(diff))
+	}
+	r.login(t)
 }
 
 // gitOps renders the release's chart as ArgoCD does, which asks no cluster.
@@ -72,13 +89,14 @@ func (r *release) gitOps(t *testing.T, values map[string]any) *gitOps {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gitOps{r, rendered}
+	return &gitOps{release: r, rendered: rendered}
 }
 
 func (s *gitOps) run(t *testing.T) time.Duration {
 	t.Helper()
 	started := time.Now()
 	s.hooks(t, helmrelease.HookPreInstall, helmrelease.HookPreUpgrade)
+	s.prune(t)
 	for _, object := range s.rendered.Main() {
 		s.apply(t, object)
 	}
@@ -93,6 +111,70 @@ func (s *gitOps) apply(t *testing.T, object chart.Object) {
 	if _, err := s.clientFor(t, object.Unstructured, s.namespace).Apply(t.Context(), object.GetName(), object.Unstructured, options); err != nil {
 		t.Fatalf("apply %s: %v", object, err)
 	}
+}
+
+// prune deletes what was synced before and is no longer rendered. As ArgoCD's sync engine does, it looks at the object
+// in the cluster for the option that keeps it, and at nothing else.
+func (s *gitOps) prune(t *testing.T) {
+	t.Helper()
+	if s.before == nil {
+		return
+	}
+	rendered := map[string]bool{}
+	for _, object := range s.rendered.Main() {
+		rendered[object.String()] = true
+	}
+	pruned := 0
+	for _, object := range s.before.rendered.Main() {
+		if rendered[object.String()] {
+			continue
+		}
+		live, err := s.clientFor(t, object.Unstructured, s.namespace).Get(t.Context(), object.GetName(), metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("prune %s: %v", object, err)
+		}
+		options := strings.Split(live.GetAnnotations()["argocd.argoproj.io/sync-options"], ",")
+		for i := range options {
+			options[i] = strings.TrimSpace(options[i])
+		}
+		if slices.Contains(options, "Prune=false") {
+			continue
+		}
+		s.remove(t, object)
+		pruned++
+	}
+	if pruned == 0 {
+		t.Fatal("nothing left the render")
+	}
+}
+
+// data are the objects that hold data or that data depends on, by their identity.
+func (s *gitOps) data(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	add := func(resource schema.GroupVersionResource, namespace string) {
+		list, err := s.dynamic.Resource(resource).Namespace(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatalf("list %s: %v", resource.Resource, err)
+		}
+		for _, object := range list.Items {
+			if resource != crds || strings.HasSuffix(object.GetName(), operatorGroup) {
+				found[resource.Resource+" "+object.GetNamespace()+"/"+object.GetName()] = string(object.GetUID())
+			}
+		}
+		if len(list.Items) == 0 {
+			t.Fatalf("there are no %s in namespace %q", resource.Resource, namespace)
+		}
+	}
+	claims := schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
+	add(crds, "")
+	add(clusters, s.namespace)
+	add(claims, s.namespace)
+	add(claims, s.namespace+"-workspaces")
+	return found
 }
 
 // hooks runs what belongs to any of the events, one weight after the other.

@@ -4,8 +4,11 @@ package e2e
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // A CloudNativePG operator that is already in the cluster is named by the render before anything is made,
@@ -27,6 +30,22 @@ func TestOperatorAlreadyThere(t *testing.T) {
 		"cnpg-system", "cloudnative-pg.enabled=false")
 	r.mustUpgrade(t, "--wait", "--set", "cloudnative-pg.enabled=false")
 	r.login(t)
+	// The operator's namespace is found in the cluster, and PostgreSQL admits the operator from no other.
+	policy, err := env.client.NetworkingV1().NetworkPolicies(r.namespace).Get(t.Context(), "nap-pg", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var from []string
+	for _, rule := range policy.Spec.Ingress {
+		for _, peer := range rule.From {
+			if peer.NamespaceSelector != nil {
+				from = append(from, metav1.FormatLabelSelector(peer.NamespaceSelector))
+			}
+		}
+	}
+	if want := []string{"kubernetes.io/metadata.name=cnpg-system"}; !slices.Equal(from, want) {
+		t.Errorf("NetworkPolicy nap-pg admits pods of %v, want %v", from, want)
+	}
 	r.mustUninstall(t)
 
 	env.testExternal(t)

@@ -43,6 +43,7 @@ bindings. Takes a dict:
   rules           of the role in the release's namespace, none for a phase that does without the Kubernetes API
   clusterRules    of a ClusterRole
   workspaceRules  of a role in the workspaces' namespace
+  operatorRules   of a role in the namespace of the release's operator, if that is another
   more            list of more objects
 */}}
 {{- define "neutree.hookObjects" -}}
@@ -53,7 +54,8 @@ bindings. Takes a dict:
 {{- $roles := list
   (dict "app" .app "rules" .rules "name" .app.name "namespace" $namespace)
   (dict "app" .app "rules" .clusterRules "name" (printf "%s-%s" $namespace .app.name))
-  (dict "app" .app "rules" .workspaceRules "name" (printf "%s-workspaces" .app.name) "namespace" (include "common.workspaceNamespace" .app.root)) -}}
+  (dict "app" .app "rules" .workspaceRules "name" (printf "%s-workspaces" .app.name) "namespace" (include "common.workspaceNamespace" .app.root))
+  (dict "app" .app "rules" .operatorRules "name" (printf "%s-%s-operator" $namespace .app.name) "namespace" (include "neutree.operator.namespace" .app.root)) -}}
 {{- range $roles }}
 {{- if trim (.rules | default "") }}
 {{- $items = concat $items (list (include "common.role" . | fromYaml) (include "common.roleBinding" . | fromYaml)) }}

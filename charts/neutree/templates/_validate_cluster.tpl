@@ -73,7 +73,7 @@ A YAML list of sentences.
   {{- if $webhookOwner -}}
     a CloudNativePG operator is in the cluster already, made by {{ $webhookOwner }}: let the platform use it with --set cloudnative-pg.enabled=false
   {{- else if and $operator.crds.create $crdOwner -}}
-    the CustomResourceDefinitions of CloudNativePG (clusters.postgresql.cnpg.io and others) are in the cluster already, made by {{ $crdOwner }}: leave them as they are with --set cloudnative-pg.crds.create=false, or, if an operator still serves them, use that one with --set cloudnative-pg.enabled=false
+    the CustomResourceDefinitions of CloudNativePG (clusters.postgresql.cnpg.io and others) are in the cluster already, made by {{ $crdOwner }}: leave them as they are with --set cloudnative-pg.crds.create=false (a hook marks them so that no tool prunes or deletes them), or, if an operator still serves them, use that one with --set cloudnative-pg.enabled=false
   {{- else if and $clusterInReach (not $operator.crds.create) (not $crd) -}}
     cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG: leave it true
   {{- end -}}

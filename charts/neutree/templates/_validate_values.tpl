@@ -61,6 +61,8 @@
 {{- end }}
 {{- end }}
 
+{{- $problems = concat $problems (include "neutree.validate.watches" . | fromYamlArray) }}
+
 {{- if index .Values "cloudnative-pg" "nameOverride" }}
 {{- $problems = append $problems "cloudnative-pg.nameOverride changes the label by which the operator finds its own Deployment: remove it; cloudnative-pg.fullnameOverride renames its objects" }}
 {{- end }}

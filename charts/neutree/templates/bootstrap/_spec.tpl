@@ -41,6 +41,10 @@ storage:
 saveFirst: true
 {{- end }}
 {{ include "neutree.gate.allow" . }}
+{{- if index .Values "cloudnative-pg" "enabled" }}
+operator:
+  {{- include "neutree.operator.spec" . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* The migrations that init containers have put beside nap-hooks, as its specs name them. */}}

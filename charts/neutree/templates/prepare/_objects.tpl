@@ -97,6 +97,7 @@ cluster.yaml: |
   resources: [secrets]
   resourceNames: {{ include "neutree.secrets.madeNames" . | fromYamlArray | toJson }}
   verbs: [update]
+{{- include "neutree.operator.rules" (list . .Release.Namespace) }}
 {{- end }}
 
 {{/* Rights in the cluster. */}}
@@ -118,6 +119,10 @@ cluster.yaml: |
   resources: [nodes]
   verbs: [list]
 {{- end }}
+{{- if include "neutree.operator.concerns" . }}
+{{ include "neutree.operator.definitionRules" . }}
+{{- end }}
+{{- include "neutree.operator.clusterRules" . }}
 {{- end }}
 
 {{/*

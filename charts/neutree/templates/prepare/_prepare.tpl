@@ -57,6 +57,11 @@ guard:
   {{- include "neutree.guard.spec" . | nindent 2 }}
 gate:
   {{- include "neutree.gate.spec" . | nindent 2 }}
+{{- if include "neutree.operator.concerns" . }}
+operator:
+  {{- include "neutree.operator.spec" . | nindent 2 }}
+  allowChange: {{ $global.upgrade.allowOperatorChange }}
+{{- end }}
 secrets:
   {{- include "neutree.secrets.spec" . | nindent 2 }}
 pull:

@@ -7,6 +7,10 @@ configMap: {{ include "neutree.installation" . }}
 restoreNote: {{ include "neutree.restoreNote" . }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
+{{- if include "neutree.operator.concerns" . }}
+operator:
+  {{- include "neutree.operator.spec" . | nindent 2 }}
+{{- end }}
 {{- if not (include "common.externalDatabase" .) }}
 manifest: /spec/cluster.yaml
 {{- end }}
@@ -51,4 +55,5 @@ manifest: /spec/cluster.yaml
   resources: [configmaps]
   resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
+{{- include "neutree.operator.rules" (list . .Release.Namespace) }}
 {{- end }}

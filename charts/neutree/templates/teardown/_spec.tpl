@@ -13,6 +13,11 @@ workspaces:
 {{- if .Values.uninstall.deleteData }}
 deleteData: true
 {{- end }}
+{{- if index .Values "cloudnative-pg" "enabled" }}
+operator:
+  {{- include "neutree.operator.spec" . | nindent 2 }}
+  allowChange: {{ .Values.uninstall.allowOperatorRemoval }}
+{{- end }}
 {{- end }}
 
 {{/* Rights in the release's namespace. */}}
@@ -43,5 +48,13 @@ deleteData: true
   resources: [clusters]
   resourceNames: [{{ include "common.name" (list . "pg") }}]
   verbs: [get, patch]
+{{- end }}
+{{- if index .Values "cloudnative-pg" "enabled" }}
+# Whether an annotation lets the operator be removed that others depend on.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ include "neutree.installation" . }}]
+  verbs: [get]
+{{- include "neutree.operator.rules" (list . .Release.Namespace) }}
 {{- end }}
 {{- end }}

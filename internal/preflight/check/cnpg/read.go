@@ -4,7 +4,6 @@ package cnpg
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/kube"
+	running "github.com/neutree-ai/packaging/internal/operator"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
@@ -24,6 +24,10 @@ func Checks() []preflight.Check {
 	return []preflight.Check{
 		{ID: "cnpg.conflict", Title: "One CloudNativePG operator, and its definitions belong to whom they should", Needs: preflight.Cluster, Severity: preflight.Error, Applies: used, Run: conflict},
 		{ID: "cnpg.operator", Title: "The operator that is there is new enough and looks after the namespace", Needs: preflight.Cluster, Severity: preflight.Error, Applies: found, Run: operator},
+		{ID: "cnpg.other-databases", Title: "No other database would lose its operator", Needs: preflight.Cluster,
+			Severity: preflight.Error, Applies: judged, Run: otherDatabases},
+		{ID: "cnpg.scheduling", Title: "The bundled operator runs where global.scheduling says",
+			Severity: preflight.Warning, Applies: bundled, Run: scheduling},
 		{ID: "cnpg.webhook", Title: "The operator's webhook admits the database", Needs: preflight.Cluster, Severity: preflight.Error, Applies: settled, Run: webhook},
 	}
 }
@@ -92,7 +96,8 @@ func conflicts(operator requirement.Operator, crd bool, crdOwner, webhookOwner s
 			Object: definitions, Value: "cloudnative-pg.crds.create",
 			Found: "the CustomResourceDefinitions of CloudNativePG are in the cluster already, made by " + crdOwner,
 			Why:   "Helm refuses to take over what is somebody else's",
-			Fix:   "leave them as they are: --set cloudnative-pg.crds.create=false; or, if an operator still serves them, use that one: --set cloudnative-pg.enabled=false",
+			Fix: "leave them as they are: --set cloudnative-pg.crds.create=false (a hook marks them so that no tool prunes or " +
+				"deletes them); or, if an operator still serves them, use that one: --set cloudnative-pg.enabled=false",
 		}}
 	case operator.Bundled && !operator.CRDs && !crd:
 		return []preflight.Finding{{
@@ -110,38 +115,35 @@ func conflicts(operator requirement.Operator, crd bool, crdOwner, webhookOwner s
 	return nil
 }
 
-// operatorLabel selects operators' Deployments, of the chart and of the release manifest alike.
-const operatorLabel = "app.kubernetes.io/name=cloudnative-pg"
-
 // oldestOperator is the first whose Clusters know every field that the platform's states.
 var oldestOperator = version.MustParseGeneric("1.25.0")
 
 func operator(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	list, err := kube.List[appsv1.Deployment](ctx, s.Cluster.Untyped, kube.Deployments, "",
-		metav1.ListOptions{LabelSelector: operatorLabel})
+		metav1.ListOptions{LabelSelector: running.Label})
 	if err != nil {
 		return nil, fmt.Errorf("look for a CloudNativePG operator in all namespaces: %w", err)
 	}
 	if set := s.Requirements; set.Operator.Bundled {
 		return backwards(list, set), nil
 	}
-	return operators(list, s.Requirements.Namespace), nil
+	return append(operators(list, s.Requirements.Namespace), keptOut(list, s.Requirements)...), nil
 }
 
 // backwards finds the release's own operator where an upgrade would replace it by an older one.
 func backwards(list []appsv1.Deployment, set *requirement.Set) []preflight.Finding {
-	next := tagged(set.Operator.Image)
+	next := running.Version(set.Operator.Image)
 	for i := range list {
 		if kube.OtherOwner(&list[i], set.Release, set.Namespace) != "" || next == nil {
 			continue
 		}
 		for _, container := range list[i].Spec.Template.Spec.Containers {
-			if running := tagged(container.Image); running != nil && next.LessThan(running) {
+			if was := running.Version(container.Image); was != nil && next.LessThan(was) {
 				return []preflight.Finding{{
 					Object: fmt.Sprintf("Deployment %s/%s", list[i].Namespace, list[i].Name), Value: "cloudnative-pg.image.tag",
-					Found: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", running, next),
+					Found: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", was, next),
 					Why:   "an older operator does not know all that a newer one wrote, and fields that its definitions lack are lost",
-					Fix:   fmt.Sprintf("take a chart with operator %s or newer", running),
+					Fix:   fmt.Sprintf("take a chart with operator %s or newer", was),
 				}}
 			}
 		}
@@ -153,33 +155,37 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 	if len(list) == 0 {
 		return []preflight.Finding{{
 			Value: "cloudnative-pg.enabled", Severity: preflight.Warning,
-			Found: "no Deployment in the cluster is labelled " + operatorLabel + ", so no operator was found to look at",
+			Found: "no Deployment in the cluster is labelled " + running.Label + ", so no operator was found to look at",
 			Why:   "without an operator the database is never made", Fix: "make sure that one runs, or set cloudnative-pg.enabled=true",
 		}}
 	}
 	var findings []preflight.Finding
-	var watching []string
+	var watching, elsewhere []string
 	for i := range list {
 		deployment := &list[i]
 		where := fmt.Sprintf("Deployment %s/%s", deployment.Namespace, deployment.Name)
-		if watches(deployment, namespace) {
+		found := running.Of(deployment)
+		if found.LooksAfter(namespace) {
 			watching = append(watching, where)
+			findings = append(findings, borrowed(deployment, found, namespace))
+		} else {
+			elsewhere = append(elsewhere, whose(deployment))
 		}
 		for _, container := range deployment.Spec.Template.Spec.Containers {
-			running := tagged(container.Image)
-			if running == nil {
+			was := running.Version(container.Image)
+			if was == nil {
 				continue
 			}
 			switch newest := version.MustParseGeneric(platform.OperatorImage.Tag); {
-			case running.LessThan(oldestOperator):
+			case was.LessThan(oldestOperator):
 				findings = append(findings, preflight.Finding{
-					Object: where, Found: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", running, oldestOperator),
+					Object: where, Found: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", was, oldestOperator),
 					Why: "it does not know all fields of the database's Cluster", Fix: "upgrade the operator",
 				})
-			case running.Major() == newest.Major() && running.Minor() > newest.Minor():
+			case was.Major() == newest.Major() && was.Minor() > newest.Minor():
 				findings = append(findings, preflight.Finding{
 					Object: where, Severity: preflight.Note,
-					Found: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", running, newest),
+					Found: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", was, newest),
 				})
 			}
 		}
@@ -192,8 +198,10 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 	}
 	if len(watching) == 0 {
 		findings = append(findings, preflight.Finding{
-			Found: fmt.Sprintf("no CloudNativePG operator looks after namespace %s: WATCH_NAMESPACE names others", namespace),
-			Why:   "the database is never made", Fix: "add the namespace to the operator's WATCH_NAMESPACE",
+			Found: fmt.Sprintf("no CloudNativePG operator looks after namespace %s, only after others: %s", namespace, strings.Join(elsewhere, ", ")),
+			Why:   "the database is never made",
+			Fix: "let it look after all namespaces: upgrade the release of this chart that contains it with --set " +
+				"cloudnative-pg.config.clusterWide=true, or add the namespace to the operator's WATCH_NAMESPACE",
 		})
 	}
 	if len(watching) > 1 {
@@ -203,29 +211,6 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 		})
 	}
 	return findings
-}
-
-// watches says whether an operator looks after a namespace: all of them unless it is told otherwise.
-func watches(deployment *appsv1.Deployment, namespace string) bool {
-	for _, container := range deployment.Spec.Template.Spec.Containers {
-		for _, env := range container.Env {
-			if env.Name == "WATCH_NAMESPACE" && env.Value != "" {
-				return slices.Contains(strings.Split(env.Value, ","), namespace)
-			}
-		}
-	}
-	return true
-}
-
-// tagged reads the version from an image's tag, nil where it is none.
-func tagged(image string) *version.Version {
-	image, _, _ = strings.Cut(image, "@")
-	tag := image[strings.LastIndex(image, ":")+1:]
-	parsed, err := version.ParseGeneric(tag)
-	if err != nil {
-		return nil
-	}
-	return parsed
 }
 
 // webhook lets the operator judge the database itself.

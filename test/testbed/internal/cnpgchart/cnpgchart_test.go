@@ -227,9 +227,29 @@ func TestEverythingIsInTheReleasesNamespace(t *testing.T) {
 }
 
 func TestDataIsTheManifests(t *testing.T) {
-	got, want := render(t, compose(t), ""), manifest(t)
-	if diff := cmp.Diff(at(want["ClusterRole/cnpg-manager"], "rules"), at(got["ClusterRole/neutree-cloudnative-pg"], "rules")); diff != "" {
-		t.Errorf("permissions (-manifest +chart):\n%s", diff)
+	dir := compose(t)
+	got, want := render(t, dir, ""), manifest(t)
+	narrowed := render(t, dir, "crds: {create: false}\nconfig: {clusterWide: false}")
+	permissions := map[string]any{}
+	flatten(permissions, "rules", at(want["ClusterRole/cnpg-manager"], "rules"))
+	for name, rules := range map[string][]any{
+		"all namespaces": {at(got["ClusterRole/neutree-cloudnative-pg"], "rules")},
+		"one namespace":  {at(narrowed["ClusterRole/neutree-cloudnative-pg"], "rules"), at(narrowed["Role/neutree-cloudnative-pg"], "rules")},
+	} {
+		given := map[string]any{}
+		for _, one := range rules {
+			flatten(given, "rules", one)
+		}
+		if diff := cmp.Diff(permissions, given); diff != "" {
+			t.Errorf("%s: permissions (-manifest +chart):\n%s", name, diff)
+		}
+	}
+	wide := map[string]any{}
+	flatten(wide, "rules", at(narrowed["ClusterRole/neutree-cloudnative-pg"], "rules"))
+	for _, secrets := range []string{"rules[/secrets  get]", "rules[/pods/exec  create]"} {
+		if permissions[secrets] == nil || wide[secrets] != nil {
+			t.Errorf("one namespace: %s is of the whole cluster: %t", secrets, wide[secrets] != nil)
+		}
 	}
 	queries := "ConfigMap/cnpg-default-monitoring"
 	if diff := cmp.Diff(at(want[queries], "data"), at(got[queries], "data")); diff != "" {

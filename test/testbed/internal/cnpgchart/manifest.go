@@ -3,6 +3,8 @@ package cnpgchart
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -41,7 +43,6 @@ func fromManifest(manifest []byte) (map[string][]byte, error) {
 	}
 	files := map[string][]byte{}
 	for _, part := range []struct{ file, kind, name, field string }{
-		{"manifest/rules.yaml", "ClusterRole", "cnpg-manager", "rules"},
 		{"manifest/mutating.yaml", "MutatingWebhookConfiguration", "cnpg-mutating-webhook-configuration", "webhooks"},
 		{"manifest/validating.yaml", "ValidatingWebhookConfiguration", "cnpg-validating-webhook-configuration", "webhooks"},
 	} {
@@ -54,6 +55,9 @@ func fromManifest(manifest []byte) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s %s: %w", part.kind, part.name, err)
 		}
 		files[part.file] = content
+	}
+	if err := rules(documents, files); err != nil {
+		return nil, err
 	}
 	queries, err := find(documents, "ConfigMap", "cnpg-default-monitoring")
 	if err != nil {
@@ -72,6 +76,47 @@ func fromManifest(manifest []byte) (map[string][]byte, error) {
 		return nil, err
 	}
 	return files, nil
+}
+
+// clusterWide are the resources that the operator needs in the whole cluster, whatever namespaces it looks after. They
+// belong to no namespace.
+var clusterWide = []string{
+	"nodes", "mutatingwebhookconfigurations", "validatingwebhookconfigurations", "clusterimagecatalogs",
+}
+
+// rules makes two files of the operator's permissions: what it needs in the whole cluster, and what it needs in the
+// namespaces that it looks after.
+func rules(documents []document, files map[string][]byte) error {
+	role, err := find(documents, "ClusterRole", "cnpg-manager")
+	if err != nil {
+		return err
+	}
+	all, _ := role["rules"].([]any)
+	parts := map[string][]any{"manifest/cluster-rules.yaml": {}, "manifest/rules.yaml": {}}
+	for _, one := range all {
+		rule, isRule := one.(map[string]any)
+		if !isRule {
+			return fmt.Errorf("ClusterRole %s has a rule that is none: %v", role.name(), one)
+		}
+		resources, _ := rule["resources"].([]any)
+		for file, inside := range map[string]bool{"manifest/cluster-rules.yaml": true, "manifest/rules.yaml": false} {
+			part := maps.Clone(rule)
+			part["resources"] = slices.DeleteFunc(slices.Clone(resources), func(resource any) bool {
+				return slices.Contains(clusterWide, fmt.Sprint(resource)) != inside
+			})
+			if len(part["resources"].([]any)) > 0 {
+				parts[file] = append(parts[file], part)
+			}
+		}
+	}
+	for file, part := range parts {
+		content, err := yaml.Marshal(part)
+		if err != nil {
+			return fmt.Errorf("ClusterRole %s: %w", role.name(), err)
+		}
+		files[file] = content
+	}
+	return nil
 }
 
 // resources is the list of the kinds that the CustomResourceDefinitions define, by the names that permissions use.

@@ -171,7 +171,9 @@ Usage: $facts := include "common.facts" . | fromJson
   "operator": {
     "kubernetes": "1.30",
     "lease": "db9c8771.cnpg.io",
-    "clusterCRD": "clusters.postgresql.cnpg.io"
+    "clusterCRD": "clusters.postgresql.cnpg.io",
+    "crds": ["backups.postgresql.cnpg.io","clusterimagecatalogs.postgresql.cnpg.io","clusters.postgresql.cnpg.io","databaseroles.postgresql.cnpg.io","databases.postgresql.cnpg.io","failoverquorums.postgresql.cnpg.io","imagecatalogs.postgresql.cnpg.io","poolers.postgresql.cnpg.io","publications.postgresql.cnpg.io","scheduledbackups.postgresql.cnpg.io","subscriptions.postgresql.cnpg.io"],
+    "metrics": 8080
   },
   "database": {
     "port": 5432,
