@@ -23,6 +23,8 @@ const (
 	CNPGWebhook ID = "cnpg.webhook"
 
 	DatabaseExternal ID = "database.external"
+	DatabaseOwner    ID = "database.owner"
+	DatabaseServer   ID = "database.server"
 
 	ExposureNodePortFree  ID = "exposure.node-port-free"
 	ExposureNodePortRange ID = "exposure.node-port-range"
@@ -50,6 +52,7 @@ const (
 	StorageClass  ID = "storage.class"
 	StorageMount  ID = "storage.mount"
 	StorageNode   ID = "storage.node"
+	StorageShared ID = "storage.shared-source"
 
 	TeardownIncomplete ID = "teardown.incomplete"
 

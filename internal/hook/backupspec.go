@@ -14,10 +14,11 @@ type BackupSpec struct {
 	// AFS is the file of the AFS controller's database.
 	AFS string `json:"afs,omitempty"`
 
-	Release  string            `json:"release"`
-	Revision int               `json:"revision"`
-	Chart    string            `json:"chart"`
-	Images   map[string]string `json:"images"`
+	Release   string            `json:"release"`
+	Namespace string            `json:"namespace,omitempty"`
+	Revision  int               `json:"revision"`
+	Chart     string            `json:"chart"`
+	Images    map[string]string `json:"images"`
 
 	// Set and Migrations bring a restored database to the schema that the release's services expect.
 	Set        string      `json:"set"`

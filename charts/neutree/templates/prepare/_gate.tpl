@@ -30,7 +30,29 @@ encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDEN
 {{- if not (include "common.externalDatabase" .) }}
 manifest: /spec/cluster.yaml
 {{- end }}
+{{- with include "neutree.gate.sharedVolume" . }}
+sharedVolume:
+  {{- . | nindent 2 }}
+{{- end }}
 {{ include "neutree.gate.allow" . }}
+{{- end }}
+
+{{/* Where the files of all workspaces are, unless the user made the PVC. A volume can't be changed in that. */}}
+{{- define "neutree.gate.sharedVolume" -}}
+{{- $shared := .Values.global.storage.shared -}}
+{{- $source := include "common.sharedSource" . -}}
+{{- if ne $source "claim" -}}
+claim: {namespace: {{ include "common.workspaceNamespace" . | quote }}, name: {{ include "common.sharedClaim" . }}}
+volume: {{ include "common.clusterName" (list . "shared") }}
+class: {{ include "common.clusterName" (list . "nfs") }}
+{{- if eq $source "nfs" }}
+source: {nfs: {server: {{ $shared.nfs.server | quote }}, path: {{ $shared.nfs.path | quote }}}}
+{{- else if eq $source "nfsClass" }}
+source: {csi: {server: {{ $shared.nfs.server | quote }}, path: {{ $shared.nfs.path | quote }}}}
+{{- else if eq $source "node" }}
+source: {folder: {path: {{ $shared.nodeLocal.path | quote }}, node: {{ $shared.nodeLocal.node | quote }}}}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The reasons against a change that somebody has decided to go past. */}}
@@ -41,4 +63,7 @@ allow:
   renames: {{ $global.upgrade.allowRenames }}
   secretChanges: {{ $global.upgrade.allowSecretChanges }}
   keptValues: {{ $global.upgrade.allowKeptValues }}
+  {{- with $global.upgrade.adoptDatabase }}
+  adoptDatabase: {{ . | quote }}
+  {{- end }}
 {{- end }}
