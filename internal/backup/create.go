@@ -134,7 +134,8 @@ func (b *Backup) dump(ctx context.Context, path string, m *Metadata) error {
 		return err
 	}
 	b.Log.Info("dumping the database", "size", Size(m.DatabaseBytes))
-	cmd, err := b.connection(b.command(ctx, "pg_dump", "--format=custom", "--snapshot="+snapshot, "--file="+path))
+	cmd, err := b.connection(b.command(ctx, "pg_dump", "--format=custom", "--snapshot="+snapshot,
+		"--exclude-table-data="+migrate.OwnerTable, "--file="+path))
 	if err != nil {
 		return err
 	}

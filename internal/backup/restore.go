@@ -103,6 +103,10 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata, attempt *attem
 	if err := migrate.Lock(ctx, b.Log, conn, lockWait); err != nil {
 		return err
 	}
+	owner, err := b.owner(ctx, conn)
+	if err != nil {
+		return err
+	}
 	dump := filepath.Join(b.Spec.Dir, m.Name, databaseFile)
 	list, err := b.restoreList(ctx, conn, dump)
 	if err != nil {
@@ -124,11 +128,34 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata, attempt *attem
 			return fmt.Errorf("nothing is changed: %w", err)
 		}
 	}
+	if owner.Known() {
+		if err := migrate.PutOwner(ctx, conn, owner); err != nil {
+			return err
+		}
+	}
 	// A restored table has no statistics yet. Without them the first queries would be slow, and no more.
 	if _, err := conn.Exec(ctx, "ANALYZE"); err != nil {
 		b.Log.Warn("the tables were not analyzed", "cause", migrate.Reason(err))
 	}
 	return nil
+}
+
+// owner is the release that the database belongs to once it is restored: the one that it belongs to now, since a dump
+// does not say. The database of another release is not touched.
+func (b *Backup) owner(ctx context.Context, conn *pgx.Conn) (migrate.Owner, error) {
+	mine := migrate.Owner{Release: b.Spec.Release, Namespace: b.Spec.Namespace}
+	owner, err := migrate.ReadOwner(ctx, conn)
+	switch {
+	case err != nil:
+		return owner, err
+	case mine.Namespace == "":
+		return owner, nil
+	case !owner.Known():
+		return mine, nil
+	case !owner.Admits(mine, ""):
+		return owner, hook.Refuse(migrate.OtherOwner(owner, mine))
+	}
+	return owner, nil
 }
 
 // replay feeds the dump to psql as one transaction that begins with the removal of everything there is. The script of

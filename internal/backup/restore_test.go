@@ -58,6 +58,49 @@ func TestRestoreBringsEverythingBack(t *testing.T) {
 	}
 }
 
+// A dump says nothing of the release that its database belongs to, so none takes over another's database by a restore.
+func TestRestoreLeavesTheOwner(t *testing.T) {
+	f := newFixture(t)
+	f.Spec.Namespace = "nap"
+	owner := migrate.Owner{Release: "neutree", Namespace: "nap", Cluster: "uid-1"}
+	is := func(want migrate.Owner) {
+		t.Helper()
+		standing, err := migrate.Compare(t.Context(), f.DatabaseURL, nil)
+		if err != nil || standing.Owner != want {
+			t.Errorf("the database belongs to %+v, want %+v, %v", standing.Owner, want, err)
+		}
+	}
+	restore := func() {
+		t.Helper()
+		if _, err := f.Restore(t.Context(), "b1", false); err != nil {
+			t.Fatalf("%v\n%s", err, f.said)
+		}
+	}
+	if err := migrate.Claim(t.Context(), f.DatabaseURL, owner, ""); err != nil {
+		t.Fatal(err)
+	}
+	f.create(t, "b1")
+	restore()
+	is(owner)
+	moved := owner
+	moved.Cluster = "uid-2"
+	if err := migrate.Claim(t.Context(), f.DatabaseURL, moved, "nap/neutree@uid-1"); err != nil {
+		t.Fatal(err)
+	}
+	restore()
+	is(moved)
+	// Into a new database comes nothing but data, and the release that restores it claims it.
+	f.exec(t, "DROP SCHEMA neutree CASCADE")
+	restore()
+	is(migrate.Owner{Release: "neutree", Namespace: "nap"})
+
+	f.Spec.Namespace = "test"
+	_, err := f.Restore(t.Context(), "b1", false)
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the database belongs to release neutree in namespace nap") {
+		t.Errorf("into the database of another release: exit %d: %v", hook.CodeOf(err), err)
+	}
+}
+
 // What an older release saved is brought to the schema of the one that is installed.
 func TestRestoreOfAnOlderRelease(t *testing.T) {
 	f := newFixture(t)

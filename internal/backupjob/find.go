@@ -30,15 +30,10 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	var plans []Plan
 	var names []string
 	for _, config := range configs {
-		text, ok := config.Data[PlanFile]
-		if !ok {
+		if _, ok := config.Data[PlanFile]; !ok {
 			continue
 		}
-		var plan Plan
-		err := yaml.UnmarshalStrict([]byte(text), &plan)
-		if err == nil {
-			err = plan.Validate()
-		}
+		plan, err := decode(&config)
 		if err != nil {
 			return Plan{}, hook.Refusef(finding.BackupRelease, "use the plugin of the chart's version",
 				"ConfigMap %s in namespace %s does not fit this version of the plugin (%v)",
@@ -56,6 +51,27 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	}
 	return Plan{}, hook.Refusef(finding.BackupRelease, "choose one with --release, of "+strings.Join(names, ", "),
 		"namespace %s holds several releases", namespace)
+}
+
+// Read reads the plan in the ConfigMap called name. A ConfigMap that does not exist is an error of the API server's.
+func Read(ctx context.Context, client *kube.Client, namespace, name string) (Plan, error) {
+	config, err := kube.Get[corev1.ConfigMap](ctx, client, kube.ConfigMaps, namespace, name)
+	if err != nil {
+		return Plan{}, fmt.Errorf("read ConfigMap %s in namespace %s: %w", name, namespace, err)
+	}
+	plan, err := decode(config)
+	if err != nil {
+		return Plan{}, hook.Errorf(hook.Usage, "the plan in ConfigMap %s in namespace %s: %w", name, namespace, err)
+	}
+	return plan, nil
+}
+
+func decode(config *corev1.ConfigMap) (Plan, error) {
+	var plan Plan
+	if err := yaml.UnmarshalStrict([]byte(config.Data[PlanFile]), &plan); err != nil {
+		return Plan{}, err
+	}
+	return plan, plan.Validate()
 }
 
 func called(release string) string {

@@ -9,9 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/examine"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/workspaces"
@@ -32,6 +35,11 @@ type Bootstrap struct {
 	DatabaseURL string
 	// CredentialKey is shown to the migrations that may need it.
 	CredentialKey string
+	// Jobs runs the Job that saves the database; nil for those of the cluster.
+	Jobs jobrun.Jobs
+
+	// spent is the time that steps have taken.
+	spent time.Duration
 }
 
 // Run does all steps in order and returns what the migrations did.
@@ -47,17 +55,19 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	if b.Spec.Database.Mode == modeCNPG {
 		cluster = database.New(b.Log, b.Client, b.Spec.Namespace, b.Spec.Database.Cluster)
 	}
-	steps := []struct {
-		name string
-		do   func(context.Context) error
-	}{
+	var db examine.Database
+	steps := []step{
 		{"unfinished restore", b.unfinishedRestore},
 		{"storage classes", b.storageClasses},
 		{"database", func(ctx context.Context) error { return b.applyCluster(ctx, cluster) }},
 		{"workspace namespace", b.workspaces},
 		{"shared claim", b.sharedClaim},
 		{"primary", func(ctx context.Context) error { return b.waitForSQL(ctx, cluster) }},
-		{"kept data", func(ctx context.Context) error { return b.examine(ctx, cluster) }},
+		{"examination", func(ctx context.Context) (err error) {
+			db, err = b.examine(ctx, cluster)
+			return err
+		}},
+		{backup, func(ctx context.Context) error { return b.save(ctx, db) }},
 		{"migrations", func(ctx context.Context) (err error) {
 			result, err = b.migrator().Apply(ctx, b.Spec.Set, b.Spec.Migrations)
 			return err
@@ -66,12 +76,34 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	}
 	for i, step := range steps {
 		b.Log.Info("step", "name", step.name, "number", i+1, "of", len(steps))
-		if err := step.do(ctx); err != nil {
+		if err := b.limited(ctx, step); err != nil {
 			return result, err
 		}
 	}
 	b.Log.Info("bootstrap done", "set", b.Spec.Set, "migrations", result.String())
 	return result, nil
+}
+
+// step is one of the steps, by its name in the log.
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+// backup is the step that is not bounded by the time of the others: a dump may take much longer than all of them.
+const backup = "backup"
+
+// limited does a step within what is left of the time for all of them.
+func (b *Bootstrap) limited(ctx context.Context, step step) error {
+	if b.Spec.Seconds == 0 || step.name == backup {
+		return step.do(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, time.Duration(b.Spec.Seconds)*time.Second-b.spent)
+	defer cancel()
+	began := time.Now()
+	err := step.do(limited)
+	b.spent += time.Since(began)
+	return hook.Stopped(limited, err)
 }
 
 func (b *Bootstrap) migrator() migrate.Migrator {

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/pgtest"
 )
@@ -77,6 +78,7 @@ type world struct {
 	log    *bytes.Buffer
 	spec   hook.BootstrapSpec
 	key    string
+	jobs   jobrun.Jobs
 }
 
 func newWorld(t *testing.T, objects string) *world {
@@ -112,7 +114,7 @@ func (w *world) write(t *testing.T, name, content string) {
 }
 
 func (w *world) run(ctx context.Context) error {
-	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn, CredentialKey: w.key}
+	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs}
 	_, err := b.Run(ctx)
 	return err
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
 
-// oldest is the first PostgreSQL whose database owner may install pgcrypto.
-const oldest = 13
-
 // PrepareExternal waits until a database that is not ours answers, and makes sure that the platform can live
 // in it: what it lacks would otherwise show as a migration that fails, or as a service that does so later.
 func PrepareExternal(ctx context.Context, log *slog.Logger, databaseURL string, want hook.ExternalDatabase) error {
@@ -98,8 +95,9 @@ func (e server) problems() []finding.Finding {
 	add := func(fix, format string, args ...any) {
 		problems = append(problems, external("the external database can't be used yet: "+fmt.Sprintf(format, args...), fix))
 	}
-	if e.Version < oldest {
-		add(fmt.Sprintf("upgrade it to %d or newer", oldest), "it is PostgreSQL %d, and the platform needs %d or newer", e.Version, oldest)
+	if e.Version < migrate.OldestServer {
+		add(fmt.Sprintf("upgrade it to %d or newer", migrate.OldestServer),
+			"it is PostgreSQL %d, and the platform needs %d or newer", e.Version, migrate.OldestServer)
 	}
 	if e.Encoding != "UTF8" {
 		add("make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", "database %s has the encoding %s and must have UTF8", database, e.Encoding)

@@ -29,6 +29,8 @@ const (
 
 	DatabaseExternal ID = "database.external"
 	DatabaseLogin    ID = "database.login"
+	DatabaseOwner    ID = "database.owner"
+	DatabaseServer   ID = "database.server"
 
 	ExposureNodePortFree  ID = "exposure.node-port-free"
 	ExposureNodePortRange ID = "exposure.node-port-range"
@@ -56,6 +58,7 @@ const (
 	StorageClass  ID = "storage.class"
 	StorageMount  ID = "storage.mount"
 	StorageNode   ID = "storage.node"
+	StorageShared ID = "storage.shared-source"
 
 	TeardownIncomplete ID = "teardown.incomplete"
 	TeardownOperator   ID = "teardown.operator"

@@ -54,6 +54,9 @@ func TestClaims(t *testing.T) {
 		return hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", StorageClass: class, ClassValue: "global.storage.afsController.storageClass", Kept: kept}
 	}
 	shared := hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Value: "global.storage.shared.size"}
+	inVolume := func(volume string) hook.ClaimCheck {
+		return hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Volume: volume, ClassValue: "global.storage.shared"}
+	}
 	for name, test := range map[string]struct {
 		objects []string
 		check   hook.ClaimCheck
@@ -69,6 +72,9 @@ func TestClaims(t *testing.T) {
 		"of its class":             {[]string{localPath, fixedClaim}, classed("local-path", false), ""},
 		"of another class":         {[]string{localPath, fixedClaim}, classed("fast", false), `claim afs-controller-db in namespace nap has StorageClass "local-path", and a claim can't change it to "fast": set global.storage.afsController.storageClass back to "local-path", or move the data to another volume`},
 		"of another, and left so":  {[]string{localPath, fixedClaim}, classed("fast", true), ""},
+		"of its volume":            {[]string{handMadeClaim}, inVolume("nap-nap-shared"), ""},
+		"of another volume":        {[]string{strings.Replace(handMadeClaim, "nap-nap-shared", "pvc-1", 1)}, inVolume("nap-nap-shared"), "claim afs-shared-storage in namespace nap-workspaces uses PersistentVolume pvc-1, and a claim can't change it to nap-nap-shared: set global.storage.shared back, or move the data to another volume"},
+		"not bound yet":            {[]string{strings.Replace(handMadeClaim, "nap-nap-shared", `""`, 1)}, inVolume("nap-nap-shared"), ""},
 		"made by hand":             {[]string{handMadeClaim}, sized(shared, "100Gi"), "since its volume was made by hand: leave global.storage.shared.size at 50Gi"},
 		"the user's own":           {[]string{fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Required: true, Value: "v"}, ""},
 		"the user's own, not made": {nil, hook.ClaimCheck{Namespace: "nap", Name: "mine", Required: true, Value: "global.storage.afsController.existingClaim"}, "claim mine in namespace nap, named by global.storage.afsController.existingClaim, does not exist"},

@@ -14,10 +14,11 @@ type BackupSpec struct {
 	// AFS is the file of the AFS controller's database.
 	AFS string `json:"afs,omitempty"`
 
-	Release  string            `json:"release"`
-	Revision int               `json:"revision"`
-	Chart    string            `json:"chart"`
-	Images   map[string]string `json:"images"`
+	Release   string            `json:"release"`
+	Namespace string            `json:"namespace,omitempty"`
+	Revision  int               `json:"revision"`
+	Chart     string            `json:"chart"`
+	Images    map[string]string `json:"images"`
 
 	// EncryptionKey is where the key is stored that credentials in the database are encrypted with.
 	EncryptionKey SecretRef `json:"encryptionKey,omitzero"`

@@ -38,6 +38,8 @@ type GateSpec struct {
 	Manifest string `json:"manifest,omitempty"`
 	// DefaultImage says that the image of PostgreSQL in Manifest is the one that the chart names by itself.
 	DefaultImage bool `json:"defaultImage,omitempty"`
+	// SharedVolume is the volume of all workspaces, unless the user made its PVC.
+	SharedVolume *SharedVolume `json:"sharedVolume,omitempty"`
 	// Allow are the reasons that somebody has decided to go past.
 	Allow GateOverrides `json:"allow"`
 }
@@ -59,6 +61,39 @@ type GateOverrides struct {
 	SecretChanges bool `json:"secretChanges,omitempty"`
 	KeptValues    bool `json:"keptValues,omitempty"`
 	MajorUpgrade  bool `json:"majorUpgrade,omitempty"`
+	// AdoptDatabase names the release that the database is taken over from.
+	AdoptDatabase string `json:"adoptDatabase,omitempty"`
+}
+
+// SharedVolume is the volume that all workspaces share, and where its files are. An empty Source is a StorageClass of the
+// cluster's.
+type SharedVolume struct {
+	// Claim is its PVC, Volume the PersistentVolume and Class the StorageClass that the chart makes for some sources.
+	Claim  NamespacedName `json:"claim"`
+	Volume string         `json:"volume"`
+	Class  string         `json:"class"`
+	Source SharedSource   `json:"source,omitzero"`
+}
+
+// SharedSource is one of the places that files of all workspaces can be at.
+type SharedSource struct {
+	// NFS is an export that is the volume itself, CSI one in which csi-driver-nfs makes it.
+	NFS *NFSExport `json:"nfs,omitempty"`
+	CSI *NFSExport `json:"csi,omitempty"`
+	// Folder is one on a node.
+	Folder *NodeFolder `json:"folder,omitempty"`
+}
+
+// NFSExport is an export of an NFS server.
+type NFSExport struct {
+	Server string `json:"server"`
+	Path   string `json:"path"`
+}
+
+// NodeFolder is a folder on a node. An empty Node is the only one with the role control-plane.
+type NodeFolder struct {
+	Path string `json:"path"`
+	Node string `json:"node,omitempty"`
 }
 
 // PullSpec lists the images that serve, and the Job that brings those that change to their nodes.

@@ -61,8 +61,9 @@ type ClaimCheck struct {
 	// Kept says that a claim which is larger may stay so: whoever applies it leaves it alone.
 	Kept  bool   `json:"kept,omitempty"`
 	Value string `json:"value"`
-	// StorageClass is the one that ClassValue asks for, if any.
+	// StorageClass, or Volume for a PersistentVolume, is the one that ClassValue asks for, if any.
 	StorageClass string `json:"storageClass,omitempty"`
+	Volume       string `json:"volume,omitempty"`
 	ClassValue   string `json:"classValue,omitempty"`
 }
 
@@ -173,9 +174,14 @@ type BootstrapSpec struct {
 	Migrations  []Migration         `json:"migrations"`
 	// RestoreNote is as in GateSpec.
 	RestoreNote string `json:"restoreNote,omitempty"`
-	// SaveFirst keeps migrations from a database that an uninstall has kept: what prepares an upgrade saves it first.
-	SaveFirst bool `json:"saveFirst,omitempty"`
-	// Allow are the reasons against such a database that somebody has decided to go past.
+	// Backup, when set, is the ConfigMap with the plan of the backup to make before a database with data is migrated,
+	// where the hook before the main phase has not done so.
+	Backup string `json:"backup,omitempty"`
+	// Seconds bound all steps but that backup, which has its own time.
+	Seconds int `json:"seconds,omitempty"`
+	// EncryptionKey is where the key is that credentials in the database are encrypted with. The environment has it too.
+	EncryptionKey SecretRef `json:"encryptionKey,omitzero"`
+	// Allow are the reasons against a database that somebody has decided to go past.
 	Allow GateOverrides `json:"allow"`
 	// Operator is the CloudNativePG operator that the revision contains, if any.
 	Operator *OperatorSpec `json:"operator,omitempty"`

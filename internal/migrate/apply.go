@@ -105,11 +105,11 @@ func (m Migrator) Apply(ctx context.Context, set string, folders []hook.Migratio
 	}
 	if len(plan.Ahead) > 0 {
 		if m.RefuseAhead {
-			ahead, err := ofNewFolders(ctx, conn, folders, plan.Ahead)
+			sources, err := newFolders(ctx, conn, folders)
 			if err != nil {
 				return Result{}, err
 			}
-			if len(ahead) > 0 {
+			if ahead := OfSources(plan.Ahead, sources); len(ahead) > 0 {
 				return Result{}, hook.Refuse(Older(ahead))
 			}
 		}

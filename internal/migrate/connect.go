@@ -19,6 +19,9 @@ import (
 	"github.com/neutree-ai/packaging/internal/platform"
 )
 
+// OldestServer is the first major version of PostgreSQL whose database owner may install pgcrypto.
+const OldestServer = 13
+
 // connectTimeout bounds one attempt, so that a wait can say soon what it meets.
 const connectTimeout = 5 * time.Second
 

@@ -27,6 +27,10 @@ type Standing struct {
 	Breaking []string
 	// Key recognises the key that stored credentials are encrypted with.
 	Key KeyRecord
+	// Owner is the release that the database belongs to.
+	Owner Owner
+	// Server is the major version of PostgreSQL.
+	Server int
 }
 
 // Compare says how the folders' sets stand to the database at databaseURL. It only reads.
@@ -39,6 +43,12 @@ func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) 
 	s := Standing{Empty: true}
 	if s.Key, err = readKey(ctx, conn); err != nil {
 		return s, err
+	}
+	if s.Owner, err = ReadOwner(ctx, conn); err != nil {
+		return s, err
+	}
+	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&s.Server); err != nil {
+		return s, fmt.Errorf("read the server's version: %w", err)
 	}
 	breaking, err := breakingIDs(ctx, conn)
 	if err != nil {
@@ -93,27 +103,32 @@ func recordedIDs(ctx context.Context, conn *pgx.Conn, set string) (ids []string,
 	return ids, true, json.Unmarshal([]byte(raw), &ids)
 }
 
-// ofNewFolders are those of ahead that belong to a folder which has never been applied here. One that has, and runs
-// still, is not older for what an upgrade that failed since has applied.
-func ofNewFolders(ctx context.Context, conn *pgx.Conn, folders []hook.Migration, ahead []string) ([]string, error) {
+// OfSources are those of ahead, as a Standing or a Plan has them, that belong to one of sources.
+func OfSources(ahead, sources []string) []string {
 	var kept []string
 	for _, entry := range ahead {
 		ledger, id, _ := strings.Cut(entry, " ")
-		owner, _ := ownerOf(ledger, id)
-		for _, folder := range folders {
-			if folder.Source != owner {
-				continue
-			}
-			_, recorded, err := recordedIDs(ctx, conn, folder.Set)
-			if err != nil {
-				return nil, fmt.Errorf("read the record of migration sets: %w", err)
-			}
-			if !recorded {
-				kept = append(kept, entry)
-			}
+		if owner, _ := ownerOf(ledger, id); slices.Contains(sources, owner) {
+			kept = append(kept, entry)
 		}
 	}
-	return kept, nil
+	return kept
+}
+
+// newFolders are the sources of folders whose set has never been applied here. One that has, and is still running, is
+// not older than the database for what an upgrade that failed since has applied.
+func newFolders(ctx context.Context, conn *pgx.Conn, folders []hook.Migration) ([]string, error) {
+	var sources []string
+	for _, folder := range folders {
+		_, recorded, err := recordedIDs(ctx, conn, folder.Set)
+		if err != nil {
+			return nil, fmt.Errorf("read the record of migration sets: %w", err)
+		}
+		if !recorded {
+			sources = append(sources, folder.Source)
+		}
+	}
+	return sources, nil
 }
 
 // breakingIDs are those that this program knows and those that a newer one has recorded.

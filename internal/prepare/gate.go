@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,7 +35,8 @@ func (p *Prepare) gate(ctx context.Context) ([]finding.Finding, error) {
 func Gate(ctx context.Context, client *kube.Client, namespace string, spec hook.GateSpec, desired *unstructured.Unstructured) ([]finding.Finding, error) {
 	findings, err := fixedValues(ctx, client, namespace, spec)
 	unfinished, noteErr := restorenote.Unfinished(ctx, client, namespace, spec.RestoreNote)
-	findings, err = append(unfinished, findings...), errors.Join(err, noteErr)
+	moved, movedErr := sharedVolume(ctx, client, namespace, spec)
+	findings, err = slices.Concat(unfinished, findings, moved), errors.Join(err, noteErr, movedErr)
 	if desired == nil || spec.Allow.KeptValues {
 		return findings, err
 	}
@@ -60,7 +62,8 @@ func fixedValues(ctx context.Context, client *kube.Client, namespace string, gat
 		return []finding.Finding{{
 			ID: finding.UpgradeRelease, Severity: finding.Error, Object: object(namespace, gate),
 			Found: fmt.Sprintf("namespace %s holds release %s already, and two releases can't share one", namespace, owner),
-			Fix:   "upgrade that one, or install into another namespace",
+			Fix: fmt.Sprintf("upgrade that one, or install into another namespace; if it was uninstalled, install it under that name "+
+				"again, or delete ConfigMap %s, which it left, to leave its data alone", gate.ConfigMap),
 		}}, nil
 	}
 	var findings []finding.Finding
@@ -69,8 +72,8 @@ func fixedValues(ctx context.Context, client *kube.Client, namespace string, gat
 		f := finding.Finding{
 			ID: finding.UpgradeRename, Severity: finding.Error, Object: object(namespace, gate), Value: fixed.Setting,
 			Found: fmt.Sprintf("%s was %q when the release was installed and would become %q", fixed.Setting, was, fixed.Value),
-			Why:   "the data of before would stay behind under the old name",
-			Fix:   "set it back, or, if that is meant, --set global.upgrade.allowRenames=true",
+			Why:   "existing data would be left under the old name",
+			Fix:   "restore the old value, or, if that is meant, --set global.upgrade.allowRenames=true",
 		}
 		if fixed.Secret {
 			f.ID = finding.UpgradeSecret
@@ -113,4 +116,27 @@ func keptValues(ctx context.Context, client *kube.Client, namespace string, gate
 		})
 	}
 	return findings, nil
+}
+
+// otherDatabase asks whether an installed release would use an external database that is empty: it is then another one
+// than before, since the hook migrates a database before anything else of a release exists.
+func (p *Prepare) otherDatabase(ctx context.Context, db found) ([]finding.Finding, error) {
+	gate := p.Spec.Gate
+	if p.Spec.Migrate.External == nil || !db.answers || !db.state.Empty || gate.Allow.Renames {
+		return nil, nil
+	}
+	live, err := kube.Get[corev1.ConfigMap](ctx, p.Client, kube.ConfigMaps, p.Spec.Namespace, gate.ConfigMap)
+	if apierrors.IsNotFound(err) || err == nil && live.Data["release"] != gate.Release {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read ConfigMap %s in namespace %s: %w", gate.ConfigMap, p.Spec.Namespace, err)
+	}
+	return []finding.Finding{{
+		ID: finding.UpgradeRename, Severity: finding.Error, Object: object(p.Spec.Namespace, gate), Value: "global.database.external",
+		Found: "the external database is empty, and the release has been installed before",
+		Why:   "existing data would be left in the previous database",
+		Fix: "restore the previous address, or move the data to the new database first; for an empty start " +
+			"--set global.upgrade.allowRenames=true",
+	}}, nil
 }

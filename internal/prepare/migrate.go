@@ -15,11 +15,11 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/examine"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
@@ -33,11 +33,10 @@ type found struct {
 	// kept is a database that holds data and can't be asked: bootstrap wakes or fixes it.
 	kept bool
 	// silence is why one that is meant to run does not answer, or refuses the login.
-	silence  error
-	url      string
-	standing migrate.Standing
-	// older are the migrations that images which do not run yet are too old for.
-	older []string
+	silence error
+	url     string
+	// state is what it says of itself.
+	state examine.Database
 }
 
 // findDatabase looks for the database. None, one that is stopped, or one whose address nobody has made yet, is
@@ -65,15 +64,8 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	standing, err := migrate.Compare(ctx, url, spec.Sets)
-	if err != nil {
-		return found{}, err
-	}
-	db := found{answers: true, url: url, standing: standing}
-	if len(standing.Ahead) > 0 {
-		db.older, err = p.olderThan(ctx, url)
-	}
-	return db, err
+	state, err := examine.Read(ctx, url, spec.Sets)
+	return found{answers: err == nil, url: url, state: state}, err
 }
 
 // refusedLogin tells whether a database that answers is of no use, since it takes no login.
@@ -106,15 +98,15 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 	return nil, nil
 }
 
-// olderThan are the migrations that a newer release has applied, as far as images that do not run yet lack them. What
-// runs already is no step back: an upgrade that failed may have applied them.
-func (p *Prepare) olderThan(ctx context.Context, url string) ([]string, error) {
+// newSources are the sources of migrations whose images do not run yet. What runs already is no step back, even where the
+// database is ahead of it: an upgrade that failed may have migrated it.
+func (p *Prepare) newSources(ctx context.Context, _ examine.Database) ([]string, error) {
 	replaced, _, err := p.replacedSets(ctx)
-	if err != nil {
-		return nil, err
+	var sources []string
+	for _, set := range replaced {
+		sources = append(sources, set.Source)
 	}
-	standing, err := migrate.Compare(ctx, url, replaced)
-	return standing.Ahead, err
+	return sources, err
 }
 
 // replacedSets are the sets of migrations whose images do not run yet, and whether anything of the release is there.
@@ -185,15 +177,15 @@ func (p *Prepare) ask(ctx context.Context, db found) (work, error) {
 	switch {
 	case !db.answers:
 		return work{said: "there is no running database that could be asked: bootstrap will migrate it"}, nil
-	case len(db.standing.Unknown) == 0:
+	case len(db.state.Unknown) == 0:
 		return work{said: "the schema was up to date"}, nil
 	}
-	p.Log.Info("images that have never migrated this database", "sources", strings.Join(db.standing.Unknown, ", "))
+	p.Log.Info("images that have never migrated this database", "sources", strings.Join(db.state.Unknown, ", "))
 	job, err := jobrun.ReadManifest(spec.Job)
 	if err != nil {
 		return work{}, err
 	}
-	if spec.Backup == "" || db.standing.Empty {
+	if spec.Backup == "" || db.state.Empty {
 		return work{job: job}, nil
 	}
 	asking := job.DeepCopy()

@@ -22,7 +22,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/revision"
 	"github.com/neutree-ai/packaging/internal/secret"
@@ -90,6 +89,9 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := p.claim(ctx, db); err != nil {
+		return "", err
+	}
 	migrated, err := p.migrate(ctx, todo)
 	if err != nil {
 		return "", err
@@ -139,13 +141,10 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 
 // judge says what of the database forbids to continue.
 func (p *Prepare) judge(ctx context.Context, db found) ([]finding.Finding, error) {
-	key, keyErr := p.encryptionKey(ctx, db)
+	examined, examineErr := p.examine(ctx, db)
 	silent, silentErr := p.silent(ctx, db)
-	findings := append(key, silent...)
-	if len(db.older) > 0 && !p.Spec.Gate.Allow.OlderImages {
-		findings = append(findings, migrate.Older(db.older))
-	}
-	return findings, errors.Join(keyErr, silentErr)
+	moved, movedErr := p.otherDatabase(ctx, db)
+	return slices.Concat(examined, silent, moved), errors.Join(examineErr, silentErr, movedErr)
 }
 
 // pullAndAsk does both at the same time, since each is a Job that takes seconds. Nothing is migrated by either.

@@ -288,9 +288,59 @@ func TestExternalDatabaseOfAnotherRelease(t *testing.T) {
 	s.spec.Gate.Manifest, s.spec.Migrate.Cluster, s.spec.Migrate.External = "", "", &hook.ExternalDatabase{Connections: 10}
 	s.spec.Gate.EncryptionKey = &hook.SecretRef{Secret: "keys", Key: "ENCRYPTION_KEY"}
 	s.spec.Secrets.Secrets = []hook.Secret{{Name: "keys", Data: map[string]hook.SecretKey{"ENCRYPTION_KEY": {Generate: &hook.GenerateSpec{Bytes: 32}}}}}
-	s.wantRefused("Secret keys in namespace nap holds no ENCRYPTION_KEY", "global.upgrade.allowSecretChanges=true")
+	s.wantRefused("Secret keys in namespace nap has no ENCRYPTION_KEY", "global.upgrade.allowSecretChanges=true")
 	s.server.Put(secretYAML("keys", "ENCRYPTION_KEY", "the-key-of-the-other-release-it-is"))
 	s.wantDone("1 kept", "1 migrations applied")
+}
+
+// Another release on the same database, with copies of the same Secrets, looks the same but to the database.
+func TestDatabaseOfAnotherRelease(t *testing.T) {
+	const kubeSystem = "apiVersion: v1\nkind: Namespace\nmetadata: {name: kube-system, uid: uid-1}\n"
+	url := pgtest.Start(t)
+	release := func(namespaced string) *stage {
+		s := newStage(t, url, kubeSystem)
+		s.spec.Gate.Manifest, s.spec.Migrate.Cluster, s.spec.Migrate.External = "", "", &hook.ExternalDatabase{Connections: 10}
+		s.spec.Gate.Release = namespaced
+		return s
+	}
+	// Nothing is claimed by an install that is refused, or that fails before it migrates.
+	failing := release("failing")
+	failing.spec.Pull.Workloads = nil
+	failing.spec.Guard.Claims = []hook.ClaimCheck{{Namespace: "nap", Name: "missing", Required: true, Value: "v"}}
+	failing.wantRefused("claim missing")
+	first := release("neutree")
+	first.wantDone("1 migrations applied")
+	first.wantDone("up to date")
+	other := release("other")
+	other.wantRefused("the database belongs to release neutree in namespace nap", "global.upgrade.adoptDatabase=nap/neutree", "database.owner")
+	other.spec.Gate.Allow.AdoptDatabase = "nap/neutree"
+	other.wantDone("up to date")
+	first.ran = nil
+	first.wantRefused("the database belongs to release other in namespace nap")
+}
+
+// The first upgrade of a release that is there claims its database, also with nothing to migrate.
+func TestDatabaseWithoutAnOwnerIsClaimed(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.wantDone("1 migrations applied")
+	pgtest.Exec(t, s.url, "DROP TABLE neutree.owner")
+	s.wantDone("up to date")
+	standing, err := migrate.Compare(t.Context(), s.url, nil)
+	if err != nil || standing.Owner != (migrate.Owner{Release: "neutree", Namespace: "nap"}) {
+		t.Errorf("it belongs to %+v, %v", standing.Owner, err)
+	}
+}
+
+// An installed release that is pointed at an empty database would start without its data.
+func TestInstalledReleaseWithAnEmptyExternalDatabase(t *testing.T) {
+	s := newStage(t, pgtest.Start(t))
+	s.spec.Gate.Manifest, s.spec.Migrate.Cluster, s.spec.Migrate.External = "", "", &hook.ExternalDatabase{Connections: 10}
+	s.server.Put(installation)
+	s.wantRefused("the external database is empty, and the release has been installed before", "global.upgrade.allowRenames=true")
+	s.spec.Gate.Allow.Renames = true
+	s.wantDone("1 migrations applied")
+	s.spec.Gate.Allow.Renames = false
+	s.wantDone("up to date")
 }
 
 func TestFailureOfTheMigrationIsRelayed(t *testing.T) {

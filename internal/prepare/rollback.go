@@ -86,7 +86,7 @@ func (r *Rollback) compare(ctx context.Context) (string, error) {
 	case !db.answers:
 		return "there is no running database", nil
 	}
-	if across := strings.Join(db.standing.Breaking, ","); across != "" {
+	if across := strings.Join(db.state.Breaking, ","); across != "" {
 		allowed, err := r.allowed(ctx)
 		if err != nil {
 			return "", err
@@ -97,8 +97,8 @@ func (r *Rollback) compare(ctx context.Context) (string, error) {
 		r.Log.Warn("rolling back across breaking migrations, as the annotation allows", "migrations", across)
 	}
 	said := "the database fits this revision"
-	if len(db.standing.Ahead) > 0 {
-		ahead := strings.Join(db.standing.Ahead, ", ")
+	if len(db.state.Ahead) > 0 {
+		ahead := strings.Join(db.state.Ahead, ", ")
 		r.Log.Warn("the database stays ahead of the services: its newer migrations only added something, and nothing takes them back", "migrations", ahead)
 		said = "the database stays ahead by " + ahead
 	}

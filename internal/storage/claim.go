@@ -17,9 +17,9 @@ import (
 
 // Wanted is what a release asks of a PVC. What is zero is not compared.
 type Wanted struct {
-	// Class is the StorageClass that the value ClassValue asks for.
-	Class, ClassValue string
-	AccessMode        corev1.PersistentVolumeAccessMode
+	// Class is the StorageClass, and Volume the PersistentVolume, that the value ClassValue asks for.
+	Class, Volume, ClassValue string
+	AccessMode                corev1.PersistentVolumeAccessMode
 	// Size is what the value SizeValue asks for.
 	Size      resource.Quantity
 	SizeValue string
@@ -42,6 +42,11 @@ func Compare(ctx context.Context, client *kube.Client, live *corev1.PersistentVo
 		findings = append(findings, found(wanted.ClassValue,
 			fmt.Sprintf("has StorageClass %q, and a claim can't change it to %q", has, wanted.Class),
 			fmt.Sprintf("set %s back to %q, or move the data to another volume", wanted.ClassValue, has)))
+	}
+	if has := live.Spec.VolumeName; wanted.Volume != "" && has != "" && wanted.Volume != has && !wanted.Kept {
+		findings = append(findings, found(wanted.ClassValue,
+			fmt.Sprintf("uses PersistentVolume %s, and a claim can't change it to %s", has, wanted.Volume),
+			fmt.Sprintf("set %s back, or move the data to another volume", wanted.ClassValue)))
 	}
 	if wanted.AccessMode != "" && !slices.Contains(live.Spec.AccessModes, wanted.AccessMode) {
 		findings = append(findings, found(wanted.ClassValue,

@@ -30,6 +30,7 @@ size: {{ $backup.size }}
 retention: {{ $backup.retention }}
 afs: /afs/controller.db
 release: {{ .Release.Name }}
+namespace: {{ .Release.Namespace }}
 revision: {{ .Release.Revision }}
 chart: {{ .Chart.Version }}
 images:

@@ -37,9 +37,11 @@ storage:
       accessMode: {{ $workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
       value: global.workspaces.storageClass
 {{ include "neutree.migrations" . }}
+seconds: {{ .Values.global.hooks.timeouts.bootstrap }}
 {{- if include "neutree.backup.beforeUpgrade" . }}
-saveFirst: true
+backup: {{ include "neutree.backup.app" . }}
 {{- end }}
+encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
 {{ include "neutree.gate.allow" . }}
 {{- if index .Values "cloudnative-pg" "enabled" }}
 operator:
@@ -72,10 +74,12 @@ older Job that starts once more must not find the spec of a newer one beside its
 {{- $root := index . 0 -}}
 {{- $name := include "common.name" (list $root "bootstrap") -}}
 {{- $timeouts := $root.Values.global.hooks.timeouts -}}
+{{- /* The backup of a database that the hook before this phase could not migrate has its own time, and its Job's start. */ -}}
+{{- $backup := include "neutree.backup.beforeUpgrade" $root | empty | ternary 0 (add $timeouts.backup $timeouts.start 600) -}}
 {{- /* Ten minutes more than other Jobs have to start: this one also pulls the images that carry migrations. */ -}}
 {{ include "common.jobSpec" (dict "root" $root "name" $name "component" "bootstrap"
   "configMap" (index . 1) "serviceAccount" $name "automount" true
-  "command" "bootstrap" "timeout" $timeouts.bootstrap
+  "command" "bootstrap" "timeout" (add $timeouts.bootstrap $backup)
   "startSeconds" (add $timeouts.start 600)
   "retries" 6
   "env" (include "neutree.bootstrap.env" $root)

@@ -52,7 +52,7 @@ cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
 secrets: {{ $made | toJson }}
 givenSecrets: {{ $givenSecrets | toJson }}
-configMaps: [{{ include "common.storageConfigMap" . }}, {{ include "neutree.restoreNote" . }}]
+configMaps: [{{ include "common.storageConfigMap" . }}, {{ include "neutree.restoreNote" . }}, {{ include "neutree.installation" . }}]
 claims: {{ $claims | toJson }}
 givenClaims: {{ $given | toJson }}
 # Those that failed stay for their log.

@@ -35,7 +35,29 @@ manifest: /spec/cluster.yaml
 defaultImage: true
 {{- end }}
 {{- end }}
+{{- with include "neutree.gate.sharedVolume" . }}
+sharedVolume:
+  {{- . | nindent 2 }}
+{{- end }}
 {{ include "neutree.gate.allow" . }}
+{{- end }}
+
+{{/* Where the files of all workspaces are, unless the user made the PVC. A volume can't be changed in that. */}}
+{{- define "neutree.gate.sharedVolume" -}}
+{{- $shared := .Values.global.storage.shared -}}
+{{- $source := include "common.sharedSource" . -}}
+{{- if ne $source "claim" -}}
+claim: {namespace: {{ include "common.workspaceNamespace" . | quote }}, name: {{ include "common.sharedClaim" . }}}
+volume: {{ include "common.clusterName" (list . "shared") }}
+class: {{ include "common.clusterName" (list . "nfs") }}
+{{- if eq $source "nfs" }}
+source: {nfs: {server: {{ $shared.nfs.server | quote }}, path: {{ $shared.nfs.path | quote }}}}
+{{- else if eq $source "nfsClass" }}
+source: {csi: {server: {{ $shared.nfs.server | quote }}, path: {{ $shared.nfs.path | quote }}}}
+{{- else if eq $source "node" }}
+source: {folder: {path: {{ $shared.nodeLocal.path | quote }}, node: {{ $shared.nodeLocal.node | quote }}}}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The reasons against a change that somebody has decided to go past. */}}
@@ -47,4 +69,7 @@ allow:
   secretChanges: {{ $global.upgrade.allowSecretChanges }}
   keptValues: {{ $global.upgrade.allowKeptValues }}
   majorUpgrade: {{ $global.upgrade.allowMajorUpgrade | default false }}
+  {{- with $global.upgrade.adoptDatabase }}
+  adoptDatabase: {{ . | quote }}
+  {{- end }}
 {{- end }}

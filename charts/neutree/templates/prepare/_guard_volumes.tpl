@@ -33,7 +33,14 @@ claims:
     size: {{ $storage.shared.size }}
     value: global.storage.shared.size
     kept: {{ .Values.global.upgrade.allowKeptValues }}
-    {{- if eq (include "common.sharedSource" .) "class" }}
+    {{- $source := include "common.sharedSource" . }}
+    {{- if has $source (list "nfs" "node") }}
+    volume: {{ include "common.clusterName" (list . "shared") }}
+    classValue: global.storage.shared
+    {{- else if eq $source "nfsClass" }}
+    storageClass: {{ include "common.clusterName" (list . "nfs") }}
+    classValue: global.storage.shared.nfs
+    {{- else }}
     {{- with $storage.shared.storageClass }}
     storageClass: {{ . | quote }}
     classValue: global.storage.shared.storageClass

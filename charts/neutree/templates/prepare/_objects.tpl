@@ -107,8 +107,16 @@ cluster.yaml: |
   verbs: [get, list]
 - apiGroups: [""]
   resources: [namespaces]
-  resourceNames: {{ list .Release.Namespace (include "common.workspaceNamespace" .) | uniq | toJson }}
+  # The UID of the last one identifies the cluster.
+  resourceNames: {{ list .Release.Namespace (include "common.workspaceNamespace" .) "kube-system" | uniq | toJson }}
   verbs: [get]
+{{- with include "neutree.gate.sharedVolume" . | fromYaml }}
+# Where the files of all workspaces are.
+- apiGroups: [""]
+  resources: [persistentvolumes]
+  resourceNames: [{{ .volume }}]
+  verbs: [get]
+{{- end }}
 # To name the Service that holds a port already.
 - apiGroups: [""]
   resources: [services]

@@ -23,6 +23,13 @@ spec: {imageName: "registry.test/postgresql:16.1", storage: {size: 10Gi}}
 `
 )
 
+const sharedVolume = `apiVersion: v1
+kind: PersistentVolume
+metadata: {name: nap-nap-shared}
+spec: {nfs: {server: 10.0.0.5, path: /exports/nap}}
+status: {phase: Bound}
+`
+
 func TestApplies(t *testing.T) {
 	if ok, why := installed(&preflight.Subject{}); ok || why == "" {
 		t.Errorf("before an install: %v %q", ok, why)
@@ -46,7 +53,7 @@ func TestPath(t *testing.T) {
 		{name: "other names", objects: []string{installation, cluster},
 			set: []string{"global.namePrefix=acme", "global.workspaces.namespace=elsewhere"},
 			words: []string{
-				`global.namePrefix was "nap" when the release was installed and would become "acme" -> set it back`,
+				`global.namePrefix was "nap" when the release was installed and would become "acme" -> restore the old value`,
 				`global.workspaces.namespace was "nap-workspaces" when the release was installed and would become "elsewhere"`,
 				"global.secrets.existingSecret would replace Secret nap-cp-secret by acme-cp-secret",
 			}},
@@ -59,6 +66,11 @@ func TestPath(t *testing.T) {
 		{name: "what somebody decided", objects: []string{installation, strings.ReplaceAll(cluster, "10Gi", "20Gi")}, set: []string{"global.upgrade.allowKeptValues=true"}},
 		{name: "another release", objects: []string{strings.ReplaceAll(installation, "release: neutree", "release: other")},
 			words: []string{"namespace nap holds release other already, and two releases can't share one -> upgrade that one"}},
+		{name: "the file server moved", objects: []string{installation, cluster, sharedVolume},
+			set:   []string{"global.storage.shared.nfs.server=10.0.0.6", "global.storage.shared.nfs.path=/exports/nap"},
+			words: []string{"the volume that all workspaces share is NFS export 10.0.0.5:/exports/nap (PersistentVolume nap-nap-shared) and would become NFS export 10.0.0.6:/exports/nap"}},
+		{name: "the file server is where it was", objects: []string{installation, cluster, sharedVolume},
+			set: []string{"global.storage.shared.nfs.server=10.0.0.5", "global.storage.shared.nfs.path=/exports/nap"}},
 		{name: "an older chart", objects: []string{strings.ReplaceAll(installation, "neutree-0.1.0", "neutree-99.0.0_build"), cluster},
 			words: []string{"warning: chart neutree 0.2.0-dev.0 is older than 99.0.0+build, which is installed -> take chart 99.0.0+build or newer, or go back to a revision that ran: helm rollback neutree REVISION --namespace nap"}},
 	} {
