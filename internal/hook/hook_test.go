@@ -118,7 +118,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for want, o := range map[string]hook.Options{
-		"--timeout must be longer than 0":   {LogFormat: "text"},
+		"--timeout must be longer than 0":          {LogFormat: "text"},
 		`--log-format must be json, text or plain`: {LogFormat: "xml", Timeout: time.Minute},
 	} {
 		if err := o.Run(t.Context(), &bytes.Buffer{}, wait); hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), want) {
