@@ -118,7 +118,9 @@ func (c *Client) ListMetadata(ctx context.Context, gvr schema.GroupVersionResour
 }
 
 // GetMetadata reads one object's name, labels and the like, so that no content of it leaves the API server.
-func (c *Client) GetMetadata(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+func (c *Client) GetMetadata(
+	ctx context.Context, gvr schema.GroupVersionResource, namespace, name string,
+) (*metav1.PartialObjectMetadata, error) {
 	return c.metadata.Resource(gvr).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 

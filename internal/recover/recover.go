@@ -109,8 +109,8 @@ func awaited(job *batchv1.Job, components []string) bool {
 	return false
 }
 
-// startedByPerson tells a backup or a restore that helm neutree backup runs from the backup of an upgrade, which has the same
-// component, and a name without more.
+// startedByPerson reports whether a Job is a backup or a restore of helm neutree backup. The backup of an upgrade has the
+// same component, but no more in its name.
 func startedByPerson(job *batchv1.Job) bool {
 	return job.Labels["app.kubernetes.io/component"] == "backup" &&
 		(!strings.HasSuffix(job.Name, "-backup") || strings.Contains(job.Name, "-backup-"))
@@ -157,8 +157,8 @@ func (f *Operation) Next() string {
 	return next
 }
 
-// Stop ends the hooks that still run, and returns once no pod of them is left. It refuses while a backup or a restore runs
-// that a person started.
+// Stop ends the hooks that still run, and returns once no pod of them is left. It refuses while a backup or a restore
+// runs that a person started.
 func (f *Operation) Stop(ctx context.Context, log *slog.Logger, client *kube.Client) error {
 	if len(f.own) > 0 {
 		return fmt.Errorf("%w: Job %s is a backup or a restore that a person started: wait until it has ended, and try again",
@@ -176,8 +176,8 @@ func (f *Operation) Stop(ctx context.Context, log *slog.Logger, client *kube.Cli
 // program has written the record since.
 func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 	if len(f.Running) > 0 {
-		return fmt.Errorf("%w: Job %s is still running: wait until it has ended, or stop it with helm neutree recover %s --namespace %s --stop",
-			ErrBusy, strings.Join(f.Running, ", "), f.Release, f.Namespace)
+		return fmt.Errorf("%w: Job %s is still running: wait until it has ended, or stop it with helm neutree recover %s "+
+			"--namespace %s --stop", ErrBusy, strings.Join(f.Running, ", "), f.Release, f.Namespace)
 	}
 	stored, err := f.stored()
 	if err != nil {
