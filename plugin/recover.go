@@ -54,7 +54,11 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 				return err
 			}
 			if (len(found.Running) == 0 || stop) && !yes {
-				fmt.Fprint(talk, "If a helm command still runs somewhere, stop it first. Mark the revision failed? [y/N] ")
+				question := "Mark the revision failed?"
+				if len(found.Running) > 0 {
+					question = "Stop its hooks and mark the revision failed?"
+				}
+				fmt.Fprintf(talk, "If a helm command still runs somewhere, stop it first. %s [y/N] ", question)
 				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 				if strings.ToLower(strings.TrimSpace(answer)) != "y" {
 					fmt.Fprintln(talk, "Nothing was changed.")
@@ -62,12 +66,12 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 				}
 			}
 			if stop && len(found.Running) > 0 {
-				log := slog.New(slog.DiscardHandler)
-				if err := found.Stop(cmd.Context(), log, client); err != nil {
-					return err
-				}
+				err = found.Stop(cmd.Context(), slog.New(slog.DiscardHandler), client)
 			}
-			switch err := found.MarkFailed(cmd.Context(), client); {
+			if err == nil {
+				err = found.MarkFailed(cmd.Context(), client)
+			}
+			switch {
 			case errors.Is(err, recover.ErrBusy):
 				fmt.Fprintf(talk, "Error: %v\n", err)
 				return exitCode(2)

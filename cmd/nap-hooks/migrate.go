@@ -59,7 +59,8 @@ func newMigrateCommand(o *hook.Options) *cobra.Command {
 	specFlag(cmd, &path)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan and change nothing")
 	cmd.Flags().BoolVar(&unlessPending, "unless-pending", false, "where there is something to apply, change nothing and end with 13")
-	cmd.Flags().StringVar(&pending, "while-pending", "", "commit nothing once Helm has given up this revision: NAMESPACE/RELEASE/NUMBER")
+	cmd.Flags().StringVar(&pending, "while-pending", "",
+		"commit nothing once Helm has given up this revision: NAMESPACE/RELEASE/NUMBER")
 	cmd.Flags().StringVar(&output, "output", "table", "form of the plan: table or json")
 	return cmd
 }

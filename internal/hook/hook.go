@@ -73,7 +73,8 @@ func (o *Options) Finish(err error, w io.Writer) int {
 	return int(CodeOf(err))
 }
 
-// NewLogger makes the logger of a command. format is "json", "text", or "plain" for what people read where Helm prints it.
+// NewLogger makes the logger of a command. format is "json", "text", or "plain" for what people read where Helm prints
+// it.
 func NewLogger(w io.Writer, format string) (*slog.Logger, error) {
 	switch format {
 	case "json":

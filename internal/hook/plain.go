@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// plainHandler writes a log for people: one short line an event, without its time. Helm prints what its hooks logged as it
-// is, and Helm 4 puts all of it on one line.
+// plainHandler writes a log for people: one short line an event, without its time. Helm prints what its hooks logged
+// as it is, and Helm 4 puts all of it on one line.
 type plainHandler struct {
 	mu         *sync.Mutex
 	w          io.Writer

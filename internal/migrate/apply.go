@@ -34,9 +34,9 @@ type Migrator struct {
 	// RefuseAhead makes Apply refuse a database that a newer release has migrated, before it changes anything.
 	RefuseAhead bool
 
-	// StillPending, when set, is asked before anything is committed, and now and then meanwhile. An error with an exit code,
-	// as when the release is rolled back, ends the run with what was committed before it. Another error says that there
-	// was no answer: the file that it comes from is rolled back and tried again once there is one.
+	// StillPending, when set, is asked before anything is committed. An error with an exit code, as when the release is
+	// rolled back, ends the run with what was committed before it. Another error says that there was no answer: the file
+	// that it comes from is rolled back and tried again once there is one.
 	StillPending func(context.Context) error
 
 	// LockWait bounds the wait for another run; 0 means two minutes.
@@ -248,7 +248,8 @@ func (m Migrator) applyWithRetries(ctx context.Context, l *lock, session *sessio
 			return fmt.Errorf("migration %s was cut off and rolled back: %w", f.Name(), err)
 		}
 		if unanswered := (*unansweredError)(nil); errors.As(err, &unanswered) {
-			m.Log.Warn("a migration was rolled back, since it can't be told whether it may be committed", "file", f.Name(), "cause", err.Error())
+			m.Log.Warn("a migration was rolled back, since it is not known whether the release is still being upgraded",
+				"file", f.Name(), "cause", err.Error())
 			if err := m.awaitPending(ctx); err != nil {
 				return fmt.Errorf("migration %s was rolled back: %w", f.Name(), err)
 			}

@@ -37,7 +37,8 @@ func (m Migrator) awaitPending(ctx context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
-	return hook.Poll(bounded, m.Log, "an answer whether the release is still being upgraded", func(ctx context.Context) (bool, string, error) {
+	const what = "an answer whether the release is still being upgraded"
+	return hook.Poll(bounded, m.Log, what, func(ctx context.Context) (bool, string, error) {
 		err := m.mayCommit(ctx)
 		var unanswered *unansweredError
 		if errors.As(err, &unanswered) {

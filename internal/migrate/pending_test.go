@@ -63,7 +63,7 @@ func TestNothingIsCommittedOnceTheReleaseIsRolledBack(t *testing.T) {
 	}
 }
 
-// While a file holds locks nobody waits for an answer: it is rolled back and tried again.
+// A file holds locks, so it does not wait for an answer: it is rolled back and tried again.
 func TestFileIsAppliedAgainWhereNobodyAnswers(t *testing.T) {
 	url := pgtest.Start(t)
 	apply(t, url, folder(t, "control-plane", nil))

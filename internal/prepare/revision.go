@@ -13,8 +13,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/stop"
 )
 
-// begin refuses a revision that Helm has given up, and stops what an earlier upgrade that was cancelled still runs, so that
-// the state that is looked at next is the last one. From here on no Job outlives the revision.
+// begin refuses a revision that Helm has given up, and stops what an earlier upgrade that was cancelled still runs,
+// so that the state that is looked at next is the last one. From here on no Job outlives the revision.
 func (p *Prepare) begin(ctx context.Context) error {
 	rev, err := revision.Parse(p.Log, p.Client, p.Spec.Revision)
 	if rev == nil || err != nil {
@@ -24,7 +24,9 @@ func (p *Prepare) begin(ctx context.Context) error {
 	if err := rev.Check(ctx); err != nil {
 		return err
 	}
-	stopper := &stop.Stopper{Log: p.Log, Client: p.Client, Namespace: p.Spec.Namespace, Revision: rev.String(), Wait: p.StopTime}
+	stopper := &stop.Stopper{
+		Log: p.Log, Client: p.Client, Namespace: p.Spec.Namespace, Revision: rev.String(), Wait: p.StopTime,
+	}
 	p.Jobs = &revisionJobs{Jobs: p.Jobs, revision: rev, stopper: stopper}
 	var jobs []stop.Job
 	for _, name := range p.Spec.Stop {
@@ -35,7 +37,8 @@ func (p *Prepare) begin(ctx context.Context) error {
 			return err
 		}
 		// The lock of the migrations still keeps two runs apart.
-		p.Log.Warn("not everything that an earlier upgrade left running could be stopped", "stopped", stopped, "cause", kube.Brief(err))
+		p.Log.Warn("not everything that an earlier upgrade left running could be stopped",
+			"stopped", stopped, "cause", kube.Brief(err))
 	}
 	return nil
 }

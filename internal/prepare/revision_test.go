@@ -87,7 +87,7 @@ func TestUpgradeStopsWhatAnEarlierOneLeftRunning(t *testing.T) {
 		}
 	}
 	if !strings.Contains(s.log.String(), "pod nap-migrate-x is still there on node node2") {
-		t.Errorf("the pod that does not end is not told:\n%s", s.log.String())
+		t.Errorf("the pod that does not end is not named:\n%s", s.log.String())
 	}
 }
 

@@ -41,8 +41,9 @@ type Operation struct {
 	By    string
 	// Running are the Jobs that a Helm client still waits for, or would.
 	Running []string
-	// jobs are the same, as what to stop.
+	// jobs are those of them that may be stopped, own are backups and restores that a person started.
 	jobs []stop.Job
+	own  []string
 	// Deployed is the newest revision that ran in whole, 0 for none.
 	Deployed int
 
@@ -90,6 +91,10 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 	for _, job := range jobs {
 		if !jobrun.Ended(&job) && awaited(&job, components) {
 			newest.Running = append(newest.Running, job.Name)
+			if startedByPerson(&job) {
+				newest.own = append(newest.own, job.Name)
+				continue
+			}
 			newest.jobs = append(newest.jobs, stop.Job{Name: job.Name, Awaited: job.Annotations[hookAnnotation] != ""})
 		}
 	}
@@ -108,6 +113,13 @@ func awaited(job *batchv1.Job, components []string) bool {
 		}
 	}
 	return false
+}
+
+// startedByPerson reports whether a Job is a backup or a restore of helm neutree backup. The backup of an upgrade has the
+// same component, but no more in its name.
+func startedByPerson(job *batchv1.Job) bool {
+	return job.Labels["app.kubernetes.io/component"] == "backup" &&
+		(!strings.HasSuffix(job.Name, "-backup") || strings.Contains(job.Name, "-backup-"))
 }
 
 func operation(u metav1.Object, kind schema.GroupVersionResource, namespace, release string) *Operation {
@@ -151,8 +163,13 @@ func (f *Operation) Next() string {
 	return next
 }
 
-// Stop ends the hooks that still run, and returns once no pod of them is left.
+// Stop ends the hooks that still run, and returns once no pod of them is left. It refuses while a backup or a restore
+// runs that a person started.
 func (f *Operation) Stop(ctx context.Context, log *slog.Logger, client *kube.Client) error {
+	if len(f.own) > 0 {
+		return fmt.Errorf("%w: Job %s is a backup or a restore that a person started: wait until it has ended, and try again",
+			ErrBusy, strings.Join(f.own, ", "))
+	}
 	stopper := &stop.Stopper{Log: log, Client: client, Namespace: f.Namespace}
 	if _, err := stopper.Stop(ctx, f.jobs...); err != nil {
 		return fmt.Errorf("stop what release %s still runs: %w", f.Release, err)
@@ -165,8 +182,8 @@ func (f *Operation) Stop(ctx context.Context, log *slog.Logger, client *kube.Cli
 // program has written the record since.
 func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 	if len(f.Running) > 0 {
-		return fmt.Errorf("%w: Job %s is still running: wait until it has ended, or stop it with helm neutree recover %s --namespace %s --stop",
-			ErrBusy, strings.Join(f.Running, ", "), f.Release, f.Namespace)
+		return fmt.Errorf("%w: Job %s is still running: wait until it has ended, or stop it with helm neutree recover %s "+
+			"--namespace %s --stop", ErrBusy, strings.Join(f.Running, ", "), f.Release, f.Namespace)
 	}
 	stored, err := f.stored()
 	if err != nil {

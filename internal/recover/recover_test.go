@@ -149,6 +149,27 @@ func TestHooksThatStillRunAreStopped(t *testing.T) {
 	}
 }
 
+// The backup of an upgrade is stopped with it; one that a person started is not.
+func TestBackupOfAPersonIsNotStopped(t *testing.T) {
+	named := func(name string) string {
+		return strings.Replace(hookJob("backup", `{active: 1}`), "name: nap-backup,", "name: "+name+",", 1)
+	}
+	for _, name := range []string{"nap-backup-before-the-move", "nap-restore"} {
+		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`), named(name))
+		err := find(t, server).Stop(t.Context(), slog.New(slog.DiscardHandler), server.Client())
+		if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "Job "+name+" is a backup or a restore that a person started") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if changes := server.Changes(); len(changes) > 0 {
+			t.Errorf("%s: it changed %v", name, changes)
+		}
+	}
+	server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), named("nap-backup"))
+	if err := find(t, server).Stop(t.Context(), slog.New(slog.DiscardHandler), server.Client()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNoRelease(t *testing.T) {
 	server := kubetest.New(t, namespace)
 	if _, err := Find(t.Context(), server.Client(), "nap", "neutree"); err == nil || !strings.Contains(err.Error(), "there is no release neutree in namespace nap") {

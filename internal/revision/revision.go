@@ -1,7 +1,8 @@
-// Package revision says whether Helm is still working on a revision of a release, so that what works for it ends with it.
+// Package revision says whether Helm is still working on a revision of a release, so that what works for it ends with
+// it.
 //
-// A Helm client that is cancelled or whose time is over leaves the hooks of its upgrade running, and an older revision's
-// rollback hook may not know how to stop them. What both leave behind is Helm's record.
+// A Helm client that is cancelled or whose time is over leaves the hooks of its upgrade running, and an older
+// revision's rollback hook may not know how to stop them. What both leave behind is Helm's record.
 package revision
 
 import (
@@ -30,7 +31,7 @@ type Revision struct {
 
 	log    *slog.Logger
 	client *kube.Client
-	// denied is told once, and not with each question.
+	// denied is logged once, and not with each question.
 	denied sync.Once
 }
 
@@ -61,9 +62,9 @@ const answerTime = 5 * time.Second
 // pending are Helm's words for a revision on which a Helm client is working.
 var pending = []string{"pending-install", "pending-upgrade", "pending-rollback"}
 
-// Check returns nil while the revision is pending, and a finding with hook.Refused once it is not. Another error says that
-// the API server did not answer. A record that is not there, or that may not be read, counts as pending: ArgoCD keeps
-// none, and other storage drivers of Helm keep theirs elsewhere.
+// Check returns nil while the revision is pending, and a finding with hook.Refused once it is not. Another error says
+// that the API server did not answer. A record that is not there, or that may not be read, counts as pending: ArgoCD
+// keeps none, and other storage drivers of Helm keep theirs elsewhere.
 func (r *Revision) Check(ctx context.Context) error {
 	if r == nil {
 		return nil
@@ -118,7 +119,7 @@ func (r *Revision) ended(cause string) error {
 	})
 }
 
-// Ended tells whether err says that a revision is not pending any more.
+// Ended reports whether err says that a revision is not pending any more.
 func Ended(err error) bool {
 	return slices.Contains(finding.Of(err).IDs(), string(finding.UpgradeCancelled))
 }
@@ -126,9 +127,9 @@ func Ended(err error) bool {
 // askEvery is how soon a long step ends after its revision.
 const askEvery = 2 * time.Second
 
-// While returns a context that is cancelled once the revision is not pending any more, with the reason as its cause. The
-// function it returns stops watching. An API server that does not answer for a while ends nothing: no Helm client can
-// change a record meanwhile.
+// While returns a context that is cancelled once the revision is not pending any more, with the reason as its cause.
+// The function it returns stops watching. An API server that does not answer for a while ends nothing: no Helm client
+// can change a record meanwhile.
 func (r *Revision) While(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := func() { cancel(context.Canceled) }

@@ -1,6 +1,6 @@
 // Package stop ends the Jobs that an earlier operation has left running, and waits until none of their pods is left.
-// Whatever starts after an operation that was cancelled begins with it, and looks at the state only then: a rollback, an
-// uninstall, a restore, the recovery of a release and the next upgrade.
+// Whatever starts after an operation that was cancelled begins with it, and looks at the state only then: a rollback,
+// an uninstall, a restore, the recovery of a release and the next upgrade.
 package stop
 
 import (
@@ -37,14 +37,14 @@ type Stopper struct {
 // Job is one to stop.
 type Job struct {
 	Name string
-	// Awaited marks a Job that a Helm client waits for. It is not deleted but made to fail: Helm 3 takes a hook that was
-	// deleted for one that succeeded, and would apply the revision although that is being rolled back.
+	// Awaited marks a Job that a Helm client waits for. It is not deleted but made to fail: Helm 3 takes a hook that
+	// was deleted for one that succeeded, and would apply the revision although that is being rolled back.
 	Awaited bool
 }
 
-// Of names the Jobs that an upgrade of the release with this prefix may have left running: those of its hooks, those that
-// these start, and the bootstrap Jobs, whose names depend on their content. Backups and restores that a person started are
-// none of them.
+// Of names the Jobs that an upgrade of the release with this prefix may have left running: those of its hooks, those
+// that these start, and the bootstrap Jobs, whose names depend on their content. Backups and restores that a person
+// started are none of them.
 func (s *Stopper) Of(ctx context.Context, release, prefix string) ([]Job, error) {
 	var jobs []Job
 	for _, job := range platform.HookJobs() {
@@ -63,8 +63,9 @@ func (s *Stopper) Of(ctx context.Context, release, prefix string) ([]Job, error)
 	return jobs, nil
 }
 
-// Stop ends those of the Jobs that are running and returns their names once no pod of any of them is left. Pods of a Job
-// that somebody else has just deleted are waited for too. The error names what could not be stopped, and what is left.
+// Stop ends those of the Jobs that are running and returns their names once no pod of any of them is left. Pods of a
+// Job that another client has just deleted are waited for too. The error names what could not be stopped, and what is
+// left.
 func (s *Stopper) Stop(ctx context.Context, jobs ...Job) (stopped []string, err error) {
 	var failures []error
 	// What a Helm client waits for starts the others, so it comes first.
@@ -119,9 +120,11 @@ func (s *Stopper) stop(ctx context.Context, job Job) (outcome, error) {
 		deadline := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": 1}}
 		err = s.Client.Merge(ctx, kube.Jobs, s.Namespace, job.Name, deadline)
 	} else {
-		// Its pods are awaited below, for a bounded time: one on a lost node would keep the Job in a foreground deletion.
+		// Its pods are awaited below, for a bounded time: one on a lost node would keep the Job in a foreground
+		// deletion.
 		background := metav1.DeletePropagationBackground
-		err = s.Client.Resource(kube.Jobs, s.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{PropagationPolicy: &background})
+		options := metav1.DeleteOptions{PropagationPolicy: &background}
+		err = s.Client.Resource(kube.Jobs, s.Namespace).Delete(ctx, job.Name, options)
 	}
 	if apierrors.IsNotFound(err) {
 		return absent, nil
@@ -155,8 +158,8 @@ func (s *Stopper) await(ctx context.Context, jobs []string) error {
 	})
 }
 
-// pods describes the pods of Jobs that have not ended. One on a node that is lost ends only when the node is back or was
-// removed, so the node is named.
+// pods describes the pods of Jobs that have not ended. One on a node that is lost ends only when the node is back or
+// was removed, so the node is named.
 func (s *Stopper) pods(ctx context.Context, jobs []string) ([]string, error) {
 	pods, err := kube.List[corev1.Pod](ctx, s.Client, kube.Pods, s.Namespace, metav1.ListOptions{
 		LabelSelector: fmt.Sprintf("%s in (%s)", batchv1.JobNameLabel, strings.Join(jobs, ",")),

@@ -112,7 +112,7 @@ func TestStopsAnUpgradeFirst(t *testing.T) {
 	if first := server.Changes()[0]; first.Method != "DELETE" || first.Path != "/apis/batch/v1/namespaces/nap/jobs/nap-migrate" {
 		t.Errorf("the first change is %s %s", first.Method, first.Path)
 	}
-	// It is told, and holds up nothing.
+	// The summary says so, and nothing waits for it.
 	for _, words := range []string{"2 workspaces stopped, the database hibernates", "stop what an upgrade left running", "pod nap-migrate-x is still there on node node2"} {
 		if !strings.Contains(summary, words) {
 			t.Errorf("the summary does not say %q: %s", words, summary)

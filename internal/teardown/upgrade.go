@@ -8,13 +8,15 @@ import (
 	"github.com/neutree-ai/packaging/internal/stop"
 )
 
-// stopUpgrade ends what an install or upgrade that was cancelled still runs: it would migrate the database that is to be
-// kept, or lose it in the middle of that.
+// stopUpgrade ends what an install or upgrade that was cancelled still runs: it would migrate the database that is to
+// be kept, or lose it in the middle of that.
 func (t *Teardown) stopUpgrade(ctx context.Context) {
 	if t.Spec.Prefix == "" {
 		return
 	}
-	stopper := &stop.Stopper{Log: t.Log, Client: t.Client, Namespace: t.Spec.Namespace, Wait: cmp.Or(t.UpgradeWait, 20*time.Second)}
+	stopper := &stop.Stopper{
+		Log: t.Log, Client: t.Client, Namespace: t.Spec.Namespace, Wait: cmp.Or(t.UpgradeWait, 20*time.Second),
+	}
 	jobs, err := stopper.Of(ctx, t.Spec.Release, t.Spec.Prefix)
 	_, stopErr := stopper.Stop(ctx, jobs...)
 	for _, err := range []error{err, stopErr} {

@@ -68,7 +68,7 @@ func TestUpgradesEndWithTheirRevision(t *testing.T) {
 	}
 }
 
-// The name of the bootstrap Job tells its content, so that it runs again only when that changes.
+// The name of the bootstrap Job depends on its content, so that it runs again only when that changes.
 func TestRevisionIsNoPartOfBootstrap(t *testing.T) {
 	one := bootstrapJob(t, renderFor(t, target{upgrade: true, revision: 6}).Objects)
 	next := bootstrapJob(t, renderFor(t, target{upgrade: true, revision: 7}).Objects)

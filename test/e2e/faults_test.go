@@ -98,8 +98,8 @@ func TestFaults(t *testing.T) {
 	t.Run("cancelled-and-rolled-back", f.cancelled)
 }
 
-// cancelled ends an upgrade as Ctrl-C or a cancelled pipeline does, in the middle of a migration, and has Helm roll back.
-// Once that rollback has ended nothing may migrate any more.
+// cancelled ends an upgrade as Ctrl-C or a cancelled pipeline does, in the middle of a migration, and has Helm roll
+// back. Once that rollback has ended nothing may migrate any more.
 func (f *faults) cancelled(t *testing.T) {
 	forgetTen(t, f.database, f.base)
 	before := schemaOf(t, f.database)
@@ -110,10 +110,12 @@ func (f *faults) cancelled(t *testing.T) {
 	release := func() { _ = conn.Close(context.WithoutCancel(t.Context())) }
 	defer release()
 	// The first migration waits for its ledger, in turns, for longer than the rest of this takes.
-	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE public.schema_migrations IN SHARE MODE", pgx.QueryExecModeSimpleProtocol); err != nil {
+	const lock = "BEGIN; LOCK TABLE public.schema_migrations IN SHARE MODE"
+	if _, err := conn.Exec(t.Context(), lock, pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
-	args := slices.Concat([]string{"upgrade", f.name, f.chart, "--namespace", f.namespace, "--timeout", "3m", "--rollback-on-failure"}, toTen)
+	args := slices.Concat([]string{"upgrade", f.name, f.chart, "--namespace", f.namespace,
+		"--timeout", "3m", "--rollback-on-failure"}, toTen)
 	helm := exec.CommandContext(t.Context(), f.helm, args...)
 	var output bytes.Buffer
 	helm.Stdout, helm.Stderr = &output, &output
@@ -122,7 +124,8 @@ func (f *faults) cancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 2*time.Minute, "a migration waits for the ledger", func(context.Context) (bool, string) {
-		waiting := query(t, f.database, "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'public.schema_migrations'::regclass")
+		waiting := query(t, f.database, `SELECT count(*)::text FROM pg_locks
+ WHERE NOT granted AND relation = 'public.schema_migrations'::regclass`)
 		return waiting[0] != "0", "none does"
 	})
 	if err := helm.Process.Signal(os.Interrupt); err != nil {

@@ -21,7 +21,7 @@ Job of one phase. Its name without the prefix is its component and its command o
 {{- define "neutree.hookJob" -}}
 {{- $app := dict "root" .root "name" (include "common.name" (list .root .name)) "component" .name -}}
 {{- $objects := dict "configMap" $app.name "serviceAccount" $app.name "command" .name -}}
-{{- /* Ten minutes for a node: a cluster that adds nodes as they are needed takes some. Helm's --timeout may end sooner. */ -}}
+{{- /* A cluster that adds nodes as they are needed has ten minutes for that. Helm's --timeout may end sooner. */ -}}
 {{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start "nodeSeconds" 600 -}}
 apiVersion: batch/v1
 kind: Job

@@ -15,8 +15,8 @@
 {{- end }}
 
 {{/*
-The revision, NAMESPACE/RELEASE/NUMBER, whose record of Helm's says whether an upgrade is still wanted. Empty for the first:
-there is nothing to roll back to, an uninstall stops what it runs, and "helm template" gives that number to every sync.
+The revision, NAMESPACE/RELEASE/NUMBER, whose record of Helm's says whether an upgrade is still wanted. Empty for the
+first: there is nothing to roll back to, an uninstall stops what it runs, and every sync of ArgoCD has that number.
 */}}
 {{- define "neutree.revision" -}}
 {{- if gt (int .Release.Revision) 1 -}}
@@ -100,17 +100,19 @@ sets:
 {{/* What the Job that migrates runs as: all that it may do is read whether its upgrade is still wanted. */}}
 {{- define "neutree.migrate.account" -}}
 {{- $app := dict "root" . "name" (include "common.name" (list . "migrate")) "component" "migrate" -}}
-{{- $role := dict "app" $app "name" $app.name "namespace" .Release.Namespace "rules" (include "neutree.revision.rules" .) -}}
+{{- $rules := include "neutree.revision.rules" . -}}
+{{- $role := dict "app" $app "name" $app.name "namespace" .Release.Namespace "rules" $rules -}}
 {{- $objects := list (include "common.serviceAccount" $app | fromYaml) -}}
-{{- if $role.rules }}
-{{- $objects = concat $objects (list (include "common.role" $role | fromYaml) (include "common.roleBinding" $role | fromYaml)) }}
+{{- if $rules }}
+{{- $objects = append $objects (include "common.role" $role | fromYaml) }}
+{{- $objects = append $objects (include "common.roleBinding" $role | fromYaml) }}
 {{- end }}
 {{- $objects | toYaml }}
 {{- end }}
 
 {{/*
-The Job that migrates. Prepare runs it only where the database is there and has not seen these images. It commits nothing
-once its upgrade was given up, whatever has become of prepare by then.
+The Job that migrates. Prepare runs it only where the database is there and has not seen these images. It commits
+nothing once its upgrade was given up, whatever has become of prepare by then.
 */}}
 {{- define "neutree.migrate.job" -}}
 {{- $app := dict "root" $ "name" (include "common.name" (list $ "migrate")) "component" "migrate" -}}

@@ -6,8 +6,8 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
   serviceAccount  and automount, when the command needs the Kubernetes API
   command         the command of nap-hooks, and the container's name
   timeout         seconds that the command gives itself
-  startSeconds    seconds that pulling images and starting may take in addition to that, and finding a node unless the next
-                  one is given
+  startSeconds    seconds that pulling images and starting may take in addition to that; finding a node too, where
+                  nodeSeconds is not given
   nodeSeconds     seconds that a pod may wait for a node, such as one that an autoscaler adds, optional
   retries         how many more pods may be tried, 2 unless given
   args            list of more arguments of the command, optional
