@@ -30,17 +30,29 @@ type attempt struct {
 	Replaced bool `json:"replaced,omitempty"`
 }
 
+// begun tells whether a run of the attempt with this id has begun to replace the database.
+func (b *Backup) begun(id string) bool {
+	var left attempt
+	raw, err := os.ReadFile((&attempt{b: b}).path())
+	return err == nil && json.Unmarshal(raw, &left) == nil && left.ID == id
+}
+
+// attemptID is what the client calls the attempt, "" where it says nothing.
+func (b *Backup) attemptID() (string, error) {
+	if b.Note == "" {
+		return "", nil
+	}
+	id, err := os.ReadFile(filepath.Join(b.Note, restorenote.IDKey))
+	if err != nil {
+		return "", fmt.Errorf("read the note of the restore: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
 // readAttempt finds out what earlier runs of the same attempt have left. What another attempt left is over: services
 // have run on it since, or the client has decided to restore something else.
-func (b *Backup) readAttempt(ctx context.Context) (*attempt, error) {
-	a := &attempt{b: b}
-	if b.Note != "" {
-		id, err := os.ReadFile(filepath.Join(b.Note, restorenote.IDKey))
-		if err != nil {
-			return nil, fmt.Errorf("read the note of the restore: %w", err)
-		}
-		a.ID = strings.TrimSpace(string(id))
-	}
+func (b *Backup) readAttempt(ctx context.Context, id string) (*attempt, error) {
+	a := &attempt{b: b, ID: id}
 	raw, err := os.ReadFile(a.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return a, nil
@@ -135,8 +147,8 @@ func (a *attempt) failed(err error) error {
 	if ferr := a.forget(); ferr != nil {
 		return errors.Join(err, ferr)
 	}
-	var coded *hook.Error
-	if errors.As(err, &coded) {
+	switch hook.CodeOf(err) {
+	case hook.Usage, hook.Refused, hook.Busy:
 		return err
 	}
 	return &hook.Error{Code: hook.Unchanged, Err: err}

@@ -30,12 +30,20 @@ const lockWait = 2 * time.Minute
 // hook.MigrationFailed a restored pair with an older schema. With hook.Unchanged, hook.Busy and hook.Refused nothing was
 // replaced. Any other code leaves that open.
 func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, error) {
-	unlock, err := b.lock("backup restore " + name)
+	id, err := b.attemptID()
 	if err != nil {
 		return "", err
 	}
+	unlock, err := b.lock("backup restore " + name)
+	if err != nil {
+		if b.begun(id) {
+			// An earlier pod of this attempt is still at work, so this one can't say what the databases are.
+			return "", &hook.Error{Code: hook.Unexpected, Err: err}
+		}
+		return "", err
+	}
 	defer unlock()
-	attempt, err := b.readAttempt(ctx)
+	attempt, err := b.readAttempt(ctx, id)
 	if err != nil {
 		return "", err
 	}

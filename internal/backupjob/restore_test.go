@@ -388,6 +388,27 @@ func TestInterruptBeforeTheRestoreChangesNothing(t *testing.T) {
 	}
 }
 
+// The same tool may win before the databases are touched: then nothing has happened.
+func TestServicesThatAreStartedWhileTheyStop(t *testing.T) {
+	c := newCluster(t, podOf("nap-cp-late", "nap-cp", "Running"))
+	said := &heard{}
+	r := c.client("b1")
+	r.Log = progress.New(said)
+	go func() {
+		for !said.has("still nap-cp-late") {
+			time.Sleep(2 * time.Millisecond)
+		}
+		c.Put(healed)
+	}()
+	_, err := r.Run(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "argocd-controller has scaled Deployment nap-cp from 0 to 2") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" || c.Object(notePath) != nil {
+		t.Errorf("it left %s and the note %v", got, c.Object(notePath))
+	}
+}
+
 // A GitOps tool that heals itself starts services in the middle. Whatever they write would be mixed with the backup.
 func TestServicesThatAreStartedDuringARestoreStopIt(t *testing.T) {
 	c := newCluster(t)

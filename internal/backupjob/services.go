@@ -141,14 +141,14 @@ func (r *Restore) started(ctx context.Context, names []string) error {
 		if _, owner := replicasOwner(deployment.ManagedFields); owner.Manager != "" && owner.Manager != kube.FieldManager {
 			by = owner.Manager
 		}
-		return &startedError{list: finding.List{{
+		return &hook.Error{Code: hook.Refused, Err: &startedError{list: finding.List{{
 			ID: finding.BackupServices, Severity: finding.Error,
 			Object: fmt.Sprintf("Deployment %s in namespace %s", name, r.Namespace),
 			Found: fmt.Sprintf("%s has scaled Deployment %s from 0 to %d during the restore", by, name,
 				ptr.Deref(deployment.Spec.Replicas, 1)),
 			Why: "what a service writes during a restore is mixed with the backup",
 			Fix: "suspend the tool that does so (docs/gitops.md says how for ArgoCD and Flux), then run the same restore again",
-		}}}
+		}}}}
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func TestDeleteNames(t *testing.T) {
 		Namespace: namespace, Release: releaseName, Cluster: "nap-pg",
 		Secrets:      []string{"nap-pg-user", "nap-cp-secret", "nap-admin", "nap-database"},
 		GivenSecrets: []string{}, GivenClaims: []hook.NamespacedName{},
-		ConfigMaps: []string{"nap-storage", "neutree-installation"},
+		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation"},
 		Claims:     []hook.NamespacedName{{Namespace: namespace, Name: "nap-backups"}, {Namespace: namespace, Name: "afs-controller-db"}},
 		Jobs:       []string{"nap-pull", "nap-migrate", "nap-backup", "nap-restore"},
 		Leases:     []string{"db9c8771.cnpg.io"},

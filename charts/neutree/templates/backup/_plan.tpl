@@ -80,7 +80,7 @@ writers:
   {{- range include "common.databaseServices" $root | fromYamlArray }}
   - {{ include "common.name" (list $root .) }}
   {{- end }}
-workspaces: {{ include "common.workspaceNamespace" $root }}
+workspaces: {{ include "common.workspaceNamespace" $root | quote }}
 {{- end }}
 
 {{/* It outlives the release, like everything that holds data. */}}
