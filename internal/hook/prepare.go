@@ -14,6 +14,8 @@ type PrepareSpec struct {
 	Secrets   SecretsSpec `json:"secrets"`
 	Pull      PullSpec    `json:"pull"`
 	Migrate   MigrateJob  `json:"migrate"`
+	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
+	Restart []string `json:"restart,omitempty"`
 }
 
 // GateSpec says what an upgrade must not change.

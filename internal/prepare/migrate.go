@@ -76,7 +76,7 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	return db, err
 }
 
-// refusedLogin tells whether a database that answers is of no use, since it takes no login.
+// refusedLogin says whether a database that answers is of no use, since it takes no login.
 func refusedLogin(err error) bool {
 	return slices.Contains(finding.Of(err).IDs(), string(finding.DatabaseLogin))
 }
