@@ -47,7 +47,7 @@ type Backup struct {
 // partial marks a backup that is being made. A run that was killed leaves it to the next one to remove.
 const partial = ".partial-"
 
-// lock keeps a second run from the folder, and tells it what this one does. All pods that mount the claim run on one
+// lock keeps a second run from the folder, and leaves a note on what this one does. All pods that mount the claim run on one
 // node, so one kernel sees all locks.
 func (b *Backup) lock(what string) (unlock func(), err error) {
 	if err := os.MkdirAll(b.Spec.Dir, 0o750); err != nil {

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,8 @@ func TestAVolumeThatFillsDuringADump(t *testing.T) {
 	f := newFixture(t)
 	f.Spec.Dir = filepath.Join(small(t, "16M"), "backups")
 	f.create(t, "good")
-	f.exec(t, "CREATE TABLE public.big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS text FROM generate_series(1, 60000) n")
+	f.exec(t, "CREATE TABLE public.big AS SELECT n, md5(n::text) || md5((n + 1)::text) AS text "+
+		"FROM generate_series(1, 60000) n")
 	filler := filepath.Join(filepath.Dir(f.Spec.Dir), "filler")
 	spoiled := *f
 	// The volume fills once there is known to be room.
@@ -60,8 +62,11 @@ func TestAVolumeThatFillsDuringADump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill := "case $* in *--file=*) dd if=/dev/zero of=" + filler + " bs=64k 2>/dev/null; truncate -s -200000 " + filler + ";; esac\n"
-	if err := os.WriteFile(script, []byte(strings.Replace(string(text), "#!/bin/sh\n", "#!/bin/sh\n"+fill, 1)), 0o755); err != nil {
+	const begin = "#!/bin/sh\n"
+	fill := fmt.Sprintf("case $* in *--file=*) dd if=/dev/zero of=%[1]s bs=64k 2>/dev/null; "+
+		"truncate -s -200000 %[1]s;; esac\n", filler)
+	filling := strings.Replace(string(text), begin, begin+fill, 1)
+	if err := os.WriteFile(script, []byte(filling), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	_, err = spoiled.Create(t.Context(), "second", "", "")
@@ -91,7 +96,8 @@ func TestAVolumeThatIsFullForAFSsDatabase(t *testing.T) {
 	wide.create(t, "good")
 	filled := *f
 	// What is asked for room says that there is enough: the file system is filled after that.
-	filled.Bin = spoiling(t, "dd if=/dev/zero of="+filepath.Join(filepath.Dir(f.Spec.Dir), "filler")+" bs=64k 2>/dev/null || true")
+	filler := filepath.Join(filepath.Dir(f.Spec.Dir), "filler")
+	filled.Bin = spoiling(t, "dd if=/dev/zero of="+filler+" bs=64k 2>/dev/null || true")
 	_, err := filled.Create(t.Context(), "second", "", "")
 	if err == nil {
 		t.Fatal("there was room")

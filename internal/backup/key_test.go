@@ -11,7 +11,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
 
-// A restore into a cluster with other keys would succeed, and leave credentials that nobody can read.
+// A restore into a cluster with other keys would succeed, and leave credentials that cannot be read.
 func TestABackupOfAnotherKeyIsRefused(t *testing.T) {
 	const theirs, ours = "the-key-of-the-cluster-that-is-lost", "the-key-that-an-install-has-made"
 	f := newFixture(t)
@@ -77,7 +77,7 @@ func TestABackupOfAnotherKeyIsRefused(t *testing.T) {
 	if !strings.Contains(f.said.String(), "encrypted with another key than the installation's") {
 		t.Errorf("it warns of nothing:\n%s", f.said)
 	}
-	// The record stays: an upgrade still says that the keys differ, until somebody accepts the loss.
+	// The record stays: an upgrade still says that the keys differ, until the loss is accepted.
 	standing, err := migrate.Compare(t.Context(), f.DatabaseURL, nil)
 	if err != nil || !standing.Key.Matches(theirs) {
 		t.Errorf("the database does not recognise its key any more (%v)", err)

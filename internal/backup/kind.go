@@ -22,7 +22,7 @@ const (
 	automaticPrefix = "before-"
 )
 
-// KindOf tells the kind of the backup called name: only automatic ones are called "before" something.
+// KindOf returns the kind of the backup called name: only automatic ones are called "before" something.
 func KindOf(name string) Kind {
 	switch {
 	case strings.HasPrefix(name, restorePrefix):

@@ -52,7 +52,7 @@ func (s standing) series(list []Metadata) (first string, newest *Metadata) {
 	return firstOf(list, list[i]), &list[i]
 }
 
-// follows tells whether nothing but attempts that failed lies between m and the database.
+// follows says whether nothing but attempts that failed lies between m and the database.
 func (s standing) follows(m Metadata) bool {
 	for ledger, ids := range m.Ledgers {
 		for _, id := range ids {
@@ -87,7 +87,7 @@ func firstOf(list []Metadata, m Metadata) string {
 	return first
 }
 
-// savedBy tells whether m, the newest of the series, is as good as a backup of now.
+// savedBy says whether m, the newest of the series, is as good as a backup of now.
 func (s standing) savedBy(m Metadata, list []Metadata, now time.Time) bool {
 	// What a person put in its place by a restore since then is not what m holds.
 	restored := slices.ContainsFunc(list, func(o Metadata) bool { return o.Kind == Restore && !o.Time.Before(m.Time) })

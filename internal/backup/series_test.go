@@ -84,7 +84,8 @@ func TestRetriesOfAFailingMigrationKeepTheFirstBackup(t *testing.T) {
 		f.create(t, name)
 	}
 	before := f.everything(t)
-	f.nextRelease(t, "6e7", map[string]string{"901_good.sql": "CREATE TABLE public.good (id int)", "902_bad.sql": failing})
+	f.nextRelease(t, "6e7", map[string]string{
+		"901_good.sql": "CREATE TABLE public.good (id int)", "902_bad.sql": failing})
 	var reliedOn []string
 	for attempt := 1; attempt <= 6; attempt++ {
 		name, err := f.upgrade(t, attempt)
@@ -93,7 +94,8 @@ func TestRetriesOfAFailingMigrationKeepTheFirstBackup(t *testing.T) {
 		f.age(t, time.Minute)
 	}
 	// The first attempt has applied one migration, so the second one saves that state; the others find it saved.
-	if diff := cmp.Diff([]string{"before-r1-x", "before-r2-x", "before-r2-x", "before-r2-x", "before-r2-x", "before-r2-x"}, reliedOn); diff != "" {
+	relies := append([]string{"before-r1-x"}, slices.Repeat([]string{"before-r2-x"}, 5)...)
+	if diff := cmp.Diff(relies, reliedOn); diff != "" {
 		t.Errorf("the backups that the attempts rely on:\n%s", diff)
 	}
 	want := []string{"before-r1-x", "before-r2-x", "by-hand-1", "by-hand-2", "by-hand-3"}
@@ -217,7 +219,8 @@ func TestBackupsOfTheFirstVersionCountByTheirNames(t *testing.T) {
 	f := newFixture(t)
 	f.Spec.Retention = 1
 	f.exec(t, "UPDATE neutree.migration_sets SET applied_at = applied_at - interval '1 hour'")
-	f.nextRelease(t, "6e7", map[string]string{"901_good.sql": "CREATE TABLE public.good (id int)", "902_bad.sql": failing})
+	f.nextRelease(t, "6e7", map[string]string{
+		"901_good.sql": "CREATE TABLE public.good (id int)", "902_bad.sql": failing})
 	for attempt := 1; attempt <= 2; attempt++ {
 		_, _ = f.upgrade(t, attempt)
 		f.age(t, time.Minute)
@@ -239,7 +242,8 @@ func TestBackupsOfTheFirstVersionCountByTheirNames(t *testing.T) {
 	if name, _ := f.upgrade(t, 3); name != "before-r3-x" {
 		t.Fatalf("it relies on %s", name)
 	}
-	if diff := cmp.Diff([]string{"before-r1-x", "before-r3-x", "by-hand"}, slices.Sorted(slices.Values(f.names(t)))); diff != "" {
+	kept := []string{"before-r1-x", "before-r3-x", "by-hand"}
+	if diff := cmp.Diff(kept, slices.Sorted(slices.Values(f.names(t)))); diff != "" {
 		t.Error(diff)
 	}
 	if m, err := f.Read("before-r3-x"); err != nil || m.Series != "before-r1-x" {

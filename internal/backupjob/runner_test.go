@@ -157,7 +157,7 @@ func TestBackupBeforeAnUpgrade(t *testing.T) {
 	}
 }
 
-// A retry that relies on the backup of an earlier attempt takes no snapshot either: nobody would delete it.
+// A retry that relies on the backup of an earlier attempt takes no snapshot either: it would never be deleted.
 func TestARetryThatReliesOnAnEarlierBackupTakesNoSnapshot(t *testing.T) {
 	const snapshots = "/apis/postgresql.cnpg.io/v1/namespaces/nap/backups"
 	for name, tc := range map[string]struct {

@@ -21,6 +21,8 @@ type PrepareSpec struct {
 	Migrate MigrateJob  `json:"migrate"`
 	// Operator is what the revision makes of the CloudNativePG operator.
 	Operator *OperatorSpec `json:"operator,omitempty"`
+	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
+	Restart []string `json:"restart,omitempty"`
 }
 
 // GateSpec says what an upgrade must not change.

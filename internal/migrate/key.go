@@ -20,7 +20,7 @@ type KeyRecord struct {
 	Digest []byte `json:"digest,omitempty"`
 }
 
-// IsZero tells whether there is no record, for encoders.
+// IsZero says whether there is no record, for encoders.
 func (r KeyRecord) IsZero() bool { return !r.Known() }
 
 // Known tells whether the database has such a record.

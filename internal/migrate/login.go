@@ -16,7 +16,7 @@ import (
 // into the role some seconds after it is in the Secret.
 const loginPatience = time.Minute
 
-// Denied tells whether a server answered and refused the login: the role, its password, or its right to log in.
+// Denied says whether a server answered and refused the login: the role, its password, or its right to log in.
 func Denied(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000")
@@ -72,7 +72,7 @@ func (l *Logins) Failed(err error) error {
 		ID: finding.DatabaseLogin, Severity: finding.Error, Value: "global.database",
 		Found: fmt.Sprintf("the database answers, and refuses the login of %s (%s)", role, Reason(err)),
 		Why:   "the Secret with the password and the database's role do not agree",
-		Fix: "write the role's password into the Secret that the user's name is in as well, or set the role's password to the " +
-			"Secret's; then run helm upgrade, which restarts the services that use it",
+		Fix: "write the role's password into the Secret that also contains the role's name, or set the role's password " +
+			"to the Secret's; then run helm upgrade, which restarts the services that use it",
 	})
 }

@@ -68,7 +68,7 @@ func (p *Prepare) findDatabase(ctx context.Context) (found, error) {
 	return found{answers: err == nil, url: url, state: state}, err
 }
 
-// refusedLogin tells whether a database that answers is of no use, since it takes no login.
+// refusedLogin says whether a database that answers is of no use, since it takes no login.
 func refusedLogin(err error) bool {
 	return slices.Contains(finding.Of(err).IDs(), string(finding.DatabaseLogin))
 }

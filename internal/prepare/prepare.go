@@ -68,8 +68,12 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	said := []string{result.String()}
-	if db.url == "" {
-		// The address of a database from outside may have been made only now.
+	url, err := p.databaseURL(ctx)
+	if err != nil {
+		return "", err
+	}
+	if db.url != url {
+		// The address, or a password in it, may have been made only now.
 		if db, err = p.findDatabase(ctx); err != nil {
 			return "", err
 		}
@@ -96,7 +100,11 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, sentence := range []string{pulled, changed, migrated} {
+	restarted, err := p.restartUsers(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, sentence := range []string{pulled, changed, migrated, restarted} {
 		if sentence != "" {
 			said = append(said, sentence)
 		}

@@ -64,7 +64,7 @@ func Problems(spec hook.SecretsSpec, live map[string]*corev1.Secret) []finding.F
 	return problems
 }
 
-// installed tells whether an earlier run has made the Secrets: a derived value is made by us alone, and stays when the
+// installed says whether an earlier run has made the Secrets: a derived value is made by us alone, and stays when the
 // release is uninstalled.
 func installed(spec hook.SecretsSpec, live map[string]*corev1.Secret) bool {
 	for _, s := range spec.Secrets {
@@ -178,7 +178,7 @@ func (k *keeper) judge(s hook.Secret, key, named string, value []byte, installed
 	return []finding.Finding{f}
 }
 
-// endsWithLineBreak tells whether a value is one that echo or an editor has written.
+// endsWithLineBreak says whether a value is one that echo or an editor has written.
 func endsWithLineBreak(value string) bool { return strings.TrimRight(value, "\r\n") != value }
 
 // patchCommand is the command line that sets keys of a Secret.

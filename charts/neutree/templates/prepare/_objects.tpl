@@ -35,18 +35,15 @@ cluster.yaml: |
     - {{ .service }}
     {{- end }}
   verbs: [get]
-# What runs, and what an upgrade must not change.
+# What runs, what an upgrade must not change, and what is restarted when its Secret has changed.
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
 - apiGroups: [apps]
   resources: [deployments]
-  resourceNames:
-    {{- range include "neutree.pull.workloads" . | fromYamlArray }}
-    - {{ .deployment }}
-    {{- end }}
-  verbs: [get]
+  resourceNames: {{ include "neutree.prepare.secretUsers" . | fromYamlArray | toJson }}
+  verbs: [get, patch]
 {{- if not (include "common.externalDatabase" .) }}
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]

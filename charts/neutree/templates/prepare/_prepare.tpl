@@ -81,6 +81,19 @@ migrate:
   {{- if include "neutree.backup.beforeUpgrade" . }}
   backup: /spec/backup-plan.yaml
   {{- end }}
+restart: {{ include "neutree.prepare.secretUsers" . | fromYamlArray | toJson }}
+{{- end }}
+
+{{/* Deployments that are restarted when a Secret of theirs has changed, as a YAML list. */}}
+{{- define "neutree.prepare.secretUsers" -}}
+{{- $names := list -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- $names = append $names (include "common.serviceName" (list $ .)) }}
+{{- end }}
+{{- if and .Values.global.modules.browser.enabled .Values.browser.coturn.enabled }}
+{{- $names = append $names (include "common.serviceName" (list . "coturn")) }}
+{{- end }}
+{{- $names | uniq | toYaml }}
 {{- end }}
 
 {{/* Which database it is, where its address stands, and what services of this revision wait for in it. */}}

@@ -1,0 +1,184 @@
+package secret
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"k8s.io/client-go/dynamic"
+
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+// recordAnnotation, on a Secret that we make, recognises the values that the services have started with. Whoever may
+// read it may read the Secret, and its values are digests with a salt.
+const recordAnnotation = "neutree.ai/values"
+
+// record recognises values and does not show them.
+type record struct {
+	Salt string `json:"salt"`
+	// Values are digests, by Secret and key.
+	Values map[string]string `json:"values"`
+}
+
+func (r record) digest(value []byte) string {
+	mac := hmac.New(sha256.New, []byte(r.Salt))
+	mac.Write(value)
+	return hex.EncodeToString(mac.Sum(nil))[:16]
+}
+
+// Changes are the values that are not those which the services have started with.
+type Changes struct {
+	k     *keeper
+	where string
+	// sources are the values that each derived one follows from.
+	sources map[hook.SecretRef][]hook.SecretRef
+	keys    map[string][]string
+	changed map[hook.SecretRef]bool
+	// next is the record of the values as they are now, stale says that it is not the one that is written.
+	next  record
+	stale bool
+}
+
+// Compare compares the values of the Secrets in spec with those that the Secret called where remembers, which is one
+// that spec makes. Where it remembers nothing yet, nothing has changed: there is nothing to tell that by. A derived value
+// changes with what it follows from: a change of the chart's values alone is Helm's to roll out.
+func Compare(
+	ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec, where string,
+) (*Changes, error) {
+	c := &Changes{
+		k: &keeper{api: api, log: log, namespace: spec.Namespace}, where: where,
+		sources: map[hook.SecretRef][]hook.SecretRef{}, keys: map[string][]string{}, changed: map[hook.SecretRef]bool{},
+	}
+	home, err := c.k.get(ctx, where)
+	if err != nil || home == nil {
+		return c, err
+	}
+	var old record
+	known := json.Unmarshal([]byte(home.Annotations[recordAnnotation]), &old) == nil && old.Salt != ""
+	c.next = record{Salt: old.Salt, Values: map[string]string{}}
+	if !known {
+		salt := make([]byte, 16)
+		if _, err := rand.Read(salt); err != nil {
+			return nil, fmt.Errorf("make a salt: %w", err)
+		}
+		c.next.Salt = hex.EncodeToString(salt)
+	}
+	for _, s := range spec.Secrets {
+		live, err := c.k.get(ctx, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.Data)) {
+			ref := hook.SecretRef{Secret: s.Name, Key: name}
+			c.keys[s.Name] = append(c.keys[s.Name], name)
+			if key := s.Data[name]; key.Derived() {
+				c.sources[ref] = sourcesOf(key)
+				continue
+			}
+			if live == nil {
+				continue
+			}
+			value, has := live.Data[name]
+			if !has {
+				continue
+			}
+			c.next.Values[s.Name+"/"+name] = c.next.digest(value)
+			was, recorded := old.Values[s.Name+"/"+name]
+			c.changed[ref] = recorded && was != c.next.Values[s.Name+"/"+name]
+		}
+	}
+	c.stale = !maps.Equal(old.Values, c.next.Values)
+	return c, nil
+}
+
+func sourcesOf(key hook.SecretKey) []hook.SecretRef {
+	var refs []hook.SecretRef
+	if url := key.PostgresURL; url != nil {
+		if url.URLFrom != nil {
+			return []hook.SecretRef{*url.URLFrom}
+		}
+		return []hook.SecretRef{url.UserFrom, url.PasswordFrom}
+	}
+	if key.File != nil {
+		for _, name := range slices.Sorted(maps.Keys(key.File.Values)) {
+			refs = append(refs, key.File.Values[name])
+		}
+	}
+	return refs
+}
+
+// Any says whether a value has changed.
+func (c *Changes) Any() bool {
+	for _, changed := range c.changed {
+		if changed {
+			return true
+		}
+	}
+	return false
+}
+
+// Of are the changed values behind what a service reads: one key of a Secret, or all of it where the key is empty.
+func (c *Changes) Of(ref hook.SecretRef) []hook.SecretRef {
+	read := []string{ref.Key}
+	if ref.Key == "" {
+		read = c.keys[ref.Secret]
+	}
+	var changed []hook.SecretRef
+	for _, key := range read {
+		ref := hook.SecretRef{Secret: ref.Secret, Key: key}
+		sources, derived := c.sources[ref]
+		if !derived {
+			sources = []hook.SecretRef{ref}
+		}
+		for _, source := range sources {
+			if c.changed[source] {
+				changed = append(changed, source)
+			}
+		}
+	}
+	return changed
+}
+
+// Version is another one for other values. It shows none of them.
+func (c *Changes) Version(refs []hook.SecretRef) string {
+	sum := sha256.New()
+	for _, ref := range refs {
+		fmt.Fprintf(sum, "%s/%s %s\n", ref.Secret, ref.Key, c.next.Values[ref.Secret+"/"+ref.Key])
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:16]
+}
+
+// Remember has the Secret remember the values as they are now. It comes after the restarts, so that a run that was
+// killed between them is done again.
+func (c *Changes) Remember(ctx context.Context) error {
+	if !c.stale {
+		return nil
+	}
+	raw, err := json.Marshal(c.next)
+	if err != nil {
+		return err
+	}
+	for range attempts {
+		home, err := c.k.get(ctx, c.where)
+		if err != nil || home == nil {
+			return err
+		}
+		if home.Annotations == nil {
+			home.Annotations = map[string]string{}
+		}
+		home.Annotations[recordAnnotation] = string(raw)
+		if again, err := c.k.write(ctx, home); !again || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the Secret %s was changed by others %d times while it was being written",
+		c.k.name(c.where), attempts)
+}
