@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: boot time and memory of the testbed; install and workspace times on 3 nodes and on 1, each once cold (no
 # image on the nodes) and once warm; what users notice of upgrades, kept as bin/bench/upgrade.json; migrations against
-# psql; preflight's reading checks on a cluster of 5,000 nodes.
+# psql; preflight's reading checks on a cluster of 5,000 nodes; the life of a release with 10,000 workspaces.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -40,4 +40,10 @@ step "preflight on 5,000 nodes and 50,000 pods"
 "$testbed" up --nodes 1
 KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
   go test -tags e2e -run '^$' -bench BenchmarkPreflightHuge -benchtime 1x -timeout 20m ./test/e2e
+"$testbed" down
+
+step "a release with 10,000 workspaces on 500 nodes"
+"$testbed" up --nodes 1
+KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+  go test -tags e2e -run '^$' -bench BenchmarkManyWorkspaces -benchtime 1x -timeout 120m -v ./test/e2e
 "$testbed" down

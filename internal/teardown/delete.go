@@ -78,7 +78,7 @@ func (d *Delete) Run(ctx context.Context) (string, error) {
 		return d.gone(ctx, volumes)
 	}); err != nil {
 		if hook.CodeOf(err) == hook.Deadline {
-			err = fmt.Errorf("%w; Kubernetes continues to delete it: run helm uninstall again to wait for the rest", err)
+			err = fmt.Errorf("%w; Kubernetes continues to delete it%s", err, d.waiting())
 		}
 		return "", err
 	}
@@ -262,6 +262,16 @@ func (d *Delete) gone(ctx context.Context, volumes map[string]bool) (bool, strin
 		left = append(left, "PersistentVolume "+name)
 	}
 	return len(left) == 0, "there is still " + some(left, maxLeft), nil
+}
+
+// waiting is how to wait for what takes longest: a namespace with tens of thousands of objects.
+func (d *Delete) waiting() string {
+	for _, t := range d.deleted {
+		if t.resource == kube.Namespaces {
+			return fmt.Sprintf(": wait for it with kubectl wait --for=delete namespace/%s --timeout=1h", t.name)
+		}
+	}
+	return ""
 }
 
 // some names the first of a list and counts the others.

@@ -227,7 +227,7 @@ func TestDeleteFails(t *testing.T) {
 		server := kubetest.New(t, data, uninstalling)
 		_, _, err := runDelete(t, server, deleteSpec(), 300*time.Millisecond)
 		want := "gave up waiting for the data to be gone after 0s: there is still PersistentVolumeClaim nap/nap-pg-1, PersistentVolume pv-pg" +
-			"; Kubernetes continues to delete it: run helm uninstall again to wait for the rest"
+			"; Kubernetes continues to delete it: wait for it with kubectl wait --for=delete namespace/ws --timeout=1h"
 		if err == nil || err.Error() != want || hook.CodeOf(err) != hook.Deadline {
 			t.Errorf("error %v, want %s", err, want)
 		}

@@ -230,7 +230,7 @@ func (t *Teardown) hibernate(ctx context.Context) *database.Cluster {
 	return cluster
 }
 
-// waitStopped tells whether the database hibernates.
+// waitStopped reports whether the database hibernates.
 func (t *Teardown) waitStopped(ctx context.Context, cluster *database.Cluster) bool {
 	if cluster == nil {
 		return false

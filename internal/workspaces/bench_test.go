@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkStop compares Stop with its patches alone, as many at once, on an API server that takes 10 ms for each
-// request: Stop may take half as much again.
+// request. BenchmarkManyWorkspaces in test/e2e does so on a real one.
 func BenchmarkStop(b *testing.B) {
 	const number = 10_000
 	deployment := `{"metadata":{"name":"tos-%d"},"spec":{"replicas":1,"filler":"` + strings.Repeat("x", 10_000) + `"}}`
@@ -66,8 +66,5 @@ func BenchmarkStop(b *testing.B) {
 		b.ReportMetric(bare.Seconds(), "s/bare")
 		b.ReportMetric(took.Seconds(), "s/stop")
 		b.ReportMetric(took.Seconds()/bare.Seconds(), "stop/bare")
-		if took > bare*3/2 {
-			b.Errorf("Stop took %s, its patches alone %s", took, bare)
-		}
 	}
 }

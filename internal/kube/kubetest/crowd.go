@@ -69,7 +69,7 @@ func (s *Server) Lists() []Listing {
 	return append([]Listing{}, s.lists...)
 }
 
-// serveCrowd answers for a crowd, and tells whether the request is about one.
+// serveCrowd answers for a crowd, and reports whether the request is about one.
 func (s *Server) serveCrowd(w http.ResponseWriter, r *http.Request) bool {
 	for first, c := range s.crowds {
 		switch name := path.Base(r.URL.Path); {
