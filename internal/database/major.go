@@ -138,7 +138,9 @@ func (c *Cluster) lowerAgain(ctx context.Context, live *unstructured.Unstructure
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setBackTime)
 	defer cancel()
 	was := live.DeepCopy()
-	if _, image := majorOf(live.Object); image != "" && Major(image) < major {
+	// A run that continues another one finds the new image in the spec already.
+	image, _, _ := unstructured.NestedString(live.Object, "status", "pgDataImageInfo", "image")
+	if image != "" && Major(image) < major {
 		if err := unstructured.SetNestedField(was.Object, image, "spec", "imageName"); err != nil {
 			return err
 		}

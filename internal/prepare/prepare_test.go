@@ -49,6 +49,8 @@ type stage struct {
 	answerTime time.Duration
 	// compareTime is how long the operator may take to say what would change, if not the usual time.
 	compareTime time.Duration
+	// changeTime is how long a change of the database may take, if not the usual time.
+	changeTime time.Duration
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -139,7 +141,7 @@ func (s *stage) prepare() (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))
-	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime}).Run(ctx)
+	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime, ChangeTime: s.changeTime}).Run(ctx)
 }
 
 // wantRefused asserts that nothing ran, and that the reason is told.
