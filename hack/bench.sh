@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # bench.sh: boot time and memory of the testbed; install and workspace times on 3 nodes and on 1, each once cold (no
-# image on the nodes) and once warm; what users notice of upgrades, kept as bin/bench/upgrade.json; migrations against
-# psql; preflight's reading checks on a cluster of 5,000 nodes; the life of a release with 10,000 workspaces.
+# image on the nodes) and once warm; where their seconds go; what users notice of upgrades, kept as
+# bin/bench/upgrade.json; migrations against psql; preflight's reading checks on a cluster of 5,000 nodes; the life of a
+# release with 10,000 workspaces.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -26,10 +27,10 @@ for nodes in 3 1; do
 done
 "$testbed" down
 
-step "upgrades while users ask, and preflight of a good cluster"
+step "where the seconds go, upgrades while users ask, and preflight of a good cluster"
 "$testbed" up --nodes 3
 BENCH_JSON="$root/bin/bench/upgrade.json" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
-  go test -tags e2e -run '^$' -bench '^(BenchmarkUpgrade|BenchmarkPreflight)$' -benchtime 1x -timeout 30m ./test/e2e
+  go test -tags e2e -run '^$' -bench '^(BenchmarkTime|BenchmarkUpgrade|BenchmarkPreflight)$' -benchtime 1x -timeout 30m ./test/e2e
 "$testbed" down
 
 step "migrations against psql"

@@ -81,7 +81,7 @@ func (c *Change) configures() bool {
 // hook.Deadline where the operator does not answer until ctx ends.
 func (c *Cluster) Compare(ctx context.Context, manifest *unstructured.Unstructured) (*Change, error) {
 	change := &Change{}
-	err := hook.Poll(ctx, c.log, "the CloudNativePG operator to admit Cluster "+c.name, func(ctx context.Context) (bool, string, error) {
+	err := hook.Poll(ctx, c.log, c.admitted(), func(ctx context.Context) (bool, string, error) {
 		live, err := c.client.Resource(kube.Clusters, c.namespace).Get(ctx, c.name, metav1.GetOptions{})
 		if err != nil {
 			return wait(err)
@@ -93,7 +93,8 @@ func (c *Cluster) Compare(ctx context.Context, manifest *unstructured.Unstructur
 		after, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, true)
 		if err != nil {
 			if olderCRD(err) {
-				return false, "", hook.Errorf(hook.Deadline, "the operator that is installed is older than the manifest: %s", kube.Brief(err))
+				return false, "", hook.Errorf(hook.Deadline,
+					"the operator that is installed is older than the manifest: %s", kube.Brief(err))
 			}
 			return c.admission(ctx, err)
 		}
@@ -103,6 +104,9 @@ func (c *Cluster) Compare(ctx context.Context, manifest *unstructured.Unstructur
 	})
 	return change, err
 }
+
+// admitted is what an apply waits for.
+func (c *Cluster) admitted() string { return "the CloudNativePG operator to admit Cluster " + c.name }
 
 // olderCRD tells whether a Cluster has fields that the operator which is installed does not know yet.
 func olderCRD(err error) bool { return strings.Contains(err.Error(), "field not declared in schema") }
@@ -181,8 +185,8 @@ type running struct {
 }
 
 // Run applies the change and waits until PostgreSQL runs with it. It returns a sentence on what that took, or nothing
-// where there was nothing to do. Where PostgreSQL does not come up, the Cluster is set back to what it was, unless Forward
-// is set.
+// where there was nothing to do. Where PostgreSQL does not come up, the Cluster is set back to what it was, unless
+// Forward is set.
 func (c *Changing) Run(ctx context.Context, change *Change) (string, error) {
 	cluster := c.Cluster
 	bounded, cancel := context.WithTimeout(ctx, cmp.Or(c.Patience, 5*time.Minute))
@@ -265,7 +269,8 @@ func (c *Changing) settle(ctx context.Context, change *Change, before running, p
 	phase, _, _ := unstructured.NestedString(change.before.Object, "status", "phase")
 	settled := append(slices.Clone(settledPhases), phase)
 	cluster := c.Cluster
-	return hook.Poll(ctx, cluster.log, "PostgreSQL to run with its new values", func(ctx context.Context) (bool, string, error) {
+	const what = "PostgreSQL to run with its new values"
+	return hook.Poll(ctx, cluster.log, what, func(ctx context.Context) (bool, string, error) {
 		now, err := c.ask(ctx)
 		if err != nil {
 			missing := migrate.Reason(err)
@@ -303,7 +308,8 @@ func (c *Changing) setBack(ctx context.Context, change *Change, cause error) err
 	cluster := c.Cluster
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setBackTime)
 	defer cancel()
-	why := "the Cluster is set back to the values that it had, no service was replaced, and the previous version is still running"
+	why := "the Cluster is set back to the values that it had, no service was replaced, and the previous version is " +
+		"still running"
 	if err := cluster.put(ctx, change.before); err != nil {
 		why = fmt.Sprintf("no service was replaced, but the Cluster could not be set back: %v", err)
 	} else {
@@ -371,7 +377,7 @@ func (c *Cluster) put(ctx context.Context, version *unstructured.Unstructured) e
 	desired.SetNamespace(c.namespace)
 	desired.SetLabels(version.GetLabels())
 	desired.SetAnnotations(version.GetAnnotations())
-	return hook.Poll(ctx, c.log, "the CloudNativePG operator to admit Cluster "+c.name, func(ctx context.Context) (bool, string, error) {
+	return hook.Poll(ctx, c.log, c.admitted(), func(ctx context.Context) (bool, string, error) {
 		if _, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, false); err != nil {
 			return c.admission(ctx, err)
 		}

@@ -63,7 +63,9 @@ func (c *Cluster) NoteStopped(ctx context.Context, replicas map[string]int32) er
 // RaiseMajor gives the Cluster the image of manifest, whose major version is newer than that of the data, and returns
 // when PostgreSQL of that version answers with new statistics. No service may use the database meanwhile. An upgrade
 // that fails, or takes longer than patience (0: half an hour), is set back: the operator then starts the old version.
-func (c *Cluster) RaiseMajor(ctx context.Context, manifest *unstructured.Unstructured, url string, patience time.Duration) error {
+func (c *Cluster) RaiseMajor(
+	ctx context.Context, manifest *unstructured.Unstructured, url string, patience time.Duration,
+) error {
 	bounded, cancel := context.WithTimeout(ctx, cmp.Or(patience, 30*time.Minute))
 	defer cancel()
 	live, err := c.get(bounded)
@@ -136,7 +138,9 @@ func (c *Cluster) lowerAgain(ctx context.Context, live *unstructured.Unstructure
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setBackTime)
 	defer cancel()
 	was := live.DeepCopy()
-	if _, image := majorOf(live.Object); image != "" && Major(image) < major {
+	// A run that continues another one finds the new image in the spec already.
+	image, _, _ := unstructured.NestedString(live.Object, "status", "pgDataImageInfo", "image")
+	if image != "" && Major(image) < major {
 		if err := unstructured.SetNestedField(was.Object, image, "spec", "imageName"); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ const compareTime = 30 * time.Second
 // with them: what restarts it must not happen while services are replaced. One that does not run is left to bootstrap.
 func (p *Prepare) changeCluster(ctx context.Context, db found) (string, error) {
 	gate := p.Spec.Gate
-	if !db.answers || p.Spec.Migrate.External != nil || gate.Manifest == "" {
+	if p.Spec.Migrate.External != nil || gate.Manifest == "" || !db.answers && db.silence == nil {
 		return "", nil
 	}
 	manifest, err := database.ReadManifest(gate.Manifest)
@@ -25,7 +25,7 @@ func (p *Prepare) changeCluster(ctx context.Context, db found) (string, error) {
 	}
 	cluster := database.New(p.Log, p.Client, p.Spec.Namespace, p.Spec.Migrate.Cluster)
 	raised, err := p.raiseMajor(ctx, db, cluster, manifest)
-	if err != nil || raised != "" {
+	if err != nil || raised != "" || !db.answers {
 		return raised, err
 	}
 	ask, cancel := context.WithTimeout(ctx, cmp.Or(p.CompareTime, compareTime))

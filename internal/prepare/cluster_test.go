@@ -191,3 +191,52 @@ func TestANewMajorVersionThatFails(t *testing.T) {
 		t.Error("a migration was applied")
 	}
 }
+
+// A run that was cut off has stopped the services and made the backup: another one continues.
+func TestANewMajorVersionThatWasCutOff(t *testing.T) {
+	const half = `apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: "off", neutree.ai/stopped-services: '{"nap-cp":2}'}}
+spec: {imageName: "registry.test/postgresql:18.1", storage: {size: 10Gi}}
+status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postgresql:17.10", majorVersion: 17}}
+`
+	t.Run("and succeeds", func(t *testing.T) {
+		s := upgrading(t, func(s *stage) {
+			s.server.Put(strings.Replace(half, `{image: "registry.test/postgresql:17.10", majorVersion: 17}`, `{image: "registry.test/postgresql:18.1", majorVersion: 18}`, 1))
+		})
+		s.server.Put(half)
+		s.server.Put(strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
+		s.wantDone("the data was upgraded")
+		if s.replicas() != "2" || slices.ContainsFunc(s.ran, func(job string) bool { return strings.HasPrefix(job, "nap-backup") && strings.Contains(job, ":18.1") }) {
+			t.Errorf("nap-cp has %s pods, and it ran %v", s.replicas(), s.ran)
+		}
+	})
+	// While the data is upgraded nothing answers, and the services, whose images change too, are stopped.
+	t.Run("and does not end", func(t *testing.T) {
+		s := upgrading(t, func(*stage) {})
+		s.server.Put(half)
+		s.server.Put(strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
+		s.server.Put(secretYAML("nap-database", "url", "postgresql://nobody@127.0.0.1:1/nap"))
+		s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"}}
+		s.answerTime, s.changeTime = 100*time.Millisecond, time.Second
+		_, err := s.prepare()
+		if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the data could not be upgraded to PostgreSQL 18") {
+			t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+		}
+		if image := s.clusterField("spec", "imageName"); image != "registry.test/postgresql:17.10" || s.replicas() != "2" {
+			t.Errorf("the image is %s, and nap-cp has %s pods", image, s.replicas())
+		}
+	})
+	t.Run("and fails", func(t *testing.T) {
+		s := upgrading(t, func(s *stage) {
+			s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
+		})
+		s.server.Put(half)
+		if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused {
+			t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+		}
+		if image := s.clusterField("spec", "imageName"); image != "registry.test/postgresql:17.10" || s.replicas() != "2" {
+			t.Errorf("the image is %s, and nap-cp has %s pods", image, s.replicas())
+		}
+	})
+}

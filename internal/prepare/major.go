@@ -39,7 +39,8 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 		return "", err
 	}
 	stopped, err := cluster.StoppedServices(ctx)
-	if err != nil || to == 0 && stopped == nil {
+	// A database that does not answer can't be saved, so no upgrade of it begins; one that was begun is its silence.
+	if err != nil || to == 0 && stopped == nil || to > 0 && !db.answers {
 		return "", err
 	}
 	if p.Spec.Migrate.Backup == "" {
@@ -84,6 +85,15 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 		return "", startErr
 	}
 	return saved + "the data was upgraded to the major version that the image names", nil
+}
+
+// upgradesData tells whether an earlier run has begun to upgrade the data: the database does not answer meanwhile.
+func (p *Prepare) upgradesData(ctx context.Context) (bool, error) {
+	if !p.Spec.Gate.Allow.MajorUpgrade {
+		return false, nil
+	}
+	stopped, err := database.New(p.Log, p.Client, p.Spec.Namespace, p.Spec.Migrate.Cluster).StoppedServices(ctx)
+	return stopped != nil, err
 }
 
 // upgradeData does the work between stopping the services and starting them again. An upgrade that was begun has its

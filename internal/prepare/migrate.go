@@ -79,6 +79,9 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 	if db.silence == nil {
 		return nil, nil
 	}
+	if upgrades, err := p.upgradesData(ctx); upgrades || err != nil {
+		return nil, err
+	}
 	replaced, there, err := p.replacedSets(ctx)
 	if err != nil {
 		return nil, err

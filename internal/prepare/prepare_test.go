@@ -52,6 +52,8 @@ type stage struct {
 	// stopTime bounds the wait for what an earlier upgrade left running, and log is what was said meanwhile.
 	stopTime time.Duration
 	log      bytes.Buffer
+	// changeTime is how long a change of the database may take, if not the usual time.
+	changeTime time.Duration
 }
 
 func newStage(t *testing.T, url string, objects ...string) *stage {
@@ -142,7 +144,10 @@ func (s *stage) prepare() (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(&s.log, nil))
-	return (&Prepare{Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime, StopTime: s.stopTime}).Run(ctx)
+	return (&Prepare{
+		Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime,
+		ChangeTime: s.changeTime, StopTime: s.stopTime,
+	}).Run(ctx)
 }
 
 // wantRefused asserts that nothing ran, and that the reason is told.

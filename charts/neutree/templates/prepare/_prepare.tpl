@@ -10,8 +10,10 @@
 {{/* Seconds that the work before a rollout may take: all its steps, and the start of the Jobs that it runs. */}}
 {{- define "neutree.prepare.timeout" -}}
 {{- $timeouts := .Values.global.hooks.timeouts -}}
-{{- /* A minute for the database to answer, five for its new values, ten for images of Jobs, and half an hour for a new major version. */ -}}
-{{ add (.Values.global.upgrade.allowMajorUpgrade | default false | ternary 1800 0) $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.start 960 (include "neutree.backup.beforeUpgrade" . | empty | ternary 0 $timeouts.backup) }}
+{{- $backup := include "neutree.backup.beforeUpgrade" . | empty | ternary 0 $timeouts.backup -}}
+{{- $major := .Values.global.upgrade.allowMajorUpgrade | default false | ternary 1800 0 -}}
+{{- /* A minute for the database to answer, five for its new values, ten for images of Jobs. */ -}}
+{{ add $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.start 960 $backup $major }}
 {{- end }}
 
 {{/*
