@@ -118,6 +118,8 @@ type SecretKey struct {
 	// Required is set on the keys that an existing Secret must hold.
 	Required  bool `json:"required,omitempty"`
 	MinLength int  `json:"minLength,omitempty"`
+	// NewMinLength holds instead of MinLength where the platform is not installed yet.
+	NewMinLength int `json:"newMinLength,omitempty"`
 }
 
 // Derived says whether the value follows from others. It is made anew by every run.
@@ -249,6 +251,8 @@ type TeardownSpec struct {
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
 	// DeleteData says that another hook deletes the data next, so nothing is kept.
 	DeleteData bool `json:"deleteData,omitempty"`
+	// Revision of the release for which that was asked. Any other keeps its data.
+	Revision int `json:"revision,omitempty"`
 }
 
 // TeardownWorkspaces finds the workspaces to stop.

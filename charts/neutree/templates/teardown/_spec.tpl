@@ -8,8 +8,9 @@ cluster: {{ include "common.name" (list . "pg") }}
 runner: {{ include "common.name" (list . "env-runner-k8s") }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
-{{- if .Values.uninstall.deleteData }}
+{{- if include "neutree.delete.asked" . }}
 deleteData: true
+revision: {{ .Release.Revision }}
 {{- end }}
 {{- end }}
 
