@@ -62,9 +62,10 @@ func (k *keeper) check(ctx context.Context, s hook.Secret) ([]finding.Finding, e
 	return k.problems(s, current), nil
 }
 
-// Problems says what makes a Secret unusable, from what there is of it: nil for nothing. None contains a secret.
-func Problems(s hook.Secret, namespace string, current *corev1.Secret) []finding.Finding {
-	return (&keeper{namespace: namespace}).problems(s, current)
+// Problems says what makes a Secret unusable, from what there is of it: nil for nothing. None contains a secret. What an
+// installed platform has accepted stays good enough.
+func Problems(s hook.Secret, namespace string, current *corev1.Secret, installed bool) []finding.Finding {
+	return (&keeper{namespace: namespace, installed: installed}).problems(s, current)
 }
 
 // unusable is the finding of a Secret that can't be used.
@@ -92,7 +93,7 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []finding.Findi
 		}
 		if current != nil {
 			if value, ok := current.Data[name]; ok {
-				if fault := weakness(string(value), minimum(name, key)); fault != "" {
+				if fault := weakness(string(value), k.minimum(name, key)); fault != "" {
 					problems = append(problems, k.unusable(s, fmt.Sprintf("the key %s of the Secret %s %s", name, k.name(s.Name), fault),
 						"set another value with "+k.patchCommand(s.Name, []string{name})))
 				}
@@ -102,7 +103,7 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret) []finding.Findi
 		if key.Generate != nil {
 			continue
 		}
-		if fault := weakness(key.Value, minimum(name, key)); fault != "" {
+		if fault := weakness(key.Value, k.minimum(name, key)); fault != "" {
 			problems = append(problems, k.unusable(s, fmt.Sprintf("the value for the key %s of the Secret %s %s", name, k.name(s.Name), fault),
 				"change it in the chart's values"))
 		}
@@ -135,7 +136,7 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret) []finding.Fin
 			}
 			continue
 		}
-		if fault := weakness(string(value), minimum(name, s.Data[name])); fault != "" {
+		if fault := weakness(string(value), k.minimum(name, s.Data[name])); fault != "" {
 			problems = append(problems, k.unusable(s, fmt.Sprintf("the key %s of the Secret %s%s %s", name, k.name(s.Name), named, fault),
 				"set another value with "+k.patchCommand(s.Name, []string{name})))
 		}
@@ -158,7 +159,10 @@ func (k *keeper) patchCommand(name string, keys []string) string {
 
 // minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in
 // hexadecimal digits unless the spec says otherwise.
-func minimum(name string, key hook.SecretKey) int {
+func (k *keeper) minimum(name string, key hook.SecretKey) int {
+	if key.NewMinLength > 0 && !k.installed {
+		return key.NewMinLength
+	}
 	if key.MinLength > 0 {
 		return key.MinLength
 	}

@@ -43,6 +43,8 @@ type keeper struct {
 	log       *slog.Logger
 	namespace string
 	result    Result
+	// installed says that an earlier run has created Secrets of the spec: what was good enough then stays.
+	installed bool
 }
 
 // Ensure brings the Secrets to what spec says. api must be the Secrets of the spec's namespace.
@@ -102,6 +104,16 @@ func Derive(ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface
 
 func (k *keeper) checkAll(ctx context.Context, spec hook.SecretsSpec) ([]finding.Finding, error) {
 	var problems []finding.Finding
+	for _, s := range spec.Secrets {
+		if s.Existing || k.installed {
+			continue
+		}
+		created, err := k.get(ctx, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		k.installed = created != nil && created.Labels[kube.ManagedByLabel] == kube.FieldManager
+	}
 	for _, s := range spec.Secrets {
 		found, err := k.check(ctx, s)
 		if err != nil {

@@ -31,7 +31,7 @@ func given(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, erro
 		if err != nil {
 			return nil, fmt.Errorf("read Secret %s/%s: %w", wanted.Namespace, wanted.Name, err)
 		}
-		for _, problem := range secret.Problems(wanted.Secret, wanted.Namespace, live) {
+		for _, problem := range secret.Problems(wanted.Secret, wanted.Namespace, live, s.Options.Upgrade) {
 			problem.Value, problem.Why = wanted.Value, "the install is refused before anything is made"
 			findings = append(findings, problem)
 		}
