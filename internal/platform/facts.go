@@ -20,6 +20,8 @@ type Facts struct {
 	Workspaces          WorkspacePods `json:"workspaces"`
 	// RuntimeImages are pulled at run time.
 	RuntimeImages []RuntimeImage `json:"runtimeImages"`
+	// AMD64Only are the images, each repository:tag, that were published for amd64 alone.
+	AMD64Only []string `json:"amd64Only"`
 }
 
 // SourceFacts is a MigrationSource as the chart needs it.
@@ -236,6 +238,8 @@ type OperatorFacts struct {
 	Lease string `json:"lease"`
 	// ClusterCRD is the CustomResourceDefinition of its Clusters.
 	ClusterCRD string `json:"clusterCRD"`
+	// FixedParameters are the settings of PostgreSQL that it admits from no one.
+	FixedParameters []string `json:"fixedParameters"`
 }
 
 // DatabasePorts are the ports of the pods of PostgreSQL.
@@ -280,11 +284,15 @@ func RuntimeImages() []RuntimeImage {
 func ChartFacts() Facts {
 	facts := Facts{
 		Services: map[string]ServiceFacts{}, HookJobs: HookJobs(), ReservedConnections: ReservedConnections,
-		Operator:      OperatorFacts{OperatorKubernetes, "db9c8771.cnpg.io", "clusters.postgresql.cnpg.io"},
+		Operator:      OperatorFacts{OperatorKubernetes, "db9c8771.cnpg.io", "clusters.postgresql.cnpg.io", fixedParameters},
 		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187},
 		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
 		RuntimeImages: RuntimeImages(),
 	}
+	for repository, tag := range amd64Only {
+		facts.AMD64Only = append(facts.AMD64Only, repository+":"+tag)
+	}
+	slices.Sort(facts.AMD64Only)
 	sources := map[string]string{}
 	for _, source := range MigrationSources() {
 		facts.MigrationSources = append(facts.MigrationSources, SourceFacts{source.Name, source.ImageKey, source.Dir})

@@ -20,6 +20,10 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
 */}}
 {{- define "common.jobSpec" -}}
 {{- $global := .root.Values.global -}}
+{{- $images := list (.image | default "") -}}
+{{- range .initContainers | default "[]" | fromYamlArray -}}
+{{- $images = append $images .image -}}
+{{- end -}}
 backoffLimit: {{ .retries | default 2 }}
 # The command's own deadline comes first and leaves a message; this one deletes the pod, and is for pods that never start.
 activeDeadlineSeconds: {{ add .timeout .startSeconds }}
@@ -42,7 +46,7 @@ template:
   spec:
     # OnFailure would delete the pod, and its log, with the Job's last failure.
     restartPolicy: Never
-    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" (.placement | default $global.hooks) "user" (hasKey . "user" | ternary .user 1000)) | nindent 4 }}
+    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" (.placement | default $global.hooks) "user" (hasKey . "user" | ternary .user 1000) "images" $images) | nindent 4 }}
     {{- with .initContainers }}
     initContainers:
       {{- . | nindent 6 }}
@@ -65,7 +69,7 @@ template:
         # nap-hooks writes the cause there itself; the log serves when it could not.
         terminationMessagePolicy: FallbackToLogsOnError
         resources:
-          {{- toYaml (.resources | default $global.hooks.resources) | nindent 10 }}
+          {{- include "common.resources" (.resources | default $global.hooks.resources) | nindent 10 }}
         securityContext:
           {{- include "common.containerSecurityContext" . | nindent 10 }}
         volumeMounts:
@@ -116,7 +120,7 @@ Usage: include "common.hooksContainer" (dict "root" $ "name" "install" "args" (l
     {{- toYaml .args | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   resources:
-    {{- toYaml .root.Values.global.hooks.resources | nindent 4 }}
+    {{- include "common.resources" .root.Values.global.hooks.resources | nindent 4 }}
   securityContext:
     {{- include "common.containerSecurityContext" . | nindent 4 }}
   volumeMounts:
