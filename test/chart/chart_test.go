@@ -3,6 +3,7 @@
 package chart_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,6 +114,8 @@ type target struct {
 	files      []string // as given to -f
 	kubernetes string
 	upgrade    bool
+	// release and namespace are the usual ones where they are empty.
+	release, namespace string
 }
 
 // render fills in the chart with settings as given to --set.
@@ -174,7 +177,7 @@ func tryRender(to target) (*chart.Rendered, error) {
 		to.kubernetes = kubernetes
 	}
 	return chart.Render(loaded, chart.Options{
-		Release: releaseName, Namespace: namespace, Values: merged, Upgrade: to.upgrade,
+		Release: cmp.Or(to.release, releaseName), Namespace: cmp.Or(to.namespace, namespace), Values: merged, Upgrade: to.upgrade,
 		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
 	})
 }
