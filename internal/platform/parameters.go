@@ -1,6 +1,6 @@
 package platform
 
-// fixedParameters are the settings of PostgreSQL that CloudNativePG 1.30 admits from nobody (FixedConfigurationParameters
+// fixedParameters are the settings of PostgreSQL that CloudNativePG 1.30 admits from no one (FixedConfigurationParameters
 // of its package pkg/postgres).
 var fixedParameters = []string{
 	"allow_system_table_mods", "archive_cleanup_command", "archive_command", "archive_mode", "bonjour",

@@ -287,6 +287,35 @@ func TestEmptyLimitsAreNone(t *testing.T) {
 	}
 }
 
+// A null deep under global never reaches a template: what was to be taken away stays, and preflight names it. Below
+// the key of a subchart it does what it says.
+func TestNullsThatHelmDrops(t *testing.T) {
+	if err := assembled(); err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{}
+	if err := yaml.Unmarshal([]byte(`
+global:
+  exposure: {nodePorts: {web: null}}
+  hooks: {resources: {limits: {cpu: null}}}
+  imagePullSecrets: null
+  workspaces: {sidecarResources: null}
+controlPlane:
+  cp: {resources: {limits: {cpu: null}}}
+`), &values); err != nil {
+		t.Fatal(err)
+	}
+	nulls := chart.Nulls(values)
+	rendered, err := renderValues(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"global.exposure.nodePorts.web", "global.hooks.resources.limits.cpu"}
+	if got := rendered.Kept(nulls); !slices.Equal(got, want) {
+		t.Errorf("of %v these keep their defaults: %v, want %v", nulls, got, want)
+	}
+}
+
 // wrapped renders the chart as a dependency of a chart of one's own.
 func wrapped(t *testing.T, text string) (*chart.Rendered, error) {
 	t.Helper()
