@@ -119,7 +119,9 @@ func (t *Teardown) note(what, cause string) {
 // beingUninstalled looks for Helm's record of the release in that state. It goes by
 // labels, since a rollback reuses the hooks of an older revision, which can't know the newest record's name. It returns
 // the revision too.
-func beingUninstalled(ctx context.Context, client *kube.Client, namespace, release string) (revision int, found bool, err error) {
+func beingUninstalled(
+	ctx context.Context, client *kube.Client, namespace, release string,
+) (revision int, found bool, err error) {
 	selector := labelled("owner", "helm", "name", release, "status", "uninstalling")
 	for _, records := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
 		list, err := client.ListMetadata(ctx, records, namespace, metav1.ListOptions{LabelSelector: selector})

@@ -177,7 +177,8 @@ func tryRender(to target) (*chart.Rendered, error) {
 		to.kubernetes = kubernetes
 	}
 	return chart.Render(loaded, chart.Options{
-		Release: cmp.Or(to.release, releaseName), Namespace: cmp.Or(to.namespace, namespace), Values: merged, Upgrade: to.upgrade,
+		Release: cmp.Or(to.release, releaseName), Namespace: cmp.Or(to.namespace, namespace),
+		Values: merged, Upgrade: to.upgrade,
 		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
 	})
 }
