@@ -161,9 +161,11 @@ type SecretRef struct {
 
 // BootstrapSpec says what the main phase needs besides the chart's own objects.
 type BootstrapSpec struct {
-	Namespace   string              `json:"namespace"`
-	Release     string              `json:"release"`
-	Set         string              `json:"set"`
+	Namespace string `json:"namespace"`
+	Release   string `json:"release"`
+	Set       string `json:"set"`
+	// Labels are those that everything gets which it creates itself.
+	Labels      map[string]string   `json:"labels,omitempty"`
 	Database    BootstrapDatabase   `json:"database"`
 	SharedClaim ManifestFile        `json:"sharedClaim"`
 	Workspaces  BootstrapWorkspaces `json:"workspaces"`

@@ -13,6 +13,9 @@
 namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
 set: {{ include "common.migrationSet" . }}
+{{- with .Values.global.commonLabels }}
+labels: {{ toJson . }}
+{{- end }}
 database:
   mode: {{ .Values.global.database.mode }}
   {{- if include "common.externalDatabase" . }}
