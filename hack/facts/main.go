@@ -9,9 +9,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -33,6 +36,9 @@ func run(check bool) error {
 		return err
 	}
 	files := map[string][]byte{filepath.Join(chart, "charts", "common", "templates", "_facts.tpl"): facts}
+	if files[filepath.Join(chart, "templates", "_defaults.tpl")], err = defaultsTemplate(); err != nil {
+		return err
+	}
 	if err := addSchemas(files); err != nil {
 		return err
 	}
@@ -71,6 +77,39 @@ Usage: $facts := include "common.facts" . | fromJson
 {{- define "common.facts" -}}
 `)
 	if err := writeObject(&out, facts, ""); err != nil {
+		return nil, err
+	}
+	out.WriteString("\n{{- end }}\n")
+	return out.Bytes(), nil
+}
+
+// ownKeys are the chart's own values, whose defaults Helm keeps from the templates. Those of the subcharts need none: a
+// subchart's own values.yaml fills in what is missing.
+var ownKeys = []string{"extraObjects", "global", "uninstall"}
+
+// defaultsTemplate is the named template that yields the chart's own values, as JSON.
+func defaultsTemplate() ([]byte, error) {
+	raw, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(raw, &values); err != nil {
+		return nil, fmt.Errorf("values.yaml: %w", err)
+	}
+	maps.DeleteFunc(values, func(key string, _ any) bool { return !slices.Contains(ownKeys, key) })
+	defaults, err := json.Marshal(values)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	out.WriteString(`{{/*
+The chart's own values as they are in values.yaml. Written by make generate.
+Usage: $defaults := include "neutree.defaults" . | fromJson
+*/}}
+{{- define "neutree.defaults" -}}
+`)
+	if err := writeObject(&out, defaults, ""); err != nil {
 		return nil, err
 	}
 	out.WriteString("\n{{- end }}\n")

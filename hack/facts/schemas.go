@@ -33,6 +33,9 @@ func addSchemas(files map[string][]byte) error {
 	if err := readJSON(definitionsFile, &all); err != nil {
 		return err
 	}
+	if err := addPieces(all); err != nil {
+		return err
+	}
 	paths, err := filepath.Glob(filepath.Join(chart, "charts", "*", "values.schema.json"))
 	if err != nil {
 		return err

@@ -91,6 +91,7 @@ func newWorld(t *testing.T, objects string) *world {
 		Namespace:   "nap",
 		Release:     "neutree",
 		Set:         "a-set",
+		Labels:      map[string]string{"team": "platform"},
 		Database:    hook.BootstrapDatabase{Mode: "cnpg", Cluster: "nap-pg", Manifest: filepath.Join(w.dir, "cluster.yaml")},
 		SharedClaim: hook.ManifestFile{Manifest: filepath.Join(w.dir, "claim.yaml")},
 		Workspaces:  hook.BootstrapWorkspaces{Namespace: "ws", PullSecrets: []string{"regcred"}},
@@ -157,7 +158,7 @@ func (w *world) state(t *testing.T) map[string]any {
 func TestRun(t *testing.T) {
 	w := newWorld(t, cluster)
 	w.mustRun(t)
-	managed := map[string]any{"app.kubernetes.io/managed-by": "nap-hooks"}
+	managed := map[string]any{"app.kubernetes.io/managed-by": "nap-hooks", "team": "platform"}
 	want := map[string]any{
 		claimPath: map[string]any{
 			"apiVersion": "v1", "kind": "PersistentVolumeClaim",

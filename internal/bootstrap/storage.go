@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,7 +56,7 @@ func (b *Bootstrap) storageClasses(ctx context.Context) error {
 	}
 	_, err = b.Client.Apply(ctx, kube.ConfigMaps, b.Spec.Namespace, &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Name: spec.ConfigMap, Labels: managed()},
+		ObjectMeta: metav1.ObjectMeta{Name: spec.ConfigMap, Labels: b.labels()},
 		Data:       data,
 	}, false)
 	if err != nil {
@@ -165,4 +166,10 @@ func firstMode(spec map[string]any) string {
 	return modes[0]
 }
 
-func managed() map[string]string { return map[string]string{kube.ManagedByLabel: kube.FieldManager} }
+// labels of what bootstrap creates itself: the user's common ones, and the one by which it knows its own objects.
+func (b *Bootstrap) labels() map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, b.Spec.Labels)
+	labels[kube.ManagedByLabel] = kube.FieldManager
+	return labels
+}

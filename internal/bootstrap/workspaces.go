@@ -79,7 +79,7 @@ func (b *Bootstrap) copyPullSecret(ctx context.Context, name, namespace string) 
 	}
 	_, err = b.Client.Apply(ctx, kube.Secrets, namespace, &corev1.Secret{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: managed()},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: b.labels()},
 		Type:       source.Type,
 		Data:       source.Data,
 	}, false)

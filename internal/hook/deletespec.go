@@ -6,6 +6,8 @@ import "errors"
 type DeleteSpec struct {
 	Namespace string `json:"namespace"`
 	Release   string `json:"release"`
+	// Revision of the release for which deleting was asked. Any other keeps its data.
+	Revision int `json:"revision"`
 	// Cluster is the database; its claims, Secrets and Services belong to it and go with it.
 	Cluster string `json:"cluster,omitempty"`
 	// Secrets are those that nap-hooks makes. One that it did not make stays.

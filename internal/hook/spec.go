@@ -123,6 +123,8 @@ type SecretKey struct {
 	MinLength int  `json:"minLength,omitempty"`
 	// Lines admits a value that ends with a line break: certificates do, and an address is trimmed.
 	Lines bool `json:"lines,omitempty"`
+	// NewMinLength holds instead of MinLength where the platform is not installed yet.
+	NewMinLength int `json:"newMinLength,omitempty"`
 }
 
 // Derived says whether the value follows from others. It is made anew by every run.
@@ -164,9 +166,11 @@ type SecretRef struct {
 
 // BootstrapSpec says what the main phase needs besides the chart's own objects.
 type BootstrapSpec struct {
-	Namespace   string              `json:"namespace"`
-	Release     string              `json:"release"`
-	Set         string              `json:"set"`
+	Namespace string `json:"namespace"`
+	Release   string `json:"release"`
+	Set       string `json:"set"`
+	// Labels are those that everything gets which it creates itself.
+	Labels      map[string]string   `json:"labels,omitempty"`
 	Database    BootstrapDatabase   `json:"database"`
 	SharedClaim ManifestFile        `json:"sharedClaim"`
 	Workspaces  BootstrapWorkspaces `json:"workspaces"`
@@ -269,6 +273,8 @@ type TeardownSpec struct {
 	DeleteData bool `json:"deleteData,omitempty"`
 	// Operator is what the release has of the CloudNativePG operator.
 	Operator *OperatorSpec `json:"operator,omitempty"`
+	// Revision of the release for which that was asked. Any other keeps its data.
+	Revision int `json:"revision,omitempty"`
 }
 
 // TeardownWorkspaces finds the workspaces to stop.

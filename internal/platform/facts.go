@@ -20,6 +20,8 @@ type Facts struct {
 	Workspaces          WorkspacePods `json:"workspaces"`
 	// RuntimeImages are pulled at run time.
 	RuntimeImages []RuntimeImage `json:"runtimeImages"`
+	// AMD64Only are the images, each repository:tag, that were published for amd64 alone.
+	AMD64Only []string `json:"amd64Only"`
 }
 
 // SourceFacts is a MigrationSource as the chart needs it.
@@ -242,12 +244,14 @@ type OperatorFacts struct {
 	CRDs       []string `json:"crds"`
 	// Metrics is the port of its metrics.
 	Metrics int32 `json:"metrics"`
+	// FixedParameters are the settings of PostgreSQL that it admits from no one.
+	FixedParameters []string `json:"fixedParameters"`
 }
 
 func operatorFacts() OperatorFacts {
 	return OperatorFacts{
 		Kubernetes: OperatorKubernetes, Lease: "db9c8771.cnpg.io", ClusterCRD: "clusters.postgresql.cnpg.io",
-		CRDs: operatorCRDs(), Metrics: 8080,
+		CRDs: operatorCRDs(), Metrics: 8080, FixedParameters: fixedParameters,
 	}
 }
 
@@ -317,6 +321,10 @@ func ChartFacts() Facts {
 		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
 		RuntimeImages: RuntimeImages(),
 	}
+	for repository, tag := range amd64Only {
+		facts.AMD64Only = append(facts.AMD64Only, repository+":"+tag)
+	}
+	slices.Sort(facts.AMD64Only)
 	sources := map[string]string{}
 	for _, source := range MigrationSources() {
 		facts.MigrationSources = append(facts.MigrationSources, SourceFacts{source.Name, source.ImageKey, source.Dir})

@@ -34,6 +34,7 @@ func Load(o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	nulls := chart.Nulls(merged)
 	rendered, of, err := render(o, merged, o.Cluster)
 	refusal := ""
 	if err != nil && o.Cluster != nil {
@@ -51,7 +52,7 @@ func Load(o Options) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chart %s: %w", o.Chart, err)
 	}
-	set.Refusal = refusal
+	set.Refusal, set.KeptNulls = refusal, rendered.Kept(nulls)
 	set.Lookups = func() ([]chart.Lookup, error) { return lookups(o, merged) }
 	return set, nil
 }

@@ -28,6 +28,8 @@ type Set struct {
 	Values map[string]any
 	// Refusal is what the chart itself says against an install on this cluster, empty where it has no objection.
 	Refusal string
+	// KeptNulls are the paths of values that the user set to null and that keep their defaults all the same.
+	KeptNulls []string
 
 	// Objects are all objects: the release's, its hooks, and what is made of them at run time. Those that live
 	// in a namespace name it.

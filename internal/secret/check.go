@@ -64,15 +64,19 @@ func Problems(spec hook.SecretsSpec, live map[string]*corev1.Secret) []finding.F
 	return problems
 }
 
-// installed says whether an earlier run has made the Secrets: a derived value is made by us alone, and stays when the
-// release is uninstalled.
+// installed says whether an earlier run has created Secrets of the spec: what was good enough then stays. A derived value
+// is written by us alone, and stays when the release is uninstalled.
 func installed(spec hook.SecretsSpec, live map[string]*corev1.Secret) bool {
 	for _, s := range spec.Secrets {
+		current := live[s.Name]
+		if current == nil {
+			continue
+		}
+		if !s.Existing && current.Labels[kube.ManagedByLabel] == kube.FieldManager {
+			return true
+		}
 		for name, key := range s.Data {
-			if !key.Derived() || live[s.Name] == nil {
-				continue
-			}
-			if _, made := live[s.Name].Data[name]; made {
+			if _, made := current.Data[name]; made && key.Derived() {
 				return true
 			}
 		}
@@ -112,7 +116,7 @@ func (k *keeper) problems(s hook.Secret, current *corev1.Secret, installed bool)
 		if key.Generate != nil {
 			continue
 		}
-		fault := weakness(key.Value, minimum(name, key))
+		fault := weakness(key.Value, minimum(name, key, installed))
 		if fault == "" && !key.Lines && endsWithLineBreak(key.Value) {
 			fault = "ends with a line break"
 		}
@@ -161,7 +165,7 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret, installed boo
 // judge checks one value that there is.
 func (k *keeper) judge(s hook.Secret, key, named string, value []byte, installed bool) []finding.Finding {
 	what := fmt.Sprintf("the key %s of the Secret %s%s", key, k.name(s.Name), named)
-	if fault := weakness(string(value), minimum(key, s.Data[key])); fault != "" {
+	if fault := weakness(string(value), minimum(key, s.Data[key], installed)); fault != "" {
 		return []finding.Finding{k.unusable(s, what+" "+fault, "set another value with "+k.patchCommand(s.Name, []string{key}))}
 	}
 	if s.Data[key].Lines || !endsWithLineBreak(string(value)) {
@@ -192,7 +196,10 @@ func (k *keeper) patchCommand(name string, keys []string) string {
 
 // minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in
 // hexadecimal digits unless the spec says otherwise.
-func minimum(name string, key hook.SecretKey) int {
+func minimum(name string, key hook.SecretKey, installed bool) int {
+	if key.NewMinLength > 0 && !installed {
+		return key.NewMinLength
+	}
 	if key.MinLength > 0 {
 		return key.MinLength
 	}

@@ -376,6 +376,39 @@ func TestConflictIsReadAgain(t *testing.T) {
 	}
 }
 
+// The password of the first administrator must be longer for a new installation than 0.1.0 asked for.
+func TestAnInstalledPlatformKeepsAShorterPassword(t *testing.T) {
+	admin := hook.Secret{Name: "my-own", Existing: true, Value: "global.admin.existingSecret", Data: map[string]hook.SecretKey{
+		"password": {Required: true, MinLength: 6, NewMinLength: 12}}}
+	created := given("nap-cp-secret", corev1.SecretTypeOpaque, map[string]string{"JWT_SECRET": strings.Repeat("a", 64),
+		"CREDENTIAL_ENCRYPTION_KEY": strings.Repeat("b", 64)})
+	foreign := created.DeepCopy()
+	created.Labels = map[string]string{kube.ManagedByLabel: kube.FieldManager}
+	const refusal = "the key password of the Secret nap/my-own, named by global.admin.existingSecret, is too short (it needs at least 12 characters)"
+	for name, c := range map[string]struct {
+		password string
+		there    *corev1.Secret
+		refused  bool
+	}{
+		"a new installation":              {password: "eleven-char", refused: true},
+		"one whose keys a user has saved": {password: "eleven-char", there: foreign, refused: true},
+		"an installed platform":           {password: "hunter", there: created},
+		"a long password":                 {password: "twelve-chars"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			there := []*corev1.Secret{given("my-own", "", map[string]string{"password": c.password})}
+			if c.there != nil {
+				there = append(there, c.there)
+			}
+			k := newCluster(t, there...)
+			_, err := k.ensure(append(release(), admin)...)
+			if refused := err != nil && strings.Contains(err.Error(), refusal); refused != c.refused || !refused && err != nil {
+				t.Errorf("%v, want a refusal: %t", err, c.refused)
+			}
+		})
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	required := map[string]hook.SecretKey{"username": {Required: true}, "password": {Required: true, MinLength: 6}}
 	mine := hook.Secret{Name: "my-own", Existing: true, Value: "global.admin.existingSecret", Data: required}

@@ -49,13 +49,18 @@ func (t target) String() string {
 // Run deletes the data, waits until it is gone, and returns what was deleted and what stays. An error
 // names what could not be deleted; another run goes on from there.
 func (d *Delete) Run(ctx context.Context) (string, error) {
-	uninstalling, err := beingUninstalled(ctx, d.Client, d.Spec.Namespace, d.Spec.Release)
+	revision, uninstalling, err := beingUninstalled(ctx, d.Client, d.Spec.Namespace, d.Spec.Release)
 	if err != nil {
 		return "", fmt.Errorf("find the record of release %s: %w", d.Spec.Release, err)
 	}
 	if !uninstalling {
 		d.Log.Info("the release is not being uninstalled: nothing to do", "release", d.Spec.Release)
 		return "nothing to do: the release is not being uninstalled", nil
+	}
+	if !armed(revision, d.Spec.Revision) {
+		reason := notArmed(revision, d.Spec.Revision, d.Spec.Release)
+		d.Log.Warn("all data is kept", "cause", reason)
+		return "all data is kept: " + reason, nil
 	}
 	if d.ownsWorkspaces, err = d.madeWorkspaces(ctx); err != nil {
 		return "", err

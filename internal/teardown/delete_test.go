@@ -92,7 +92,7 @@ const (
 
 func deleteSpec() hook.DeleteSpec {
 	return hook.DeleteSpec{
-		Namespace: "nap", Release: "neutree", Cluster: "nap-pg",
+		Namespace: "nap", Release: "neutree", Revision: 3, Cluster: "nap-pg",
 		Secrets: []string{"nap-cp-secret", "nap-admin", "nap-pg-user"}, GivenSecrets: []string{"ldap-bind"},
 		ConfigMaps: []string{"nap-storage"}, Jobs: []string{"nap-migrate"}, Leases: []string{"db9c8771.cnpg.io"},
 		Claims:     []hook.NamespacedName{{Namespace: "nap", Name: "nap-backups"}, {Namespace: "nap", Name: "afs-controller-db"}},
@@ -126,6 +126,21 @@ func runDelete(t *testing.T, server *kubetest.Server, spec hook.DeleteSpec, limi
 	d := &Delete{Log: slog.New(slog.NewTextHandler(&b, nil)), Client: server.Client(), Spec: spec}
 	summary, err = d.Run(ctx)
 	return summary, b.String(), err
+}
+
+// The hooks of an older revision are back after a rollback: what was asked for then does not count.
+func TestAnotherRevisionKeepsItsData(t *testing.T) {
+	server := kubetest.New(t, data, uninstalling)
+	old := deleteSpec()
+	old.Revision = 2
+	summary, _, err := runDelete(t, server, old, 10*time.Second)
+	want := "all data is kept: uninstall.deleteData was set for revision 2 of release neutree, and revision 3 is being uninstalled"
+	if err != nil || summary != want {
+		t.Errorf("%q, %v, want %q", summary, err, want)
+	}
+	if changes := server.Changes(); len(changes) > 0 {
+		t.Errorf("changes: %v", changes)
+	}
 }
 
 func TestDelete(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func (t *Teardown) Run(ctx context.Context) (string, error) {
 }
 
 func (t *Teardown) run(ctx context.Context) string {
-	uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
+	revision, uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
 	if err != nil {
 		t.warn("find the release record", err)
 		return t.sum("nothing was stopped, since it can't be told whether the release is being uninstalled", nil)
@@ -83,12 +84,25 @@ func (t *Teardown) run(ctx context.Context) string {
 	if hibernated {
 		summary += ", the database hibernates"
 	}
-	if t.Spec.DeleteData {
+	if t.Spec.DeleteData && armed(revision, t.Spec.Revision) {
 		return t.sum(summary+"; all data is deleted next, as uninstall.deleteData says", nil)
 	}
 	reporting, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
 	defer cancel()
+	if t.Spec.DeleteData {
+		summary += "; all data is kept: " + notArmed(revision, t.Spec.Revision, t.Spec.Release)
+	}
 	return t.sum(summary, t.kept(reporting))
+}
+
+// armed says whether the revision that is being uninstalled is the one for which deleting the data was asked. A rollback
+// brings the hooks of an older revision back, with what was asked for then, under a new number.
+func armed(uninstalled, asked int) bool { return uninstalled == asked }
+
+// notArmed says why data is kept although these hooks were made to delete it.
+func notArmed(uninstalled, asked int, release string) string {
+	return fmt.Sprintf("uninstall.deleteData was set for revision %d of release %s, and revision %d is being uninstalled",
+		asked, release, uninstalled)
 }
 
 // sum puts what is kept last: the list may be longer than a termination message.
@@ -121,19 +135,27 @@ func (t *Teardown) note(what, cause string) {
 }
 
 // beingUninstalled looks for Helm's record of the release in that state. It goes by
-// labels, since a rollback reuses the hooks of an older revision, which can't know the newest record's name.
-func beingUninstalled(ctx context.Context, client *kube.Client, namespace, release string) (bool, error) {
+// labels, since a rollback reuses the hooks of an older revision, which can't know the newest record's name. It returns
+// the revision too.
+func beingUninstalled(
+	ctx context.Context, client *kube.Client, namespace, release string,
+) (revision int, found bool, err error) {
 	selector := labelled("owner", "helm", "name", release, "status", "uninstalling")
 	for _, records := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
 		list, err := client.ListMetadata(ctx, records, namespace, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
-		if len(list) > 0 {
-			return true, nil
+		for _, record := range list {
+			// Helm labels each record with its number. One without is of no revision that anything was asked for.
+			number, _ := strconv.Atoi(record.Labels["version"])
+			revision, found = max(revision, number), true
+		}
+		if found {
+			return revision, true, nil
 		}
 	}
-	return false, nil
+	return 0, false, nil
 }
 
 // stopRunner comes first: while it runs it would start the workspaces again. It waits for the pods,

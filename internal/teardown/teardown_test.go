@@ -197,11 +197,25 @@ func TestJobsOfEveryRevisionGo(t *testing.T) {
 func TestNothingIsKeptWhenDataIsDeletedNext(t *testing.T) {
 	server := kubetest.New(t, platform, uninstalling)
 	deletes := spec
-	deletes.DeleteData = true
+	deletes.DeleteData, deletes.Revision = true, 3
 	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: deletes}
 	summary, err := teardown.Run(t.Context())
 	if want := "2 workspaces stopped, the database hibernates; all data is deleted next, as uninstall.deleteData says"; err != nil || summary != want {
 		t.Errorf("summary %q, %v, want %q", summary, err, want)
+	}
+}
+
+// A rollback brings hooks back that delete data, under a new revision for which it was not asked.
+func TestDataIsKeptWhenAnotherRevisionAskedForItsDeletion(t *testing.T) {
+	server := kubetest.New(t, platform, uninstalling)
+	deletes := spec
+	deletes.DeleteData, deletes.Revision = true, 2
+	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: deletes}
+	summary, err := teardown.Run(t.Context())
+	want := "2 workspaces stopped, the database hibernates; all data is kept: uninstall.deleteData was set for " +
+		"revision 2 of release neutree, and revision 3 is being uninstalled; kept: "
+	if err != nil || !strings.HasPrefix(summary, want) {
+		t.Errorf("summary %q, %v, want it to begin with %q", summary, err, want)
 	}
 }
 

@@ -3,6 +3,7 @@
 package chart_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,8 @@ type target struct {
 	kubernetes string
 	upgrade    bool
 	revision   int
+	// release and namespace are the usual ones where they are empty.
+	release, namespace string
 }
 
 // render fills in the chart with settings as given to --set.
@@ -175,7 +178,8 @@ func tryRender(to target) (*chart.Rendered, error) {
 		to.kubernetes = kubernetes
 	}
 	return chart.Render(loaded, chart.Options{
-		Release: releaseName, Namespace: namespace, Values: merged, Upgrade: to.upgrade, Revision: to.revision,
+		Release: cmp.Or(to.release, releaseName), Namespace: cmp.Or(to.namespace, namespace),
+		Values: merged, Upgrade: to.upgrade, Revision: to.revision,
 		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
-const deleteData = "uninstall.deleteData=" + releaseName
+const deleteData = "uninstall.deleteData=" + releaseName + "@1"
 
 func deleteSpec(t *testing.T, set ...string) hook.DeleteSpec {
 	t.Helper()
@@ -48,7 +48,7 @@ func TestDataIsDeletedOnlyWhenAsked(t *testing.T) {
 
 func TestDeleteNames(t *testing.T) {
 	want := hook.DeleteSpec{
-		Namespace: namespace, Release: releaseName, Cluster: "nap-pg",
+		Namespace: namespace, Release: releaseName, Revision: 1, Cluster: "nap-pg",
 		Secrets:      []string{"nap-pg-user", "nap-cp-secret", "nap-admin", "nap-database"},
 		GivenSecrets: []string{}, GivenClaims: []hook.NamespacedName{},
 		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation"},

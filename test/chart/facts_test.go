@@ -95,7 +95,7 @@ func TestDeploymentsFollowTheFacts(t *testing.T) {
 
 // The Jobs of the facts are those that the chart makes, and those that these make.
 func TestJobsAreThoseOfTheFacts(t *testing.T) {
-	objects := ours(renderAll(t, "uninstall.deleteData="+releaseName).Objects)
+	objects := ours(renderAll(t, deleteData).Objects)
 	found := map[string]string{}
 	for _, p := range pods(t, objects) {
 		if p.from.GetKind() == "Job" {
@@ -143,6 +143,7 @@ func TestTemplatesRepeatNoPort(t *testing.T) {
 	read := 0
 	err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.Contains(path, "/templates/") || entry.Name() == "_facts.tpl" ||
+			entry.Name() == "_defaults.tpl" ||
 			strings.Contains(path, "/charts/"+operator) {
 			return err
 		}

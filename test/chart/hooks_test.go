@@ -229,7 +229,7 @@ func TestHooksBringWhatTheyNeed(t *testing.T) {
 // Helm creates, awaits and deletes one hook after the other, a third of a second each: what Jobs need is one List. Who
 // syncs its items one by one finds on each of them what stands on the List.
 func TestHooksAreFew(t *testing.T) {
-	rendered := renderAll(t, "uninstall.deleteData=neutree")
+	rendered := renderAll(t, deleteData)
 	for _, phase := range append(phases, release.HookTest) {
 		others := map[string]bool{}
 		for _, object := range rendered.Hooks(phase) {

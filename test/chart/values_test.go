@@ -72,7 +72,8 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"switch is a word":                {json: `global.workspaces.multiReplica="yes"`, want: []string{"workspaces", "multiReplica", "boolean"}},
 		"pull policy":                     {set: "global.imagePullPolicy=always", want: []string{"imagePullPolicy", "Always"}},
 		"pull secret without a name":      {json: `global.imagePullSecrets=[{"secret":"regcred"}]`, want: []string{"imagePullSecrets"}},
-		"deletes another release's data":  {set: "uninstall.deleteData=other", want: []string{`uninstall.deleteData is "other"`, `this release is "neutree"`}},
+		"deletes another release's data":  {set: "uninstall.deleteData=other@1", want: []string{`uninstall.deleteData is "other@1"`, "set uninstall.deleteData=neutree@1"}},
+		"deletes data at any revision":    {set: "uninstall.deleteData=neutree", want: []string{`uninstall.deleteData is "neutree"`, "set uninstall.deleteData=neutree@1"}},
 		"workspaces' namespace":           {set: "global.workspaces.namespace=Work", want: []string{"workspaces", "namespace"}},
 		"peer of users":                   {json: `global.networkPolicies.usersFrom=[{"cidr":"10.0.0.0/8"}]`, want: []string{"networkPolicies", "usersFrom", "cidr"}},
 		"addresses of users":              {json: `global.networkPolicies.usersFrom=[{"ipBlock":{"cidr":"10.0.0.1"}}]`, want: []string{"usersFrom", "cidr"}},
@@ -223,6 +224,7 @@ var open = map[string]string{
 	".workspaceRuntime":            "its own schema is strict",
 	".sandbox":                     "its own schema is strict",
 	".browser":                     "its own schema is strict",
+	".global":                      "a chart above shares its own values there; the templates name what no one knows",
 	".extraObjects.items.oneOf[1]": "an object of any kind",
 	".common":                      "a library has no values, but Helm hands it global",
 }
@@ -272,5 +274,5 @@ func isStrict(schema map[string]any) bool {
 func ofKubernetes(at string) bool {
 	last := at[strings.LastIndex(at, ".")+1:]
 	return slices.Contains([]string{"affinity", "resources"}, last) || strings.HasSuffix(at, ".extraEnv.items") || strings.HasSuffix(at, ".tolerations.items") ||
-		strings.HasSuffix(at, ".topologySpreadConstraints.items") || strings.HasSuffix(at, ".extraVolumes.items") || strings.HasSuffix(at, ".extraVolumeMounts.items")
+		strings.HasSuffix(at, ".topologySpreadConstraints.items") || strings.Contains(at, ".extraVolumes.items") || strings.HasSuffix(at, ".extraVolumeMounts.items")
 }

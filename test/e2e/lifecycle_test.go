@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,14 @@ func TestLifecycle(t *testing.T) {
 	})
 
 	t.Run("an uninstall that is to delete the data leaves the operator's definitions alone", func(t *testing.T) {
-		r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.3.0", "--set", "uninstall.deleteData="+r.name)
+		image := []string{"--wait", "--set", "global.images.controlPlane.tag=v0.3.0"}
+		// The release's name alone does not do, and the refusal says what does.
+		refusal := r.upgrade(t.Context(), append(image, "--set", "uninstall.deleteData="+r.name)...)
+		asked := regexp.MustCompile(`set (uninstall\.deleteData=` + r.name + `@\d+)`).FindStringSubmatch(refusal.output)
+		if refusal.err == nil || asked == nil {
+			t.Fatalf("helm upgrade with the name of the release alone: %v\n%s", refusal.err, refusal.output)
+		}
+		r.mustUpgrade(t, append(image, "--set", asked[1])...)
 		got := r.mustUninstall(t)
 		if !containsAll(got.output, "deleted", "Cluster nap/nap-pg", "Namespace "+r.workspaces(), "stays", "clusters"+operatorGroup) {
 			t.Errorf("helm does not say what was deleted and what stays:\n%s", got.output)

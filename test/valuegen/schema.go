@@ -87,7 +87,12 @@ func (s *Source) load(dir string, at []string) error {
 func (s *Source) walk(from schema, at []string) {
 	from = from.resolve()
 	properties, _ := from.node["properties"].(map[string]any)
-	if len(properties) == 0 {
+	whole := false
+	if len(at) > 0 {
+		// A piece of a pod, which is made as a whole.
+		_, whole = meanings[at[len(at)-1]]
+	}
+	if len(properties) == 0 || whole {
 		if from.typed() {
 			s.Leaves = append(s.Leaves, Leaf{slices.Clone(at), from})
 		}

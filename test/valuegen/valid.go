@@ -31,6 +31,18 @@ func (s *Source) Valid(r *rand.Rand) map[string]any {
 	return values
 }
 
+// Names are the values that name an object in the cluster.
+func (s *Source) Names() []Leaf {
+	var names []Leaf
+	for _, leaf := range s.Leaves {
+		description, _ := leaf.schema.node["description"].(string)
+		if strings.HasPrefix(description, "Name of an object in the cluster") {
+			names = append(names, leaf)
+		}
+	}
+	return names
+}
+
 // Set puts a value at a path, and makes what leads there.
 func Set(values map[string]any, path []string, value any) {
 	for _, key := range path[:len(path)-1] {

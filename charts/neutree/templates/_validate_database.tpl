@@ -8,7 +8,7 @@
 {{- end }}
 {{- if and $external.urlKey $external.host }}
 {{- $problems = append $problems (printf "global.database.external names both host %q and urlKey, whose address holds a host: set one of them" $external.host) }}
-{{- else if not (or $external.urlKey (regexMatch `^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|[0-9A-Fa-f]*:[0-9A-Fa-f:]+)$` $external.host)) }}
+{{- else if not (or $external.urlKey (regexMatch (printf "^(%s|[0-9A-Fa-f]*:[0-9A-Fa-f:]+)$" (include "neutree.hostPattern" .)) $external.host)) }}
 {{- $problems = append $problems (printf "global.database.external.host %q is no host name and no address: leave out scheme, port and path, or name a key with the whole address in urlKey" $external.host) }}
 {{- end }}
 {{- if and (eq $external.sslmode "verify-ca") (not $external.caSecret) }}
@@ -24,6 +24,23 @@
 {{- $connections := include "common.connections" . | int }}
 {{- if lt (int $cnpg.maxConnections) $connections }}
 {{- $problems = append $problems (printf "global.database.cnpg.maxConnections %d is too few: the services open up to %d connections" (int $cnpg.maxConnections) $connections) }}
+{{- end }}
+{{- range $name, $_ := $cnpg.parameters }}
+{{- if has $name (include "common.facts" $ | fromJson).operator.fixedParameters }}
+{{- $problems = append $problems (printf "global.database.cnpg.parameters sets %s, which CloudNativePG keeps to itself: remove it" $name) }}
+{{- end }}
+{{- end }}
+{{- with get $cnpg.parameters "shared_buffers" }}
+{{- $unit := regexFind "[kMGT]?B? *$" . | trim }}
+{{- $factors := dict "" 1048576.0 "B" 1.0 "kB" 1024.0 "MB" 1048576.0 "GB" 1073741824.0 "TB" 1099511627776.0 }}
+{{- $memory := dig "requests" "memory" "" $cnpg.resources }}
+{{- $number := trimSuffix $unit . | trim }}
+{{- if and $memory (regexMatch "^[0-9]+$" $number) (hasKey $factors $unit) (gt (mulf ($number | float64) (get $factors $unit)) (include "common.quantity" $memory | float64)) }}
+{{- $problems = append $problems (printf "global.database.cnpg.parameters.shared_buffers %s is more than the memory that PostgreSQL requests, %v: raise global.database.cnpg.resources.requests.memory, to about four times as much" . $memory) }}
+{{- end }}
+{{- end }}
+{{- if not (regexMatch `^[0-9]+(\.[0-9]+)*([-_].*)?$` (toString .Values.global.images.postgresql.tag)) }}
+{{- $problems = append $problems (printf "global.images.postgresql.tag %q does not begin with a version, from which the operator reads PostgreSQL's major version: set a tag such as 17.10, and pin the image by its digest if you like" .Values.global.images.postgresql.tag) }}
 {{- end }}
 {{- if hasKey $cnpg.parameters "max_connections" }}
 {{- $problems = append $problems "global.database.cnpg.parameters sets max_connections, which has a value of its own: set global.database.cnpg.maxConnections" }}

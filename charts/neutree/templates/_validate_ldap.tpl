@@ -3,7 +3,7 @@
 {{- $ldap := .Values.global.ldap -}}
 {{- $problems := list -}}
 {{- if .Values.global.modules.ldap.enabled }}
-{{- if not (regexMatch `^ldaps?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]+)?$` $ldap.url) }}
+{{- if not (regexMatch (printf "^ldaps?://%s$" (include "neutree.authorityPattern" .)) $ldap.url) }}
 {{- $problems = append $problems (printf "global.ldap.url %q is no address of a directory: write it as ldaps://host or ldap://host:port, with nothing behind it" $ldap.url) }}
 {{- end }}
 {{- range $key, $what := dict

@@ -4,7 +4,7 @@
 {{- $modules := $global.modules -}}
 {{- $problems := list -}}
 {{- if $modules.sandbox.enabled }}
-{{- if not (regexMatch `^https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]+)?$` .Values.sandbox.openSandbox.url) }}
+{{- if not (regexMatch (printf "^https?://%s$" (include "neutree.authorityPattern" .)) .Values.sandbox.openSandbox.url) }}
 {{- $problems = append $problems (printf "global.modules.sandbox.enabled needs OpenSandbox, which is installed by itself: set sandbox.openSandbox.url (now %q) to the address of its server, such as http://opensandbox-server.opensandbox.svc" .Values.sandbox.openSandbox.url) }}
 {{- end }}
 {{- end }}
@@ -15,7 +15,7 @@
 {{- end }}
 {{- if and $browser.coturn.enabled (not (regexMatch `^(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}$` $browser.turn.host)) }}
 {{- $problems = append $problems (printf "browser.turn.host %q is no IPv4 address, and the relay can't be told a name: set it to the address under which users reach the relay" $browser.turn.host) }}
-{{- else if not (regexMatch `^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$` $browser.turn.host) }}
+{{- else if not (regexMatch (printf "^%s$" (include "neutree.hostPattern" .)) $browser.turn.host) }}
 {{- $problems = append $problems (printf "browser.turn.host %q is no address and no name: set it to that of your relay, with no scheme and no port" $browser.turn.host) }}
 {{- end }}
 {{- if and (not $browser.coturn.enabled) (not $global.secrets.browser.existingSecret) }}

@@ -15,16 +15,27 @@ global.storageClass: global.storage.shared.storageClass, global.storage.afsContr
 global.postgresql: global.database
 {{- end }}
 
-{{/* Those of them that are set, as a YAML list of sentences. */}}
+{{/*
+Those of them that are set, as a YAML list of sentences. What a chart above this one shares with all its dependencies
+may be meant for others.
+*/}}
 {{- define "neutree.validate.moved" -}}
 {{- $problems := list -}}
 {{- range $path, $instead := include "neutree.movedValues" . | fromYaml }}
-{{- $at := $.Values }}
+{{- $at := and (hasPrefix "global." $path) (not $.Chart.IsRoot) | ternary dict $.Values }}
 {{- range splitList "." $path }}
 {{- $at = and (kindIs "map" $at) (hasKey $at .) | ternary (get $at .) nil }}
 {{- end }}
 {{- if not (kindIs "invalid" $at) }}
 {{- $problems = append $problems (printf "%s is no value of this chart: set %s" $path $instead) }}
+{{- end }}
+{{- end }}
+{{- if .Chart.IsRoot }}
+{{- $known := (include "neutree.defaults" . | fromJson).global }}
+{{- range $key, $_ := omit .Values.global "storageClass" "postgresql" }}
+{{- if not (hasKey $known $key) }}
+{{- $problems = append $problems (printf "global.%s is no value of this chart, which has under global: %s" $key (keys $known | sortAlpha | join ", ")) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $problems | toYaml }}

@@ -7,31 +7,33 @@
 {{- $problems = append $problems (printf "global.namePrefix %q can't begin the name of an object: use up to 20 lower-case letters, digits and dashes, a letter first, no dash last" $global.namePrefix) }}
 {{- end }}
 
-{{- if not (regexMatch `^([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)?$` $global.host) }}
-{{- $problems = append $problems (printf "global.host %q is no host name or IPv4 address: leave out scheme, port and path; the port is global.exposure.nodePorts.web, and a whole origin is global.publicUrls.web" $global.host) }}
-{{- else if hasPrefix "files." $global.host }}
+{{- if not (regexMatch (printf "^(%s)?$" (include "neutree.hostPattern" .)) $global.host) }}
+{{- $problems = append $problems (printf "global.host %q is no host name or IPv4 address: between its dots there are up to 63 letters, digits and dashes; leave out scheme, port and path; the port is global.exposure.nodePorts.web, and a whole origin is global.publicUrls.web" $global.host) }}
+{{- else if hasPrefix "files." (lower $global.host) }}
 {{- $problems = append $problems (printf "global.host %q starts with \"files.\", which the platform keeps for exported files: choose another name" $global.host) }}
 {{- end }}
 
 {{- range $key, $url := $global.publicUrls }}
-{{- if and $url (not (regexMatch `^https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]+)?$` $url)) }}
+{{- if and $url (not (regexMatch (printf "^https?://%s$" (include "neutree.authorityPattern" $)) $url)) }}
 {{- $problems = append $problems (printf "global.publicUrls.%s %q is no origin: write it as https://host or http://host:port, with no path and no slash at the end" $key $url) }}
 {{- end }}
 {{- end }}
-{{- if regexMatch `^https?://files\.` $global.publicUrls.web }}
+{{- if regexMatch `^https?://[Ff][Ii][Ll][Ee][Ss]\.` $global.publicUrls.web }}
 {{- $problems = append $problems (printf "global.publicUrls.web %q has a host that starts with \"files.\", which the platform keeps for exported files: choose another name" $global.publicUrls.web) }}
 {{- end }}
-{{- if and $global.publicUrls.files (not (regexMatch `^https?://files\.` $global.publicUrls.files)) }}
+{{- if and $global.publicUrls.files (not (regexMatch `^https?://[Ff][Ii][Ll][Ee][Ss]\.` $global.publicUrls.files)) }}
 {{- $problems = append $problems (printf "global.publicUrls.files %q has a host that does not start with \"files.\", by which the platform knows it: choose such a name, and let it lead to the same address as the web origin" $global.publicUrls.files) }}
 {{- end }}
 
+{{- $problems = concat $problems (include "neutree.validate.names" . | fromYamlArray) }}
+{{- $problems = concat $problems (include "neutree.validate.workloads" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.exposure" . | fromYamlArray) }}
 
 {{- $problems = concat $problems (include "neutree.validate.modules" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.ldap" . | fromYamlArray) }}
 
 {{- range $key, $value := $global.commonLabels }}
-{{- if or (eq $key "app") (regexMatch `^(app\.kubernetes\.io|helm\.sh|cnpg\.io)/` $key) }}
+{{- if or (eq $key "app") (regexMatch `^(app\.kubernetes\.io|helm\.sh|cnpg\.io|pod-security\.kubernetes\.io)/` $key) }}
 {{- $problems = append $problems (printf "global.commonLabels %q is a label that the chart sets itself: choose another key" $key) }}
 {{- end }}
 {{- end }}
@@ -56,8 +58,8 @@
 {{- $problems = concat $problems (include "neutree.validate.storage" . | fromYamlArray) }}
 
 {{- with .Values.uninstall.deleteData }}
-{{- if ne . $.Release.Name }}
-{{- $problems = append $problems (printf "uninstall.deleteData is %q and this release is %q: to have helm uninstall delete all data of this release, set it to this release's name; else leave it empty" . $.Release.Name) }}
+{{- if not (regexMatch (printf "^%s@[1-9][0-9]*$" (regexQuoteMeta $.Release.Name)) .) }}
+{{- $problems = append $problems (printf "uninstall.deleteData is %q, and must name this release and the revision that this command makes: to have helm uninstall delete all data of this release, set uninstall.deleteData=%s; to keep the data set uninstall.deleteData to nothing" . (include "neutree.delete.value" $)) }}
 {{- end }}
 {{- end }}
 

@@ -66,8 +66,7 @@ snapshot:
     # The name of the backup comes after it.
     name: {{ include "common.name" (list $root "pg") }}-
     labels:
-      app.kubernetes.io/part-of: neutree
-      app.kubernetes.io/component: backup
+      {{- include "common.createdLabels" (list $root "backup") | nindent 6 }}
       app.kubernetes.io/instance: {{ $root.Release.Name }}
   spec:
     method: volumeSnapshot
@@ -91,8 +90,7 @@ kind: PersistentVolumeClaim
 metadata:
   name: {{ include "common.name" (list . "backups") }}
   labels:
-    app.kubernetes.io/part-of: neutree
-    app.kubernetes.io/component: backup
+    {{- include "common.createdLabels" (list . "backup") | nindent 4 }}
     app.kubernetes.io/instance: {{ .Release.Name }}
 spec:
   accessModes: [{{ $backup.accessMode }}]
@@ -117,8 +115,7 @@ kind: Job
 metadata:
   name: {{ include "common.name" (list .root .job) }}
   labels:
-    app.kubernetes.io/part-of: neutree
-    app.kubernetes.io/component: backup
+    {{- include "common.createdLabels" (list .root "backup") | nindent 4 }}
     app.kubernetes.io/instance: {{ .root.Release.Name }}
 spec:
   {{- include "common.jobSpec" (dict "root" .root "name" $name "component" "backup"

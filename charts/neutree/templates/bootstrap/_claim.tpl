@@ -10,8 +10,7 @@ metadata:
   name: {{ include "common.sharedClaim" . }}
   namespace: {{ include "common.workspaceNamespace" . }}
   labels:
-    app.kubernetes.io/part-of: neutree
-    app.kubernetes.io/component: workspaces
+    {{- include "common.createdLabels" (list . "workspaces") | nindent 4 }}
 spec:
   accessModes: [{{ $storage.accessMode }}]
   {{- $source := include "common.sharedSource" . }}

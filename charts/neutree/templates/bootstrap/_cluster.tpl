@@ -11,8 +11,7 @@ metadata:
   name: {{ include "common.name" (list . "pg") }}
   namespace: {{ .Release.Namespace }}
   labels:
-    app.kubernetes.io/part-of: neutree
-    app.kubernetes.io/component: database
+    {{- include "common.createdLabels" (list . "database") | nindent 4 }}
   annotations:
     # An uninstall stops the database; an install starts it again.
     cnpg.io/hibernation: "off"
@@ -63,7 +62,7 @@ spec:
       className: {{ . | quote }}
   {{- end }}
   resources:
-    {{- toYaml $cnpg.resources | nindent 4 }}
+    {{- include "common.resources" $cnpg.resources | nindent 4 }}
   # A shutdown that waits for clients lets nobody new in, and the services keep their connections. By default it waits
   # for three minutes.
   smartShutdownTimeout: 5

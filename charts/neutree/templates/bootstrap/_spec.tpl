@@ -14,6 +14,9 @@ namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
 restoreNote: {{ include "neutree.restoreNote" . }}
 set: {{ include "common.migrationSet" . }}
+{{- with .Values.global.commonLabels }}
+labels: {{ toJson . }}
+{{- end }}
 database:
   mode: {{ .Values.global.database.mode }}
   {{- if include "common.externalDatabase" . }}

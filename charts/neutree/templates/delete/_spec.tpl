@@ -1,4 +1,18 @@
 {{/*
+Not empty when an uninstall of this very revision deletes the data. The value names release and revision, so that it
+holds for no later one that --reuse-values, a values file or a rollback carries it to; after a rollback, which renders
+nothing, the hooks compare the revision themselves.
+*/}}
+{{- define "neutree.delete.asked" -}}
+{{- if eq .Values.uninstall.deleteData (include "neutree.delete.value" .) }}yes{{ end }}
+{{- end }}
+
+{{/* The value that asks for it. */}}
+{{- define "neutree.delete.value" -}}
+{{ .Release.Name }}@{{ .Release.Revision }}
+{{- end }}
+
+{{/*
 Not empty when the chart makes the namespace of the workspaces, so that it may be deleted with all that is in it. One
 that holds a volume of the user's own stays.
 */}}
@@ -47,6 +61,7 @@ yes
 {{- end -}}
 namespace: {{ .Release.Namespace | quote }}
 release: {{ .Release.Name | quote }}
+revision: {{ .Release.Revision }}
 {{- if not (include "common.externalDatabase" .) }}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}

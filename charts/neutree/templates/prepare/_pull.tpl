@@ -41,7 +41,7 @@ spec:
           command: [/neutree/nap-hooks]
           args: [--version]
           resources:
-            {{- toYaml .Values.global.hooks.resources | nindent 12 }}
+            {{- include "common.resources" .Values.global.hooks.resources | nindent 12 }}
           securityContext:
             {{- include "common.containerSecurityContext" . | nindent 12 }}
           volumeMounts:

@@ -22,6 +22,9 @@
 {{- define "neutree.secrets.labels" -}}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: neutree
+{{- with .Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/*
@@ -86,7 +89,7 @@ secrets:
     value: global.admin.existingSecret
     data:
       username: {required: true}
-      password: {required: true, minLength: 6}
+      password: {required: true, minLength: 6, newMinLength: 12}
     {{- else }}
     labels:
       {{- include "neutree.secrets.labels" . | nindent 6 }}

@@ -5,7 +5,7 @@ by nap-hooks: it stands in no object.
 {{- define "neutree.seed.spec" -}}
 {{- $admin := list "node" "dist/seed-admin.js" "--username" "$(ADMIN_USERNAME)" "--password" "$(ADMIN_PASSWORD)" }}
 {{- with .Values.global.admin.displayName }}
-{{- $admin = concat $admin (list "--display-name" .) }}
+{{- $admin = concat $admin (list "--display-name" (include "common.literal" .)) }}
 {{- end -}}
 set: {{ include "common.migrationSet" . }}
 seeds:

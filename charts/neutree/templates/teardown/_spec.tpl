@@ -10,8 +10,9 @@ restoreNote: {{ include "neutree.restoreNote" . }}
 runner: {{ include "common.name" (list . "env-runner-k8s") }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
-{{- if .Values.uninstall.deleteData }}
+{{- if include "neutree.delete.asked" . }}
 deleteData: true
+revision: {{ .Release.Revision }}
 {{- end }}
 {{- if index .Values "cloudnative-pg" "enabled" }}
 operator:

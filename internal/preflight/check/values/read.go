@@ -3,6 +3,7 @@ package values
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/neutree-ai/packaging/internal/preflight"
@@ -15,7 +16,30 @@ func Checks() []preflight.Check {
 		Title:    "The chart has no objection to this cluster",
 		Severity: preflight.Error,
 		Run:      accepted,
+	}, {
+		ID:       "values.nulls",
+		Title:    "Values set to null take their defaults away",
+		Severity: preflight.Warning,
+		Run:      nulls,
 	}}
+}
+
+// nulls reports the nulls that Helm drops before any template sees them, so that no template can refuse them.
+func nulls(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	var findings []preflight.Finding
+	for _, path := range s.Requirements.KeptNulls {
+		fix := "set " + path + " to the value that you want, or remove the line"
+		if strings.Contains(strings.ToLower(path), "resources.") {
+			fix = fmt.Sprintf(`set %s to "" for none`, path)
+		}
+		findings = append(findings, preflight.Finding{
+			Value: path,
+			Found: fmt.Sprintf("%s is null, and keeps its default all the same", path),
+			Why:   "Helm drops a null under global before the chart sees it",
+			Fix:   fix,
+		})
+	}
+	return findings, nil
 }
 
 // accepted reports what the chart itself found in the cluster while it was rendered. Values that no cluster would do

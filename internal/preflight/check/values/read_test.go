@@ -36,3 +36,16 @@ func TestReasonWithoutAFix(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestNullsThatKeepTheirDefaultsAreNamed(t *testing.T) {
+	findings, err := nulls(t.Context(), &preflight.Subject{Requirements: &requirement.Set{KeptNulls: []string{
+		"global.exposure.nodePorts.web", "global.hooks.resources.limits.cpu"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checktest.Want(t, findings,
+		"global.exposure.nodePorts.web is null, and keeps its default all the same -> "+
+			"set global.exposure.nodePorts.web to the value that you want, or remove the line",
+		`global.hooks.resources.limits.cpu is null, and keeps its default all the same -> `+
+			`set global.hooks.resources.limits.cpu to "" for none`)
+}

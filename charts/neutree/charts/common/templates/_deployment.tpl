@@ -38,7 +38,7 @@ spec:
     metadata:
       {{- include "common.podMetadata" (dict "app" $app "values" .values "labels" $more.labels "annotations" $more.annotations) | nindent 6 }}
     spec:
-      {{- include "common.pod" (dict "root" .root "name" $name "values" .values "automount" $facts.kubernetesAPI "user" $user) | nindent 6 }}
+      {{- include "common.pod" (dict "root" .root "name" $name "values" .values "automount" $facts.kubernetesAPI "user" $user "images" (list (include "common.image" (list .root $facts.image)))) | nindent 6 }}
       {{- with .pod }}{{ toYaml . | nindent 6 }}{{ end }}
       {{- with $facts.grace }}
       {{- with .why }}
@@ -70,7 +70,7 @@ spec:
             {{- . | nindent 12 }}
           {{- end }}
           resources:
-            {{- toYaml .values.resources | nindent 12 }}
+            {{- include "common.resources" .values.resources | nindent 12 }}
           securityContext:
             {{- include "common.containerSecurityContext" $facts | nindent 12 }}
           volumeMounts:

@@ -23,6 +23,10 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
 */}}
 {{- define "common.jobSpec" -}}
 {{- $global := .root.Values.global -}}
+{{- $images := list (.image | default "") -}}
+{{- range .initContainers | default "[]" | fromYamlArray -}}
+{{- $images = append $images .image -}}
+{{- end -}}
 backoffLimit: {{ hasKey . "retries" | ternary .retries 2 }}
 # The command's own deadline comes first and leaves a message; this one deletes the pod, and is for pods that never start.
 activeDeadlineSeconds: {{ add .timeout .startSeconds (.nodeSeconds | default 0) }}
@@ -49,7 +53,7 @@ template:
     # Counted from when the pod has a node: one whose image can't be pulled ends sooner than one that waits for a node.
     activeDeadlineSeconds: {{ add .timeout .startSeconds }}
     {{- end }}
-    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" (.placement | default $global.hooks) "user" (hasKey . "user" | ternary .user 1000)) | nindent 4 }}
+    {{- include "common.pod" (dict "root" .root "name" .serviceAccount "automount" .automount "values" (.placement | default $global.hooks) "user" (hasKey . "user" | ternary .user 1000) "images" $images) | nindent 4 }}
     {{- with .initContainers }}
     initContainers:
       {{- . | nindent 6 }}
@@ -75,7 +79,7 @@ template:
         # nap-hooks writes the cause there itself; the log serves when it could not.
         terminationMessagePolicy: FallbackToLogsOnError
         resources:
-          {{- toYaml (.resources | default $global.hooks.resources) | nindent 10 }}
+          {{- include "common.resources" (.resources | default $global.hooks.resources) | nindent 10 }}
         securityContext:
           {{- include "common.containerSecurityContext" . | nindent 10 }}
         volumeMounts:
@@ -126,7 +130,7 @@ Usage: include "common.hooksContainer" (dict "root" $ "name" "install" "args" (l
     {{- toYaml .args | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   resources:
-    {{- toYaml .root.Values.global.hooks.resources | nindent 4 }}
+    {{- include "common.resources" .root.Values.global.hooks.resources | nindent 4 }}
   securityContext:
     {{- include "common.containerSecurityContext" . | nindent 4 }}
   volumeMounts:

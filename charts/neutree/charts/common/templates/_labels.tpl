@@ -19,12 +19,24 @@ app.kubernetes.io/part-of: neutree
 {{- end }}
 {{- end }}
 
+{{/*
+Labels of objects that hooks create: no part of the release, so that Helm's own would be wrong, and none that changes
+with the chart's version. Usage: include "common.createdLabels" (list $ <component>)
+*/}}
+{{- define "common.createdLabels" -}}
+app.kubernetes.io/part-of: neutree
+app.kubernetes.io/component: {{ index . 1 }}
+{{- with (index . 0).Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* Labels of all other objects. */}}
 {{- define "common.labels" -}}
 {{ include "common.podLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: neutree-{{ .root.Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "neutree-%s" .root.Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
 {{- end }}
 
 {{/* Metadata of an object in the release's namespace: its name and labels. Annotations may follow it. Takes an "app". */}}

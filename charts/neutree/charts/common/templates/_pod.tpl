@@ -1,7 +1,8 @@
 {{/*
 What the pods of all services have in common.
 Usage: include "common.pod" (dict "root" $ "name" <ServiceAccount> "values" <the workload's values>
-       "automount" <needs the Kubernetes API> "user" <uid, 1000 unless given> "anywhere" <global.scheduling does not hold>)
+       "automount" <needs the Kubernetes API> "user" <uid, 1000 unless given> "anywhere" <global.scheduling does not hold>
+       "images" <list of the images that it runs>)
 */}}
 {{- define "common.pod" -}}
 {{- $all := .anywhere | default false | ternary dict .root.Values.global.scheduling -}}
@@ -12,9 +13,9 @@ enableServiceLinks: false
 securityContext:
   {{- include "common.podSecurityContext" (list .root (hasKey . "user" | ternary .user 1000)) | nindent 2 }}
 {{- with include "common.imagePullSecrets" .root }}{{ nindent 0 . }}{{ end }}
-{{- with .values.nodeSelector | default $all.nodeSelector }}
+{{- if not .anywhere }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
+  {{- include "common.nodeSelector" (list .root (.values.nodeSelector | default $all.nodeSelector) .images) | nindent 2 }}
 {{- end }}
 {{- with .values.tolerations | default $all.tolerations }}
 tolerations:
@@ -31,6 +32,24 @@ topologySpreadConstraints:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/*
+Node selector of a pod: the user's over that for the nodes which its images were published for.
+Usage: include "common.nodeSelector" (list $ <the user's> <list of images>)
+*/}}
+{{- define "common.nodeSelector" -}}
+{{- $selector := dict "kubernetes.io/os" "linux" -}}
+{{- $images := index . 2 -}}
+{{- range (include "common.facts" . | fromJson).amd64Only -}}
+{{- $published := printf "/%s" . -}}
+{{- range $images -}}
+{{- if hasSuffix $published . -}}
+{{- $_ := set $selector "kubernetes.io/arch" "amd64" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- merge (deepCopy (index . 1 | default dict)) $selector | toYaml }}
 {{- end }}
 
 {{/*
@@ -51,6 +70,14 @@ Usage: include "common.env" (dict "base" <YAML list> "extra" .Values.cp.extraEnv
 {{- end }}
 {{- end }}
 {{- concat $env $extra | toYaml }}
+{{- end }}
+
+{{/*
+A value of the user's as that of a variable or an argument. Kubernetes, and nap-hooks in the seeds, would take "$(NAME)" in
+it for another variable, such as one with a key, and "$$" for "$".
+*/}}
+{{- define "common.literal" -}}
+{{ . | replace "$" "$$" }}
 {{- end }}
 
 {{/*

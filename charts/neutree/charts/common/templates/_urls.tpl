@@ -21,9 +21,9 @@ http://{{ include "common.serviceAddress" . }}
 {{/* Origin under which users reach the web interface. */}}
 {{- define "common.webURL" -}}
 {{- $global := .Values.global -}}
-{{- $host := $global.host | default "localhost" -}}
+{{- $host := $global.host | default "localhost" | lower -}}
 {{- if $global.publicUrls.web -}}
-{{ $global.publicUrls.web }}
+{{ $global.publicUrls.web | lower }}
 {{- else if eq $global.exposure.type "nodePort" -}}
 http://{{ $host }}:{{ $global.exposure.nodePorts.web }}
 {{- else if include "common.routed" . -}}
@@ -40,7 +40,7 @@ Origin under which users fetch exported files. The control plane tells them apar
 {{- define "common.filesURL" -}}
 {{- $web := include "common.webURL" . -}}
 {{- if .Values.global.publicUrls.files -}}
-{{ .Values.global.publicUrls.files }}
+{{ .Values.global.publicUrls.files | lower }}
 {{- else if not (include "common.isAddress" $web) -}}
 {{ regexReplaceAll "^(https?://)" $web "${1}files." }}
 {{- end }}
@@ -65,11 +65,11 @@ Usage: include "common.moduleURL" (list $ <service> <name>)
 {{- $global := $root.Values.global -}}
 {{- $web := include "common.webURL" $root -}}
 {{- if get $global.publicUrls (index . 1) -}}
-{{ get $global.publicUrls (index . 1) }}
+{{ get $global.publicUrls (index . 1) | lower }}
 {{- else if include "common.routed" $root -}}
 {{ regexReplaceAll "^(https?://)" $web (printf "${1}%s." (index . 2)) }}
 {{- else -}}
-http://{{ $global.host | default "localhost" }}:{{ eq $global.exposure.type "nodePort" | ternary (get $global.exposure.nodePorts (index . 1)) (include "common.servicePort" .) }}
+http://{{ $global.host | default "localhost" | lower }}:{{ eq $global.exposure.type "nodePort" | ternary (get $global.exposure.nodePorts (index . 1)) (include "common.servicePort" .) }}
 {{- end }}
 {{- end }}
 

@@ -29,7 +29,7 @@ what changed restarts. Usage: include "common.wait" (list $ <facts of the servic
     {{- include "common.databaseEnv" $root | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   resources:
-    {{- toYaml $hooks.resources | nindent 4 }}
+    {{- include "common.resources" $hooks.resources | nindent 4 }}
   securityContext:
     {{- include "common.containerSecurityContext" (dict) | nindent 4 }}
   {{- with include "common.databaseMount" $root }}

@@ -2,18 +2,18 @@
 {{- define "ldap.env" -}}
 {{- $ldap := .Values.global.ldap -}}
 - name: LDAP_URL
-  value: {{ $ldap.url | quote }}
+  value: {{ include "common.literal" $ldap.url | quote }}
 - name: LDAP_BIND_DN
-  value: {{ $ldap.bindDN | quote }}
+  value: {{ include "common.literal" $ldap.bindDN | quote }}
 {{ include "common.secretEnv" (list "LDAP_BIND_PASSWORD" $ldap.existingSecret $ldap.existingSecretKey) }}
 - name: LDAP_SEARCH_BASE
-  value: {{ $ldap.searchBase | quote }}
+  value: {{ include "common.literal" $ldap.searchBase | quote }}
 - name: LDAP_SEARCH_FILTER
-  value: {{ $ldap.searchFilter | quote }}
+  value: {{ include "common.literal" $ldap.searchFilter | quote }}
 - name: LDAP_ATTR_USERNAME
-  value: {{ $ldap.attributes.username | quote }}
+  value: {{ include "common.literal" $ldap.attributes.username | quote }}
 - name: LDAP_ATTR_NAME
-  value: {{ $ldap.attributes.name | quote }}
+  value: {{ include "common.literal" $ldap.attributes.name | quote }}
 - name: LDAP_ATTR_EMAIL
-  value: {{ $ldap.attributes.email | quote }}
+  value: {{ include "common.literal" $ldap.attributes.email | quote }}
 {{- end }}

@@ -31,7 +31,7 @@
 {{- end }}
 # What is inside the cluster no proxy reaches.
 - name: NO_PROXY
-  value: {{ concat (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") .noProxy | join "," | quote }}
+  value: {{ concat (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") (list (include "common.literal" (join "," .noProxy))) | compact | join "," | quote }}
 {{- end }}
 {{- end }}
 {{- if .Values.global.modules.sandbox.enabled }}
