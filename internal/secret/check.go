@@ -11,6 +11,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // validate reports a spec that no cluster could satisfy.

@@ -14,7 +14,7 @@ func (t *Teardown) keepOperator(ctx context.Context) error {
 	if t.Spec.Operator == nil || t.Spec.Operator.AllowChange {
 		return nil
 	}
-	uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
+	_, uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
 	if err != nil || !uninstalling {
 		// Then nothing is stopped or removed either.
 		return nil

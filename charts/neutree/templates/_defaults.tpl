@@ -26,7 +26,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     "commonLabels": {
     },
     "database": {
-      "cnpg": {"instances":1,"maxConnections":250,"nodeSelector":{},"parameters":{},"podAnnotations":{},"podLabels":{},"priorityClassName":"","resources":{"limits":{"cpu":"2","memory":"4Gi"},"requests":{"cpu":"250m","memory":"1Gi"}},"storage":{"size":"10Gi","storageClass":""},"tolerations":[],"topologySpreadConstraints":[]},
+      "cnpg": {"instances":1,"maxConnections":250,"nodeSelector":{},"operatorNamespace":"","parameters":{},"podAnnotations":{},"podLabels":{},"priorityClassName":"","resources":{"limits":{"cpu":"2","memory":"4Gi"},"requests":{"cpu":"250m","memory":"1Gi"}},"storage":{"size":"10Gi","storageClass":""},"tolerations":[],"topologySpreadConstraints":[]},
       "external": {"caSecret":"","caSecretKey":"ca.crt","existingSecret":"","host":"","passwordKey":"password","port":5432,"sslmode":"verify-full","urlKey":"","userKey":"username"},
       "mode": "cnpg",
       "name": "nap",
@@ -136,8 +136,11 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "existingSecretKey": "ca.crt"
     },
     "upgrade": {
+      "adoptDatabase": "",
       "allowKeptValues": false,
+      "allowMajorUpgrade": false,
       "allowOlderImages": false,
+      "allowOperatorChange": false,
       "allowRenames": false,
       "allowSecretChanges": false
     },
@@ -152,6 +155,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     }
   },
   "uninstall": {
+    "allowOperatorRemoval": false,
     "deleteData": ""
   }
 }
