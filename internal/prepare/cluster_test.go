@@ -201,7 +201,7 @@ spec: {imageName: "registry.test/postgresql:18.1", storage: {size: 10Gi}}
 status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postgresql:17.10", majorVersion: 17}}
 `
 	t.Run("and succeeds", func(t *testing.T) {
-		s := upgrading(t, func(s *stage) {
+		s := raisingMajor(t, func(s *stage) {
 			s.server.Put(strings.Replace(half, `{image: "registry.test/postgresql:17.10", majorVersion: 17}`, `{image: "registry.test/postgresql:18.1", majorVersion: 18}`, 1))
 		})
 		s.server.Put(half)

@@ -12,9 +12,8 @@ import (
 	"maps"
 	"slices"
 
-	"k8s.io/client-go/dynamic"
-
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // recordAnnotation, on a Secret that we make, recognises the values that the services have started with. Whoever may
@@ -51,7 +50,7 @@ type Changes struct {
 // that spec makes. Where it remembers nothing yet, nothing has changed: there is nothing to tell that by. A derived value
 // changes with what it follows from: a change of the chart's values alone is Helm's to roll out.
 func Compare(
-	ctx context.Context, log *slog.Logger, api dynamic.ResourceInterface, spec hook.SecretsSpec, where string,
+	ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.SecretsSpec, where string,
 ) (*Changes, error) {
 	c := &Changes{
 		k: &keeper{api: api, log: log, namespace: spec.Namespace}, where: where,
