@@ -213,7 +213,7 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postg
 	})
 	// While the data is upgraded nothing answers, and the services, whose images change too, are stopped.
 	t.Run("and does not end", func(t *testing.T) {
-		s := upgrading(t, func(*stage) {})
+		s := raisingMajor(t, func(*stage) {})
 		s.server.Put(half)
 		s.server.Put(strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
 		s.server.Put(secretYAML("nap-database", "url", "postgresql://nobody@127.0.0.1:1/nap"))
