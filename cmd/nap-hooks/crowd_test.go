@@ -56,11 +56,14 @@ metadata:
 ---
 apiVersion: v1
 kind: Secret
-metadata: {name: sh.helm.release.v1.neutree.v1, namespace: nap, labels: {owner: helm, name: neutree, status: uninstalling}}
+metadata:
+  name: sh.helm.release.v1.neutree.v1
+  namespace: nap
+  labels: {owner: helm, name: neutree, status: uninstalling}
 `
 
-// TestCrowd shows that memory does not grow with the number of workspaces: the kernel ends a hook at its limit, and with
-// it the install or the uninstall.
+// TestCrowd shows that memory does not grow with the number of workspaces: the kernel ends a hook at its limit, and
+// with it the install or the uninstall.
 func TestCrowd(t *testing.T) {
 	if line := os.Getenv(commandLine); line != "" {
 		os.Exit(run(t.Context(), strings.Split(line, " "), os.Stdout, os.Stderr))

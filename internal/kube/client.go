@@ -80,7 +80,8 @@ func NewForConfig(config *rest.Config) (*Client, error) {
 	return &Client{dynamic: d, rest: r, unlimited: unlimited}, nil
 }
 
-// Objects is the untyped interface to one kind of object. It does not list: Each, List and ListMetadata do, page by page.
+// Objects is the untyped interface to one kind of object. It does not list: Each, List and ListMetadata do so, page by
+// page.
 type Objects interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions, subresources ...string) (
 		*unstructured.Unstructured, error)

@@ -74,8 +74,8 @@ func List[T any](
 	return out, nil
 }
 
-// ListUnstructured reads all objects that the options select into memory, with every field of theirs. An empty namespace
-// stands for all of them.
+// ListUnstructured reads all objects that the options select into memory, with every field of theirs. An empty
+// namespace stands for all of them.
 func (c *Client) ListUnstructured(
 	ctx context.Context, gvr schema.GroupVersionResource, namespace string, options metav1.ListOptions,
 ) ([]unstructured.Unstructured, error) {

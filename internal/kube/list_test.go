@@ -22,7 +22,8 @@ import (
 func TestListsArePaged(t *testing.T) {
 	const number = 2*kube.PageSize + 7
 	server := kubetest.New(t)
-	server.Crowd(number, "apiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: ws, labels: {app: tos}}\ndata: {a: YQ==}\n")
+	server.Crowd(number, "apiVersion: v1\nkind: Secret\n"+
+		"metadata: {name: token, namespace: ws, labels: {app: tos}}\ndata: {a: YQ==}\n")
 	client := server.Client()
 	options := metav1.ListOptions{LabelSelector: "app=tos"}
 	want := []kubetest.Listing{}
@@ -31,7 +32,8 @@ func TestListsArePaged(t *testing.T) {
 	}
 
 	secrets, err := kube.List[corev1.Secret](t.Context(), client, kube.Secrets, "ws", options)
-	if err != nil || len(secrets) != number || secrets[number-1].Name != "token-506" || string(secrets[0].Data["a"]) != "a" {
+	if err != nil || len(secrets) != number || secrets[number-1].Name != "token-506" ||
+		string(secrets[0].Data["a"]) != "a" {
 		t.Errorf("%d Secrets, %v, want %d", len(secrets), err, number)
 	}
 	if got := server.Lists(); !slices.Equal(got, want) {

@@ -42,7 +42,7 @@ func TestNoListIsUnpaged(t *testing.T) {
 	}
 }
 
-// lists finds the calls of client-go's List(ctx, options), and tells those in kube.Pages from others.
+// lists finds the calls of client-go's List(ctx, options), those in kube.Pages and others.
 func lists(file *ast.File) (paged int, unpaged []token.Pos) {
 	var walk func(node ast.Node, options string)
 	walk = func(node ast.Node, options string) {

@@ -230,8 +230,8 @@ func (d *Delete) retained(ctx context.Context, names map[string]bool) (retained,
 // maxLeft bounds how many of the objects that are left are named.
 const maxLeft = 5
 
-// gone looks for volumes only once the workspaces' namespace is gone: until then theirs are there too, tens of thousands
-// perhaps, which the API server would list every second.
+// gone looks for volumes only once the workspaces' namespace is gone: until then theirs are there too, tens of
+// thousands perhaps, which the API server would list every second.
 func (d *Delete) gone(ctx context.Context, volumes map[string]bool) (bool, string, error) {
 	var left []string
 	claims, err := d.claims(ctx)

@@ -159,8 +159,9 @@ func TestTimeRunsOut(t *testing.T) {
 		}
 	})
 	n, err := Stop(ctx, server.Client(), "ws")
-	want := fmt.Sprintf("%d of %d workspaces in namespace ws are left: context deadline exceeded", crowd-n, crowd)
-	if !errors.Is(err, context.DeadlineExceeded) || n > 100 || err.Error() != want {
-		t.Errorf("stopped %d (%v), want %q", n, err, want)
+	// The list may be at its second page by then.
+	want := " workspaces in namespace ws are left: context deadline exceeded"
+	if !errors.Is(err, context.DeadlineExceeded) || n > 100 || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("stopped %d (%v), want an error that ends in %q", n, err, want)
 	}
 }
