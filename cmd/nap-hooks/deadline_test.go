@@ -67,8 +67,8 @@ func TestEveryCommandEndsAtItsDeadline(t *testing.T) {
 		"prepare": {"prepare",
 			"namespace: nap\ngate: {configMap: c, release: r}\nsecrets: {namespace: nap}\nmigrate: " + database, 20},
 		"delete":   {"delete", "namespace: nap\nrelease: neutree", 20},
-		"teardown": {"teardown", "namespace: nap\nrelease: neutree", 0},
-		"rollback": {"rollback", "namespace: nap\nrelease: neutree\nconfigMap: c\ndatabase: " + database, 0},
+		"teardown": {"teardown", "namespace: nap\nrelease: neutree\nprefix: nap", 0},
+		"rollback": {"rollback", "namespace: nap\nrelease: neutree\nprefix: nap\nconfigMap: c\ndatabase: " + database, 0},
 		"seed":     {"seed", "set: x\nseeds: [{name: n, command: [sleep, \"600\"]}]", 20},
 		"test": {"test", "set: x\nlogIn: http://" + address +
 			"/log-in\nservices: [{name: s, url: \"http://" + address + "/health\"}]", 10},
