@@ -14,8 +14,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
 
-// examine looks at the database before anything in it is changed. The hook before the main phase has asked the same, but
-// for a database that was stopped then, and where a tool leaves hooks out.
+// examine looks at the database before anything in it is changed. The hook before the main phase has asked the same,
+// but not of a database that was stopped then, and not where a tool leaves hooks out.
 func (b *Bootstrap) examine(ctx context.Context, cluster *database.Cluster) (examine.Database, error) {
 	woken := false
 	if cluster != nil {
@@ -63,11 +63,11 @@ func (b *Bootstrap) examine(ctx context.Context, cluster *database.Cluster) (exa
 }
 
 // neverApplied are the sources of images that this database has never been migrated with. The database may be ahead of
-// others, since a rollback, or an upgrade that failed, looks the same from here: what decides on a rollback is its hook.
+// others: a rollback, or an upgrade that failed, looks the same from here, and the hook of a rollback decides on it.
 func neverApplied(_ context.Context, db examine.Database) ([]string, error) { return db.Unknown, nil }
 
 // save makes a backup of a database with data that would be migrated. The hook before the main phase saves and migrates
-// in one go, so what is still to be migrated here is not saved: the database was stopped then, or the hook was left out.
+// in one go, so what is still to be migrated here is not saved: the database was stopped, or the hook was left out.
 func (b *Bootstrap) save(ctx context.Context, db examine.Database) error {
 	if b.Spec.Backup == "" || db.Empty || len(db.Pending) == 0 {
 		return nil
@@ -77,8 +77,8 @@ func (b *Bootstrap) save(ctx context.Context, db examine.Database) error {
 	if apierrors.IsNotFound(err) {
 		return hook.Refusef(finding.UpgradeKeptDatabase,
 			"apply the whole release; or, to migrate without a backup, --set global.backup.skip=true",
-			"the database needs %d migrations (the first one is %s) and must be saved before, but ConfigMap %s, which says how, "+
-				"does not exist in namespace %s", len(db.Pending), first, b.Spec.Backup, b.Spec.Namespace)
+			"the database needs %d migrations (the first one is %s) and must be saved before, "+
+				"but ConfigMap %s, which says how, does not exist in namespace %s", len(db.Pending), first, b.Spec.Backup, b.Spec.Namespace)
 	}
 	if err != nil {
 		return err
@@ -90,7 +90,8 @@ func (b *Bootstrap) save(ctx context.Context, db examine.Database) error {
 	}
 	said, err := runner.BeforeUpgrade(ctx)
 	if err != nil {
-		return fmt.Errorf("nothing was migrated, since the backup before it failed (--set global.backup.skip=true leaves it out): %w", err)
+		return fmt.Errorf("nothing was migrated, since the backup before it failed "+
+			"(--set global.backup.skip=true leaves it out): %w", err)
 	}
 	b.Log.Info("saved", "backup", said)
 	return nil

@@ -144,8 +144,9 @@ func server(_ context.Context, db Database, _ Release) ([]finding.Finding, error
 	}
 	return []finding.Finding{{
 		ID: finding.DatabaseServer, Severity: finding.Error, Value: "global.images.postgresql",
-		Found: fmt.Sprintf("the database runs PostgreSQL %d, and the platform needs %d or newer", db.Server, migrate.OldestServer),
-		Fix:   "upgrade PostgreSQL first, with the images of the services as they are",
+		Found: fmt.Sprintf("the database runs PostgreSQL %d, and the platform needs %d or newer",
+			db.Server, migrate.OldestServer),
+		Fix: "upgrade PostgreSQL first, with the images of the services as they are",
 	}}, nil
 }
 
@@ -157,7 +158,8 @@ func Owner(ctx context.Context, client *kube.Client, namespace, release string) 
 	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
 		return owner, nil
 	case err != nil:
-		return owner, fmt.Errorf("read namespace %s, which identifies the cluster: %s", metav1.NamespaceSystem, kube.Brief(err))
+		return owner, fmt.Errorf("read namespace %s, which identifies the cluster: %s",
+			metav1.NamespaceSystem, kube.Brief(err))
 	}
 	owner.Cluster = string(system.GetUID())
 	return owner, nil

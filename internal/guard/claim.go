@@ -29,7 +29,9 @@ func (g *guard) claim(ctx context.Context, check hook.ClaimCheck) ([]finding.Fin
 			Fix:   "make it, or name another",
 		})
 	}
-	wanted := storage.Wanted{Class: check.StorageClass, Volume: check.Volume, ClassValue: check.ClassValue, SizeValue: check.Value, Kept: check.Kept}
+	wanted := storage.Wanted{
+		Class: check.StorageClass, Volume: check.Volume, ClassValue: check.ClassValue, SizeValue: check.Value, Kept: check.Kept,
+	}
 	if check.Size != "" {
 		if wanted.Size, err = resource.ParseQuantity(check.Size); err != nil {
 			return nil, hook.Errorf(hook.Usage, "spec: size of %s: %w", check.Name, err)

@@ -67,8 +67,8 @@ type GateOverrides struct {
 	AdoptDatabase string `json:"adoptDatabase,omitempty"`
 }
 
-// SharedVolume is the volume that all workspaces share, and where its files are. An empty Source is a StorageClass of the
-// cluster's.
+// SharedVolume is the volume that all workspaces share, and where its files are. An empty Source is a StorageClass of
+// the cluster's.
 type SharedVolume struct {
 	// Claim is its PVC, Volume the PersistentVolume and Class the StorageClass that the chart makes for some sources.
 	Claim  NamespacedName `json:"claim"`

@@ -58,13 +58,13 @@ func OtherOwner(owner, release Owner) finding.Finding {
 		Object: fmt.Sprintf("release %s in namespace %s", release.Release, release.Namespace),
 		Found:  "the database belongs to " + other,
 		Why:    "two releases on one database would run each other's jobs and overwrite each other's data",
-		Fix: "use another database; or, if that release was moved here or is gone, uninstall it there and hand its database " +
-			"over with --set global.upgrade.adoptDatabase=" + owner.Named(release),
+		Fix: "use another database; or, if that release was moved here or is gone, uninstall it there and hand its " +
+			"database over with --set global.upgrade.adoptDatabase=" + owner.Named(release),
 	}
 }
 
-// Claim records that the database at databaseURL belongs to release, and refuses if it belongs to another one that adopt
-// does not name. Of two releases that claim a database at once one is refused.
+// Claim records that the database at databaseURL belongs to release, and refuses if it belongs to another one that
+// adopt does not name. Of two releases that claim a database at once one is refused.
 func Claim(ctx context.Context, databaseURL string, release Owner, adopt string) error {
 	conn, err := Connect(ctx, databaseURL)
 	if err != nil {
@@ -75,7 +75,8 @@ func Claim(ctx context.Context, databaseURL string, release Owner, adopt string)
 		return fmt.Errorf("create the schema neutree: %w", err)
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		const claim = "INSERT INTO neutree.owner (release, namespace, cluster) VALUES ($1, $2, $3) ON CONFLICT (one) DO NOTHING"
+		const claim = "INSERT INTO " + OwnerTable +
+			" (release, namespace, cluster) VALUES ($1, $2, $3) ON CONFLICT (one) DO NOTHING"
 		if _, err := tx.Exec(ctx, claim, release.Release, release.Namespace, release.Cluster); err != nil {
 			return err
 		}
@@ -127,8 +128,8 @@ func ReadOwner(ctx context.Context, conn *pgx.Conn) (Owner, error) {
 
 const selectOwner = "SELECT release, namespace, cluster FROM " + OwnerTable
 
-// OwnerTable is where a database says which release it belongs to. What is copied from one database to another leaves its
-// rows out.
+// OwnerTable is where a database says which release it belongs to. What is copied from one database to another leaves
+// its rows out.
 const OwnerTable = "neutree.owner"
 
 func scanOwner(row pgx.Row) (Owner, error) {

@@ -27,8 +27,8 @@ CREATE TABLE IF NOT EXISTS neutree.migration_failures (
 CREATE TABLE IF NOT EXISTS neutree.encryption_key (
   one boolean PRIMARY KEY DEFAULT true CHECK (one), salt bytea NOT NULL, digest bytea NOT NULL);
 CREATE TABLE IF NOT EXISTS neutree.owner (
-  one boolean PRIMARY KEY DEFAULT true CHECK (one), release text NOT NULL, namespace text NOT NULL, cluster text NOT NULL,
-  claimed_at timestamptz NOT NULL DEFAULT now());
+  one boolean PRIMARY KEY DEFAULT true CHECK (one), release text NOT NULL, namespace text NOT NULL,
+  cluster text NOT NULL, claimed_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS neutree.seed_sets (
   set_hash text PRIMARY KEY, seeded_at timestamptz NOT NULL DEFAULT now())`
 

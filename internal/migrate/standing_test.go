@@ -23,6 +23,11 @@ func compare(t *testing.T, url string, folders ...hook.Migration) migrate.Standi
 	if err != nil {
 		t.Fatal(err)
 	}
+	if standing.Server < migrate.OldestServer {
+		t.Errorf("the server is PostgreSQL %d", standing.Server)
+	}
+	// That of the machine is the same everywhere.
+	standing.Server = 0
 	return standing
 }
 

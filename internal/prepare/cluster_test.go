@@ -228,7 +228,7 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postg
 		}
 	})
 	t.Run("and fails", func(t *testing.T) {
-		s := upgrading(t, func(s *stage) {
+		s := raisingMajor(t, func(s *stage) {
 			s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
 		})
 		s.server.Put(half)

@@ -62,8 +62,8 @@ func fixedValues(ctx context.Context, client *kube.Client, namespace string, gat
 		return []finding.Finding{{
 			ID: finding.UpgradeRelease, Severity: finding.Error, Object: object(namespace, gate),
 			Found: fmt.Sprintf("namespace %s holds release %s already, and two releases can't share one", namespace, owner),
-			Fix: fmt.Sprintf("upgrade that one, or install into another namespace; if it was uninstalled, install it under that name "+
-				"again, or delete ConfigMap %s, which it left, to leave its data alone", gate.ConfigMap),
+			Fix: fmt.Sprintf("upgrade that one, or install into another namespace; if it was uninstalled, install it under that "+
+				"name again, or delete ConfigMap %s, which it left, to leave its data alone", gate.ConfigMap),
 		}}, nil
 	}
 	var findings []finding.Finding
@@ -133,7 +133,8 @@ func (p *Prepare) otherDatabase(ctx context.Context, db found) ([]finding.Findin
 		return nil, fmt.Errorf("read ConfigMap %s in namespace %s: %w", gate.ConfigMap, p.Spec.Namespace, err)
 	}
 	return []finding.Finding{{
-		ID: finding.UpgradeRename, Severity: finding.Error, Object: object(p.Spec.Namespace, gate), Value: "global.database.external",
+		ID: finding.UpgradeRename, Severity: finding.Error, Object: object(p.Spec.Namespace, gate),
+		Value: "global.database.external",
 		Found: "the external database is empty, and the release has been installed before",
 		Why:   "existing data would be left in the previous database",
 		Fix: "restore the previous address, or move the data to the new database first; for an empty start " +

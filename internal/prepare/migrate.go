@@ -101,8 +101,8 @@ func (p *Prepare) silent(ctx context.Context, db found) ([]finding.Finding, erro
 	return nil, nil
 }
 
-// newSources are the sources of migrations whose images do not run yet. What runs already is no step back, even where the
-// database is ahead of it: an upgrade that failed may have migrated it.
+// newSources are the sources of migrations whose images do not run yet. What runs already is no step back, even where
+// the database is ahead of it: an upgrade that failed may have migrated it.
 func (p *Prepare) newSources(ctx context.Context, _ examine.Database) ([]string, error) {
 	replaced, _, err := p.replacedSets(ctx)
 	var sources []string

@@ -19,7 +19,9 @@ const controlPlane = "node-role.kubernetes.io/control-plane"
 
 // sharedVolume compares where the files of all workspaces are with where the values say that they are. Neither a
 // PersistentVolume nor a StorageClass can be changed in that: Helm would stop at it with some of the services replaced.
-func sharedVolume(ctx context.Context, client *kube.Client, namespace string, gate hook.GateSpec) ([]finding.Finding, error) {
+func sharedVolume(
+	ctx context.Context, client *kube.Client, namespace string, gate hook.GateSpec,
+) ([]finding.Finding, error) {
 	want := gate.SharedVolume
 	if want == nil {
 		return nil, nil
@@ -50,7 +52,8 @@ func sharedVolume(ctx context.Context, client *kube.Client, namespace string, ga
 	case err != nil:
 		return nil, fmt.Errorf("read StorageClass %s: %w", want.Class, err)
 	}
-	has := place(hook.SharedSource{CSI: &hook.NFSExport{Server: class.Parameters["server"], Path: class.Parameters["share"]}})
+	export := &hook.NFSExport{Server: class.Parameters["server"], Path: class.Parameters["share"]}
+	has := place(hook.SharedSource{CSI: export})
 	if has == wanted {
 		return nil, nil
 	}
@@ -62,10 +65,11 @@ func moves(namespace string, gate hook.GateSpec, held, has string) finding.Findi
 	want := gate.SharedVolume
 	return finding.Finding{
 		ID: finding.StorageShared, Severity: finding.Error, Object: object(namespace, gate), Value: "global.storage.shared",
-		Found: fmt.Sprintf("the volume that all workspaces share is %s (%s) and would become %s", has, held, place(want.Source)),
-		Why:   "its source can't be changed: the upgrade would stop half-way, and the files would stay where they are",
-		Fix: fmt.Sprintf("set global.storage.shared back; or, to move the files, stop all workspaces, copy the files, delete "+
-			"PersistentVolumeClaim %s in namespace %s and %s, which deletes no file, and upgrade "+
+		Found: fmt.Sprintf("the volume that all workspaces share is %s (%s) and would become %s",
+			has, held, place(want.Source)),
+		Why: "its source can't be changed: the upgrade would stop half-way, and the files would stay where they are",
+		Fix: fmt.Sprintf("set global.storage.shared back; or, to move the files, stop all workspaces, copy the files, "+
+			"delete PersistentVolumeClaim %s in namespace %s and %s, which deletes no file, and upgrade "+
 			"(docs/upgrade.md, Move the shared volume)", want.Claim.Name, want.Claim.Namespace, held),
 	}
 }

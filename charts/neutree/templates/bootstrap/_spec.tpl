@@ -77,8 +77,9 @@ older Job that starts once more must not find the spec of a newer one beside its
 {{- $root := index . 0 -}}
 {{- $name := include "common.name" (list $root "bootstrap") -}}
 {{- $timeouts := $root.Values.global.hooks.timeouts -}}
-{{- /* The backup of a database that the hook before this phase could not migrate has its own time, and its Job's start. */ -}}
-{{- $backup := include "neutree.backup.beforeUpgrade" $root | empty | ternary 0 (add $timeouts.backup $timeouts.start 600) -}}
+{{- /* The backup of a database that the hook before this phase could not migrate has its own time. */ -}}
+{{- $backup := add $timeouts.backup $timeouts.start 600 -}}
+{{- if not (include "neutree.backup.beforeUpgrade" $root) }}{{ $backup = 0 }}{{ end -}}
 {{- /* Ten minutes more than other Jobs have to start: this one also pulls the images that carry migrations. */ -}}
 {{ include "common.jobSpec" (dict "root" $root "name" $name "component" "bootstrap"
   "configMap" (index . 1) "serviceAccount" $name "automount" true
