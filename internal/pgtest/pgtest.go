@@ -120,6 +120,9 @@ func start() (*postgres, error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
+	if err := configure(filepath.Join(data, "postgresql.conf")); err != nil {
+		return nil, err
+	}
 	s := &postgres{dir: dir}
 	if err := s.run(bin, data, attr); err != nil {
 		return nil, err
@@ -141,6 +144,25 @@ func start() (*postgres, error) {
 	}
 }
 
+// configure adds the server's settings to its file. On the command line they would count as waiting for a restart once a
+// test has the server read its files again.
+func configure(path string) error {
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	const settings = `
+listen_addresses = ''
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_connections = 50
+shared_buffers = 16MB
+`
+	_, err = file.WriteString(settings)
+	return errors.Join(err, file.Close())
+}
+
 // run starts the server below a shell that outlives this process just long enough to stop the
 // server and to remove the directory: a test binary has no hook that runs at its own end.
 func (s *postgres) run(bin, data string, attr *syscall.SysProcAttr) error {
@@ -150,8 +172,7 @@ func (s *postgres) run(bin, data string, attr *syscall.SysProcAttr) error {
 	}
 	defer r.Close()
 	s.alive = w
-	const script = `"$1"/postgres -D "$3" -k "$2" -c listen_addresses= -c fsync=off -c synchronous_commit=off \
-  -c full_page_writes=off -c max_connections=50 -c shared_buffers=16MB >"$2"/log 2>&1 </dev/null &
+	const script = `"$1"/postgres -D "$3" -k "$2" >"$2"/log 2>&1 </dev/null &
 server=$!
 read -r _
 kill -QUIT $server
