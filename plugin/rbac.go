@@ -106,7 +106,7 @@ func warnOfMissing(ctx context.Context, talk io.Writer, subject *preflight.Subje
 		}
 		if namespace == nil {
 			fmt.Fprintf(talk, "Warning: namespace %s does not exist yet: "+
-				"apply the output of the same command with --namespaces first\n", name)
+				"apply the output of the same command with --namespaces first, then run this again\n", name)
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
 
 	var name, reason, keep string
-	var newer, otherKey bool
+	var newer, otherKey, fresh bool
 	// sub makes a subcommand whose result is one sentence.
 	sub := func(use, short string, do func(context.Context, *backup.Backup) (string, error)) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +41,7 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 				result, err := do(ctx, &backup.Backup{
 					Log: log, Spec: spec, DatabaseURL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
 					Note:          os.Getenv(restorenote.Env),
-					AllowOtherKey: otherKey,
+					AllowOtherKey: otherKey, Fresh: fresh,
 				})
 				if err == nil {
 					o.SetResult("%s", result)
@@ -59,6 +59,7 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 		return m.Message(name)
 	})
 	create.Flags().StringVar(&reason, "reason", "", "why it is made")
+	create.Flags().BoolVar(&fresh, "fresh", false, "also where the backup of an earlier attempt would do")
 	create.Flags().StringVar(&keep, "keep", "", "another backup that must stay")
 	check := sub("check", "Prove that a backup can be restored", func(ctx context.Context, b *backup.Backup) (string, error) {
 		m, err := b.Check(ctx, name, newer)

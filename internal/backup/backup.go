@@ -38,6 +38,8 @@ type Backup struct {
 	Note string
 	// AllowOtherKey admits a backup whose credentials are encrypted with another key than CredentialKey.
 	AllowOtherKey bool
+	// Fresh makes a backup also where an earlier one would do.
+	Fresh bool
 	// Bin is the folder with PostgreSQL's programs; empty to look in PATH.
 	Bin string
 	// LockTimeout bounds a restore's wait for a table that another session uses; 0 means 15 seconds.

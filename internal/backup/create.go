@@ -41,7 +41,7 @@ func (b *Backup) Create(ctx context.Context, name, reason, keep string) (Metadat
 		return Metadata{}, err
 	}
 	kind := KindOf(name)
-	if kind == Upgrade {
+	if kind == Upgrade && !b.Fresh {
 		if m, will, err := b.relyOn(ctx); will || err != nil {
 			return m, err
 		}

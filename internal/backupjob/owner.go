@@ -44,7 +44,7 @@ func ownerOf(entry metav1.ManagedFieldsEntry) restorenote.Owner {
 
 func decodeFields(entry metav1.ManagedFieldsEntry) (map[string]any, bool) {
 	var fields map[string]any
-	return fields, entry.FieldsV1 != nil && json.Unmarshal(entry.FieldsV1.Raw, &fields) == nil
+	return fields, entry.FieldsV1 != nil && json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil
 }
 
 // giveBack makes owner the manager of the replicas that a restore has set back to what they were. An error is only worth
@@ -100,7 +100,7 @@ func handOver(managers []metav1.ManagedFieldsEntry, owner restorenote.Owner) ([]
 		if err != nil {
 			return nil, false
 		}
-		entry.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+		entry.FieldsV1 = metav1.NewFieldsV1(string(raw))
 		moved = append(moved, entry)
 	}
 	return moved, gave && took

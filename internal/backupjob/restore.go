@@ -39,6 +39,8 @@ type Restore struct {
 
 	// takenUp says that an earlier client may have replaced a database in this attempt.
 	takenUp bool
+	// halfBefore says that an attempt before this one may have replaced one of the databases.
+	halfBefore bool
 }
 
 // cleanUp bounds what is done after a signal or a failure.
@@ -100,7 +102,7 @@ func (r *Restore) proceed(ctx context.Context, l *lock, left *restorenote.Note) 
 func (r *Restore) giveUp(ctx context.Context, l *lock, left *restorenote.Note) (string, error) {
 	if left.Phase != restorenote.Preparing && left.Phase != restorenote.Stopping {
 		l.leave(ctx)
-		f := left.Finding(r.noteName(), r.Namespace)
+		f := left.Finding(r.Namespace, r.noteName())
 		return "", hook.Refuse(finding.Finding{ID: f.ID, Severity: f.Severity, Object: f.Object,
 			Found: fmt.Sprintf("the restore of backup %s can't be given up without another backup", left.Backup),
 			Why:   f.Why, Fix: left.WaysOut(r.Namespace)})
@@ -138,6 +140,7 @@ func (r *Restore) prepare(ctx context.Context, l *lock, left *restorenote.Note) 
 		return l.change(ctx, func(n *restorenote.Note) { n.Backup = r.Name })
 	}
 	if left != nil {
+		r.halfBefore = left.Phase == restorenote.Restoring
 		r.Log.Warn("a restore that did not end starts over with a new check and a new backup of what is there now",
 			"backup", r.Name, "cause", ran)
 	}
@@ -228,6 +231,9 @@ func (r *Restore) restore(ctx context.Context, l *lock) (string, error) {
 	return message, l.advance(ctx, restorenote.Restored)
 }
 
+// maxIDs is how many ids of workspaces fit into the note: a ConfigMap holds 1 MiB.
+const maxIDs = 20_000
+
 // workspaceIDs are those of the cluster. The env runner stands still, so they do not change any more.
 func (r *Restore) workspaceIDs(ctx context.Context) []string {
 	if r.Plan.Workspaces == "" {
@@ -236,6 +242,11 @@ func (r *Restore) workspaceIDs(ctx context.Context) []string {
 	ids, err := workspaces.IDs(ctx, r.Client, r.Plan.Workspaces)
 	if err != nil {
 		r.Log.Warn("workspaces that are newer than the backup will not be listed", "cause", err.Error())
+	}
+	if len(ids) > maxIDs {
+		r.Log.Warn("not every workspace that is newer than the backup will be listed",
+			"workspaces", len(ids), "compared", maxIDs)
+		ids = ids[:maxIDs]
 	}
 	return ids
 }
@@ -289,6 +300,9 @@ func (r *Restore) settled(cause error) bool {
 	switch {
 	case errors.As(cause, &started):
 		return false
+	case r.halfBefore:
+		// Nothing replaced means: still what the attempt before has left.
+		return hook.CodeOf(cause) == hook.MigrationFailed
 	case errors.As(cause, &notStarted):
 		return !notStarted.Ran && !r.takenUp
 	}

@@ -651,7 +651,7 @@ func TestReplicasKeepTheirFieldManager(t *testing.T) {
 	}
 	var got []string
 	for _, entry := range c.Object("/apis/apps/v1/namespaces/nap/deployments/nap-cp").GetManagedFields() {
-		got = append(got, entry.Manager+" "+string(entry.FieldsV1.Raw))
+		got = append(got, entry.Manager+" "+entry.FieldsV1.GetRawString())
 	}
 	if diff := cmp.Diff([]string{`helm {"f:spec":{"f:replicas":{},"f:template":{}}}`}, got); diff != "" {
 		t.Error(diff)

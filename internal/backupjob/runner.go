@@ -62,13 +62,20 @@ func createArgs(name, reason string) []string {
 
 // BeforeUpgrade makes the backup that an upgrade to the plan's revision falls back on, unless an earlier attempt made one
 // that will do. Its Job has the plan's own name, so that a Role can name it.
-func (r *Runner) BeforeUpgrade(ctx context.Context) (string, error) {
+func (r *Runner) BeforeUpgrade(ctx context.Context) (string, error) { return r.beforeUpgrade(ctx) }
+
+// BeforeMajorUpgrade always makes a backup: what users did since an earlier one would be lost by the only way back.
+func (r *Runner) BeforeMajorUpgrade(ctx context.Context) (string, error) {
+	return r.beforeUpgrade(ctx, "--fresh")
+}
+
+func (r *Runner) beforeUpgrade(ctx context.Context, options ...string) (string, error) {
 	if err := r.ensureClaim(ctx); err != nil {
 		return "", err
 	}
 	name := fmt.Sprintf("before-r%d-%s", r.Plan.Revision, backup.NewName(time.Now()))
 	reason := fmt.Sprintf("before the upgrade to revision %d", r.Plan.Revision)
-	message, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name, createArgs(name, reason)...)
+	message, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name, append(createArgs(name, reason), options...)...)
 	if err != nil {
 		return "", err
 	}

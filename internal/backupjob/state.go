@@ -92,7 +92,7 @@ func (r *Restore) acquire(ctx context.Context) (*lock, *restorenote.Note, error)
 }
 
 func (r *Restore) refuseAnother(left *restorenote.Note) error {
-	f := left.Finding(r.noteName(), r.Namespace)
+	f := left.Finding(r.Namespace, r.noteName())
 	return hook.Refuse(finding.Finding{ID: f.ID, Severity: f.Severity, Object: f.Object, Found: f.Found,
 		Why: "nothing was changed", Fix: left.WaysOut(r.Namespace)})
 }

@@ -69,6 +69,10 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 		}},
 		{backup, func(ctx context.Context) error { return b.save(ctx, db) }},
 		{"migrations", func(ctx context.Context) (err error) {
+			// The backup may have taken as long as a restore needs to begin.
+			if err := b.unfinishedRestore(ctx); err != nil {
+				return err
+			}
 			result, err = b.migrator().Apply(ctx, b.Spec.Set, b.Spec.Migrations)
 			return err
 		}},

@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // examine looks at the database before anything in it is changed. The hook before the main phase has asked the same,
@@ -83,6 +85,7 @@ func (b *Bootstrap) save(ctx context.Context, db examine.Database) error {
 	if err != nil {
 		return err
 	}
+	plan.Create.Name = strings.TrimSuffix(plan.Create.Name, "backup") + platform.BackupOfBootstrap
 	b.Log.Info("the database is saved before it is migrated", "pending", len(db.Pending), "first", first)
 	runner := backupjob.New(b.Log, b.Client, b.Spec.Namespace, plan)
 	if b.Jobs != nil {

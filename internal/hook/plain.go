@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+
+	"github.com/neutree-ai/packaging/internal/plain"
 )
 
 // plainHandler writes a log for people: one short line an event, without its time. Helm prints what its hooks logged
@@ -43,7 +45,7 @@ func (h *plainHandler) Handle(_ context.Context, event slog.Record) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, err := io.WriteString(h.w, strings.Join(strings.Fields(line), " ")+"\n")
+	_, err := io.WriteString(h.w, plain.Text(strings.Join(strings.Fields(line), " "))+"\n")
 	return err
 }
 

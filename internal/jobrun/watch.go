@@ -118,6 +118,10 @@ func (w *watch) look(pods []corev1.Pod) string {
 			if status.Name == w.main && (status.State.Running != nil || status.State.Terminated != nil) {
 				w.ran = true
 			}
+			if status.Name == w.main && status.State.Running != nil {
+				// How an earlier pod ended says nothing of this one.
+				w.message, w.code = "", 0
+			}
 			if ended := status.State.Terminated; ended != nil && status.Name == w.main {
 				w.message, w.code = strings.TrimSpace(ended.Message), ended.ExitCode
 			}
@@ -200,6 +204,10 @@ func (w *watch) failed(failure *batchv1.JobCondition) error {
 	if !slices.Contains([]hook.Code{hook.Usage, hook.Refused, hook.MigrationFailed, hook.Busy, hook.Pending,
 		hook.HalfRestored, hook.Unchanged, hook.Deadline}, code) {
 		code = hook.Unexpected
+	}
+	if failure.Reason == batchv1.JobReasonDeadlineExceeded && code == hook.Unchanged {
+		// Another pod may have been at work when the deadline ended it.
+		code = hook.Deadline
 	}
 	switch {
 	case w.message != "" && w.code != 0:

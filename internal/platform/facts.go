@@ -193,8 +193,10 @@ const (
 	Rollback  = "rollback"
 	Migrate   = "migrate"
 	Bootstrap = "bootstrap"
-	Seed      = "seed"
-	Test      = "test"
+	// BackupOfBootstrap is the Job by which bootstrap saves a database before it migrates it.
+	BackupOfBootstrap = "backup-bootstrap"
+	Seed              = "seed"
+	Test              = "test"
 )
 
 // HookJobs are the Jobs besides the services.
@@ -211,7 +213,9 @@ func HookJobs() []HookJob {
 		// A test of a release that is not pending.
 		{Name: Test, Component: Test, Database: true},
 		{Name: "backup", Component: "backup", Awaited: true, Database: true, Stays: true, Upgrades: true},
-		// The same pods as those of a backup, with the same label.
+		// The same pods as those of a backup, with the same label. Bootstrap's is another one than that of an upgrade which
+		// is tried again meanwhile: each would delete the other's.
+		{Name: BackupOfBootstrap, Component: "backup", Stays: true},
 		{Name: "restore", Component: "backup", Stays: true},
 		{Name: "teardown", Component: "teardown", Awaited: true},
 		{Name: "delete", Component: "delete", Awaited: true},

@@ -17,6 +17,12 @@ import (
 // startTime bounds starting services again after an upgrade of the data that did not end well.
 const startTime = time.Minute
 
+// endTime bounds the end of the services' pods, one of which may be on a lost node: none serves meanwhile.
+const endTime = 3 * time.Minute
+
+// reserve is kept back from the command's time, to set the Cluster back and to start the services again.
+const reserve = 2 * time.Minute
+
 // majorUpgrade is the refusal of a newer major version of PostgreSQL that nobody has decided on.
 func majorUpgrade(object string, from, to int) finding.Finding {
 	return finding.Finding{
@@ -64,7 +70,9 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 			return "", err
 		}
 	}
-	saved, err := p.upgradeData(ctx, db, cluster, runner, manifest, stopped, to > 0)
+	working, done := reserving(ctx, reserve)
+	defer done()
+	saved, err := p.upgradeData(working, db, cluster, runner, manifest, stopped, to > 0)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		// The pod is stopped, and another one continues.
 		return "", err
@@ -103,14 +111,25 @@ func (p *Prepare) upgradeData(ctx context.Context, db found, cluster *database.C
 	saved := ""
 	if begins {
 		p.Log.Warn("PostgreSQL is upgraded to a newer major version: the services are stopped until it is done")
-		if err := runner.StopWriters(ctx, stopped); err != nil {
-			return "", err
+		stopping, cancel := context.WithTimeout(ctx, endTime)
+		defer cancel()
+		if err := runner.StopWriters(stopping, stopped); err != nil {
+			return "", fmt.Errorf("the data was not upgraded, since the services could not all be stopped: %w", err)
 		}
-		message, err := p.save(ctx)
+		message, err := p.save(ctx, (*backupjob.Runner).BeforeMajorUpgrade)
 		if err != nil {
 			return "", fmt.Errorf("the data was not upgraded, since the backup before it failed: %w", err)
 		}
 		saved = message + "; "
 	}
 	return saved, cluster.RaiseMajor(ctx, manifest, db.url, p.ChangeTime)
+}
+
+// reserving is ctx with an end that leaves time before the deadline of ctx, if it has one.
+func reserving(ctx context.Context, left time.Duration) (context.Context, context.CancelFunc) {
+	deadline, has := ctx.Deadline()
+	if !has {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-left))
 }

@@ -210,7 +210,7 @@ func (p *Prepare) migrate(ctx context.Context, todo work) (string, error) {
 	case !todo.save:
 		return p.Jobs.Run(ctx, todo.job)
 	}
-	saved, err := p.save(ctx)
+	saved, err := p.save(ctx, (*backupjob.Runner).BeforeUpgrade)
 	if err != nil {
 		return "", fmt.Errorf("nothing was migrated, since the backup before it failed (--set global.backup.skip=true leaves it out): %w", err)
 	}
@@ -222,12 +222,14 @@ func (p *Prepare) migrate(ctx context.Context, todo work) (string, error) {
 }
 
 // save makes a backup by what the plan says.
-func (p *Prepare) save(ctx context.Context) (string, error) {
+func (p *Prepare) save(
+	ctx context.Context, do func(*backupjob.Runner, context.Context) (string, error),
+) (string, error) {
 	plan, err := hook.ReadSpec[backupjob.Plan](p.Spec.Migrate.Backup)
 	if err != nil {
 		return "", err
 	}
 	r := backupjob.New(p.Log, p.Client, p.Spec.Namespace, plan)
 	r.Jobs = p.Jobs
-	return r.BeforeUpgrade(ctx)
+	return do(r, ctx)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/poddiag"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 	"github.com/neutree-ai/packaging/internal/revision"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
@@ -88,9 +89,15 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := p.stillWanted(ctx); err != nil {
+		return "", err
+	}
 	// Before the migrations, which nothing takes back: a change of the database that fails is set back.
 	changed, err := p.changeCluster(ctx, db)
 	if err != nil {
+		return "", err
+	}
+	if err := p.stillWanted(ctx); err != nil {
 		return "", err
 	}
 	if err := p.claim(ctx, db); err != nil {
@@ -98,6 +105,9 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	}
 	migrated, err := p.migrate(ctx, todo)
 	if err != nil {
+		return "", err
+	}
+	if err := p.stillWanted(ctx); err != nil {
 		return "", err
 	}
 	restarted, err := p.restartUsers(ctx)
@@ -113,11 +123,20 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	// A Helm client that rolls back applies the revision all the same when its hook succeeds meanwhile.
-	if err := p.revision.Check(ctx); err != nil {
+	if err := p.stillWanted(ctx); err != nil {
 		return "", err
 	}
 	p.Log.Info("prepared", "took", time.Since(start).Round(time.Millisecond).String())
 	return strings.Join(said, "; "), nil
+}
+
+// stillWanted refuses to continue once Helm has given the revision up, or once a restore was started: minutes may have
+// passed since check looked.
+func (p *Prepare) stillWanted(ctx context.Context) error {
+	if err := p.revision.Check(ctx); err != nil {
+		return err
+	}
+	return kube.Refuse(restorenote.Unfinished(ctx, p.Client, p.Spec.Namespace, p.Spec.Gate.RestoreNote))
 }
 
 // check finds out, without a write, what could not work. The questions hang on nothing of each other, so they are asked

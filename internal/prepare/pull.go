@@ -22,6 +22,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/poddiag"
+	"github.com/neutree-ai/packaging/internal/revision"
 )
 
 // changed are the images that do not run yet, and the nodes where their predecessors do.
@@ -62,7 +63,7 @@ func (p *Prepare) pull(ctx context.Context) (string, error) {
 			Why:   "nothing was changed, and the previous version is still running",
 			Fix:   "fix the image name or tag below global.images, the registry, or global.imagePullSecrets",
 		})
-	case ctx.Err() != nil || kube.MissingPermission(err) != "":
+	case ctx.Err() != nil || kube.MissingPermission(err) != "" || revision.Ended(err):
 		return "", err
 	}
 	p.Log.Warn("the new images could not be pulled beforehand: services that are replaced will wait for theirs", "cause", err.Error())

@@ -9,7 +9,7 @@ import (
 
 // removeRestoreNote ends a restore that did not end: its services are gone. The database may be half restored, which the
 // one who installs again has to know.
-func (t *Teardown) removeRestoreNote(ctx context.Context) {
+func (t *Teardown) removeRestoreNote(ctx context.Context, deletes bool) {
 	name := t.Spec.RestoreNote
 	if name == "" {
 		return
@@ -21,7 +21,7 @@ func (t *Teardown) removeRestoreNote(ctx context.Context) {
 	switch {
 	case err != nil:
 		t.warn("read the note of a restore", err)
-	case !t.Spec.DeleteData && note.Phase != restorenote.Preparing && note.Phase != restorenote.Stopping &&
+	case !deletes && note.Phase != restorenote.Preparing && note.Phase != restorenote.Stopping &&
 		note.Phase != restorenote.Restored:
 		t.note("a restore did not end", fmt.Sprintf("the databases that are kept may be half of backup %s and half of "+
 			"what was there before; restore it again after the next install", note.Backup))

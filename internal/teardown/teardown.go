@@ -75,7 +75,7 @@ func (t *Teardown) run(ctx context.Context) string {
 	t.stopUpgrade(ctx)
 	t.stopRunner(ctx)
 	t.removeJobs(ctx)
-	t.removeRestoreNote(ctx)
+	t.removeRestoreNote(ctx, t.Spec.DeleteData && armed(revision, t.Spec.Revision))
 	// The workspaces may take all the time there is, so PostgreSQL is stopped meanwhile.
 	cluster := t.hibernate(ctx)
 	stopped := t.stopWorkspaces(ctx)

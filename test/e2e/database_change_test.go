@@ -22,7 +22,7 @@ func (r *release) wantDatabaseChangedFirst(t *testing.T) {
 	defer stop()
 	began := time.Now().Add(-time.Second)
 	got := r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2",
-		"--set", "global.database.cnpg.maxConnections=310", "--set", "controlPlane.cp.podAnnotations.changed=true")
+		"--set", "global.database.cnpg.maxConnections=310", "--set", "controlPlane.cp.podAnnotations.changed=again")
 	t.Logf("while PostgreSQL was restarted, of one instance: %s", stop())
 	if got.took > 90*time.Second {
 		t.Errorf("the upgrade took %s, want 90 s at most", got.took)

@@ -172,12 +172,16 @@ backup-plan.yaml: |
 {{- end }}
 {{- end }}
 
-{{/* What that hook must be allowed to make a backup; it may make Jobs, list pods and read the Cluster anyway. */}}
+{{/*
+What a hook must be allowed to make a backup; it may make Jobs, list pods and read the Cluster anyway.
+Usage: include "neutree.backup.hookRules" (list $ <name of the Job without the prefix>)
+*/}}
 {{- define "neutree.backup.hookRules" -}}
+{{- with index . 0 -}}
 {{- if include "neutree.backup.beforeUpgrade" . }}
 - apiGroups: [batch]
   resources: [jobs]
-  resourceNames: [{{ include "common.name" (list . "backup") }}]
+  resourceNames: [{{ include "common.name" (list . (index $ 1)) }}]
   verbs: [get, delete]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
@@ -190,6 +194,7 @@ backup-plan.yaml: |
 - apiGroups: [postgresql.cnpg.io]
   resources: [backups]
   verbs: [create, get]
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

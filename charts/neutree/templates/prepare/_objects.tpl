@@ -70,7 +70,7 @@ cluster.yaml: |
   resources: [jobs]
   resourceNames: [{{ include "common.name" (list . "pull") }}, {{ include "common.name" (list . "migrate") }}, {{ include "neutree.bootstrap.name" . }}]
   verbs: [get, delete]
-{{- with include "neutree.backup.hookRules" . }}{{ nindent 0 (trim .) }}{{ end }}
+{{- with include "neutree.backup.hookRules" (list . "backup") }}{{ nindent 0 (trim .) }}{{ end }}
 # How those fare, on which nodes services run, and what keeps the database from answering.
 - apiGroups: [""]
   resources: [pods, events, persistentvolumeclaims]

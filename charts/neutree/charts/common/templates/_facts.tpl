@@ -163,6 +163,7 @@ Usage: $facts := include "common.facts" . | fromJson
     {"name":"seed","component":"seed","awaited":true,"database":true,"upgrades":true},
     {"name":"test","component":"test","database":true},
     {"name":"backup","component":"backup","awaited":true,"database":true,"stays":true,"upgrades":true},
+    {"name":"backup-bootstrap","component":"backup","stays":true},
     {"name":"restore","component":"backup","stays":true},
     {"name":"teardown","component":"teardown","awaited":true},
     {"name":"delete","component":"delete","awaited":true}
