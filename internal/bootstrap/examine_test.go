@@ -45,7 +45,7 @@ type backups struct {
 
 func (b *backups) Run(ctx context.Context, job *batchv1.Job) (string, error) {
 	args := strings.Join(job.Spec.Template.Spec.Containers[0].Args, " ")
-	if job.Name != "nap-backup" || !strings.HasPrefix(args, "create --name=before-r2-") {
+	if job.Name != "nap-backup-bootstrap" || !strings.HasPrefix(args, "create --name=before-r2-") {
 		b.Errorf("it ran %s %s", job.Name, args)
 	}
 	if b.fails != nil {

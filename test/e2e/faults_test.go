@@ -115,7 +115,7 @@ func (f *faults) cancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := slices.Concat([]string{"upgrade", f.name, f.chart, "--namespace", f.namespace,
-		"--timeout", "3m", "--rollback-on-failure"}, toTen)
+		"--timeout", "5m", "--rollback-on-failure"}, toTen)
 	helm := exec.CommandContext(t.Context(), f.helm, args...)
 	var output bytes.Buffer
 	helm.Stdout, helm.Stderr = &output, &output
@@ -123,7 +123,7 @@ func (f *faults) cancelled(t *testing.T) {
 	if err := helm.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Minute, "a migration waits for the ledger", func(context.Context) (bool, string) {
+	eventually(t, 4*time.Minute, "a migration waits for the ledger", func(context.Context) (bool, string) {
 		waiting := query(t, f.database, `SELECT count(*)::text FROM pg_locks
  WHERE NOT granted AND relation = 'public.schema_migrations'::regclass`)
 		return waiting[0] != "0", "none does"
