@@ -17,7 +17,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
-// attemptFile of the store says that a restore has begun to replace the database. It outlives the pod that does so.
+// attemptFile of the store says that a restore has started to replace the database. It outlives the pod that does so.
 const attemptFile = ".restore.json"
 
 // attempt is one restore, of which there may be several runs: of pods that replace each other, and of clients.
@@ -30,8 +30,8 @@ type attempt struct {
 	Replaced bool `json:"replaced,omitempty"`
 }
 
-// begun tells whether a run of the attempt with this id has begun to replace the database.
-func (b *Backup) begun(id string) bool {
+// touched says whether a run of the attempt with this id has started to replace the database.
+func (b *Backup) touched(id string) bool {
 	var left attempt
 	raw, err := os.ReadFile((&attempt{b: b}).path())
 	return err == nil && json.Unmarshal(raw, &left) == nil && left.ID == id

@@ -36,7 +36,7 @@ func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, 
 	}
 	unlock, err := b.lock("backup restore " + name)
 	if err != nil {
-		if b.begun(id) {
+		if b.touched(id) {
 			// An earlier pod of this attempt is still at work, so this one can't say what the databases are.
 			return "", &hook.Error{Code: hook.Unexpected, Err: err}
 		}

@@ -31,7 +31,7 @@ type Restore struct {
 	// Abandon gives up an unfinished restore of another backup, for the sake of Name, or of none where the databases are
 	// untouched.
 	Abandon bool
-	// Patience is how long another client that has begun a restore may give no sign of life before it counts as dead; 0
+	// Patience is how long another client that has started a restore may give no sign of life before it counts as dead; 0
 	// means 15 seconds.
 	Patience time.Duration
 	// Watch is how often the services are looked at while they must stand still; 0 means 2 seconds.
@@ -292,7 +292,7 @@ func (r *Restore) recover(ctx context.Context, l *lock, cause error) error {
 	return errors.Join(cause, l.delete(cleaning))
 }
 
-// settled tells whether the end of an attempt says that the two databases fit together. Where an earlier client may have
+// settled says whether the end of an attempt says that the two databases fit together. Where an earlier client may have
 // replaced one of them, only what the Job itself says counts, which knows that.
 func (r *Restore) settled(cause error) bool {
 	var notStarted *jobrun.NotStarted

@@ -611,6 +611,19 @@ func TestSecondClientIsRefused(t *testing.T) {
 	}
 }
 
+// An upgrade that is running would start the services in the middle of a restore.
+func TestRestoreWaitsForTheEndOfAnUpgrade(t *testing.T) {
+	c := newCluster(t, "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-prepare, namespace: nap}\n")
+	_, err := c.restore(within(t, 20*time.Second))
+	const words = "an upgrade of release neutree in namespace nap is running (Job nap-prepare)"
+	if hook.CodeOf(err) != hook.Busy || !strings.Contains(fmt.Sprint(err), words) {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	if c.note() != nil || c.replicas() != "nap-cp=2 afs-controller=1" {
+		t.Errorf("the note is %v and replicas are %s", c.note(), c.replicas())
+	}
+}
+
 // A client that was away for longer than others wait, as on a laptop that slept, leaves everything to the one that has
 // taken its restore up.
 func TestReplacedClientStops(t *testing.T) {

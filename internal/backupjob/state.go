@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +22,9 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/restorenote"
+	"github.com/neutree-ai/packaging/internal/stop"
 )
 
 // lock is the note of the restore while this client holds it. Each write names the version that this client wrote last,
@@ -51,7 +54,7 @@ func (r *Restore) patience() time.Duration {
 // noteName is that of the ConfigMap. It is called after the Job.
 func (r *Restore) noteName() string { return r.Plan.Restore.Name }
 
-// thisClient names this process to whoever runs the other one.
+// thisClient names this process to the one who runs the other.
 func thisClient() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -76,7 +79,14 @@ func (r *Restore) acquire(ctx context.Context) (*lock, *restorenote.Note, error)
 				"namespace %s has no unfinished restore to give up", r.Namespace)
 		}
 		l, err := r.createNote(ctx)
-		return l, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		// The note comes first: an upgrade that has not looked for it by now finds it.
+		if err := r.refuseUpgrade(ctx); err != nil {
+			return nil, nil, errors.Join(err, afterwards(ctx, l.delete))
+		}
+		return l, nil, nil
 	}
 	if left.Backup != r.Name && !r.Abandon {
 		return nil, nil, r.refuseAnother(left)
@@ -91,6 +101,26 @@ func (r *Restore) acquire(ctx context.Context) (*lock, *restorenote.Note, error)
 	return l, left, err
 }
 
+// refuseUpgrade refuses while Jobs of an upgrade are running: it would start the services in the middle of the restore.
+func (r *Restore) refuseUpgrade(ctx context.Context) error {
+	stopper := &stop.Stopper{Log: r.Log, Client: r.Client, Namespace: r.Namespace}
+	jobs, err := stopper.Of(ctx, r.Plan.Release, strings.TrimSuffix(r.Plan.Restore.Name, "-restore"))
+	if err != nil {
+		return err
+	}
+	// Bootstrap looks for the note before it migrates, and one that fails may be why the restore is needed.
+	jobs = slices.DeleteFunc(jobs, func(job stop.Job) bool { return strings.Contains(job.Name, "-"+platform.Bootstrap+"-") })
+	running, err := stopper.Running(ctx, jobs...)
+	if err != nil || len(running) == 0 {
+		return err
+	}
+	return hook.Failf(hook.Busy, finding.BackupBusy,
+		"wait until the upgrade has ended; one whose client was killed is ended by helm neutree recover "+r.Plan.Release+
+			" --namespace "+r.Namespace,
+		"an upgrade of release %s in namespace %s is running (Job %s)", r.Plan.Release, r.Namespace,
+		strings.Join(running, ", "))
+}
+
 func (r *Restore) refuseAnother(left *restorenote.Note) error {
 	f := left.Finding(r.Namespace, r.noteName())
 	return hook.Refuse(finding.Finding{ID: f.ID, Severity: f.Severity, Object: f.Object, Found: f.Found,
@@ -103,7 +133,7 @@ func (r *Restore) waitForSilence(ctx context.Context, left *restorenote.Note, co
 		return hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends", "%s %s backup %s in namespace %s",
 			left.Holder, is, left.Backup, r.Namespace)
 	}
-	r.Log.Info("another client has begun a restore; finding out whether it still works on it", "client", left.Holder)
+	r.Log.Info("another client has started a restore; finding out whether it still works on it", "client", left.Holder)
 	silent := time.Now().Add(r.patience())
 	return hook.Poll(ctx, r.Log, "a sign of life of "+left.Holder, func(ctx context.Context) (bool, string, error) {
 		live, err := kube.Get[corev1.ConfigMap](ctx, r.Client, kube.ConfigMaps, r.Namespace, r.noteName())
@@ -133,7 +163,7 @@ func (r *Restore) createNote(ctx context.Context) (*lock, error) {
 	err := l.write(ctx, l.note, nil)
 	if apierrors.IsAlreadyExists(err) {
 		return nil, hook.Failf(hook.Busy, finding.BackupBusy, "wait until it ends",
-			"another client has just begun a restore in namespace %s", r.Namespace)
+			"another client has just started a restore in namespace %s", r.Namespace)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("note the restore in namespace %s: %s", r.Namespace, kube.Brief(err))

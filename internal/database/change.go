@@ -64,12 +64,12 @@ func (c *Change) String() string {
 	return strings.Join(words, ", ")
 }
 
-// replacesPods tells whether the pods of PostgreSQL will be replaced.
+// replacesPods says whether the pods of PostgreSQL will be replaced.
 func (c *Change) replacesPods() bool {
 	return slices.ContainsFunc(c.Fields, func(field string) bool { return slices.Contains(recreating, field) })
 }
 
-// configures tells whether PostgreSQL will read another configuration.
+// configures says whether PostgreSQL will read another configuration.
 func (c *Change) configures() bool {
 	return slices.ContainsFunc(c.Fields, func(field string) bool {
 		name, ok := strings.CutPrefix(field, "postgresql.")
@@ -108,7 +108,7 @@ func (c *Cluster) Compare(ctx context.Context, manifest *unstructured.Unstructur
 // admitted is what an apply waits for.
 func (c *Cluster) admitted() string { return "the CloudNativePG operator to admit Cluster " + c.name }
 
-// olderCRD tells whether a Cluster has fields that the operator which is installed does not know yet.
+// olderCRD says whether a Cluster has fields that the operator which is installed does not know yet.
 func olderCRD(err error) bool { return strings.Contains(err.Error(), "field not declared in schema") }
 
 // compare finds what differs between two versions of a Cluster.

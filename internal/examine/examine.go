@@ -26,7 +26,7 @@ type Release struct {
 	New func(context.Context, Database) ([]string, error)
 	// Key is the key that the release's Secret has.
 	Key Key
-	// Allow are the reasons that somebody has decided to go past.
+	// Allow are the reasons that a person has decided to pass.
 	Allow hook.GateOverrides
 }
 
@@ -47,7 +47,7 @@ type Database struct {
 	Pending []migrate.File
 }
 
-// HoldsData tells whether there is something in the database to lose.
+// HoldsData says whether there is something in the database to lose.
 func (d Database) HoldsData() bool { return !d.Asked || !d.Empty || d.Key.Known() }
 
 // Read asks the database at url. It changes nothing.

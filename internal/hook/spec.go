@@ -185,7 +185,7 @@ type BootstrapSpec struct {
 	Seconds int `json:"seconds,omitempty"`
 	// EncryptionKey is where the key is that credentials in the database are encrypted with. The environment has it too.
 	EncryptionKey SecretRef `json:"encryptionKey,omitzero"`
-	// Allow are the reasons against a database that somebody has decided to go past.
+	// Allow are the reasons against a database that a person has decided to pass.
 	Allow GateOverrides `json:"allow"`
 	// Operator is the CloudNativePG operator that the revision contains, if any.
 	Operator *OperatorSpec `json:"operator,omitempty"`

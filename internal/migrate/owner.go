@@ -20,10 +20,10 @@ type Owner struct {
 	Cluster string
 }
 
-// Known tells whether there is an owner.
+// Known says whether there is an owner.
 func (o Owner) Known() bool { return o.Release != "" }
 
-// Is tells whether o and other are the same release, as far as both are known.
+// Is says whether o and other are the same release, as far as both are known.
 func (o Owner) Is(other Owner) bool {
 	return o.sameName(other) && (o.Cluster == other.Cluster || o.Cluster == "" || other.Cluster == "")
 }
@@ -34,7 +34,7 @@ func (o Owner) sameName(other Owner) bool {
 
 // Named is what global.upgrade.adoptDatabase must be for heir to take the database over from o. It names the previous
 // owner, so that a value which stays set takes the database from no other release. The Kubernetes cluster is part of it
-// where nothing else tells the two apart.
+// where nothing else distinguishes the two.
 func (o Owner) Named(heir Owner) string {
 	if o.sameName(heir) {
 		return o.Namespace + "/" + o.Release + "@" + o.Cluster
@@ -42,7 +42,7 @@ func (o Owner) Named(heir Owner) string {
 	return o.Namespace + "/" + o.Release
 }
 
-// Admits tells whether release may use the database of o: nobody's, its own, or one that adopt names.
+// Admits says whether release may use the database of o: one without an owner, its own, or one that adopt names.
 func (o Owner) Admits(release Owner, adopt string) bool {
 	return !o.Known() || o.Is(release) || adopt == o.Named(release)
 }

@@ -103,7 +103,7 @@ func backwards(live *Operator, spec hook.OperatorSpec) []finding.Finding {
 }
 
 // Dependents finds the databases of others that depend on the operator of the release, which is about to be removed. It
-// says how to go on.
+// says how to continue.
 func Dependents(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([]finding.Finding, error) {
 	live, err := Find(ctx, client, spec)
 	if live == nil || err != nil {

@@ -1,4 +1,4 @@
-// Package plain makes text from clusters, files and registries safe to print. Whoever can write an event, a log line or a
+// Package plain makes text from clusters, files and registries safe to print. Anyone who can write an event, a log line or a
 // registry's answer could otherwise move the cursor of an operator's terminal, or hide and reorder what it shows.
 package plain
 
@@ -45,7 +45,7 @@ func acts(r rune) bool {
 	return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r)
 }
 
-// isBroken tells a byte that is not UTF-8 from the replacement character itself.
+// isBroken distinguishes a byte that is not UTF-8 from the replacement character itself.
 func isBroken(s string) bool {
 	_, size := utf8.DecodeRuneInString(s)
 	return size == 1

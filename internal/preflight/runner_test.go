@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Whoever can write an event or a registry's answer must not reach the terminal of who runs preflight.
+// Anyone who can write an event or a registry's answer must not reach the terminal of who runs preflight.
 func TestTextFromTheClusterIsCleaned(t *testing.T) {
 	const hostile, clean = "\x1b[2J\x1b[32mAll checks passed.\u202e", `^[[2J^[[32mAll checks passed.\u202e`
 	got := run(t.Context(), preflight.Options{},

@@ -23,7 +23,7 @@ const endTime = 3 * time.Minute
 // reserve is kept back from the command's time, to set the Cluster back and to start the services again.
 const reserve = 2 * time.Minute
 
-// majorUpgrade is the refusal of a newer major version of PostgreSQL that nobody has decided on.
+// majorUpgrade is the refusal of a newer major version of PostgreSQL that no one has decided on.
 func majorUpgrade(object string, from, to int) finding.Finding {
 	return finding.Finding{
 		ID: finding.UpgradeDatabaseMajor, Severity: finding.Error, Object: object, Value: "global.images.postgresql",
@@ -45,7 +45,7 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 		return "", err
 	}
 	stopped, err := cluster.StoppedServices(ctx)
-	// A database that does not answer can't be saved, so no upgrade of it begins; one that was begun is its silence.
+	// A database that does not answer can't be saved, so no upgrade of it starts; one that was started is its silence.
 	if err != nil || to == 0 && stopped == nil || to > 0 && !db.answers {
 		return "", err
 	}
@@ -95,7 +95,7 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	return saved + "the data was upgraded to the major version that the image names", nil
 }
 
-// upgradesData tells whether an earlier run has begun to upgrade the data: the database does not answer meanwhile.
+// upgradesData says whether an earlier run has started to upgrade the data: the database does not answer meanwhile.
 func (p *Prepare) upgradesData(ctx context.Context) (bool, error) {
 	if !p.Spec.Gate.Allow.MajorUpgrade {
 		return false, nil
@@ -104,7 +104,7 @@ func (p *Prepare) upgradesData(ctx context.Context) (bool, error) {
 	return stopped != nil, err
 }
 
-// upgradeData does the work between stopping the services and starting them again. An upgrade that was begun has its
+// upgradeData does the work between stopping the services and starting them again. An upgrade that was started has its
 // backup.
 func (p *Prepare) upgradeData(ctx context.Context, db found, cluster *database.Cluster, runner *backupjob.Runner,
 	manifest *unstructured.Unstructured, stopped map[string]int32, begins bool) (string, error) {

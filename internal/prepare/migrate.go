@@ -138,7 +138,7 @@ func (p *Prepare) replacedSets(ctx context.Context) (replaced []hook.Migration, 
 	return replaced, there, nil
 }
 
-// databaseURL is where this revision's services will find the database, "" where nobody can tell yet. It may differ from
+// databaseURL is where this revision's services will find the database, "" where it is not known yet. It may differ from
 // the one that the release uses now: another database from outside, or a new password.
 func (p *Prepare) databaseURL(ctx context.Context) (string, error) {
 	spec := p.Spec.Migrate

@@ -23,7 +23,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
-// Revision is one revision of a release that is being installed. The nil Revision is one that nobody can judge, such as
+// Revision is one revision of a release that is being installed. The nil Revision is one that no record describes, such as
 // a sync of ArgoCD: it counts as pending.
 type Revision struct {
 	Namespace, Release string
@@ -56,7 +56,7 @@ func (r *Revision) String() string {
 	return fmt.Sprintf("%s/%s/%d", r.Namespace, r.Release, r.Number)
 }
 
-// answerTime bounds one question to the API server: whoever asks may hold locks in the database meanwhile.
+// answerTime bounds one question to the API server: the one who asks may hold locks in the database meanwhile.
 const answerTime = 5 * time.Second
 
 // pending are Helm's words for a revision on which a Helm client is working.

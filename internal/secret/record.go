@@ -16,7 +16,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
-// recordAnnotation, on a Secret that we make, recognises the values that the services have started with. Whoever may
+// recordAnnotation, on a Secret that we make, recognises the values that the services have started with. Anyone who may
 // read it may read the Secret, and its values are digests with a salt.
 const recordAnnotation = "neutree.ai/values"
 

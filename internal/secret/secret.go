@@ -258,7 +258,7 @@ func (k *keeper) update(ctx context.Context, secret *corev1.Secret, changed []st
 	return false, nil
 }
 
-// write replaces secret if nobody changed it since it was read: its resourceVersion goes along.
+// write replaces secret if no one changed it since it was read: its resourceVersion goes along.
 func (k *keeper) write(ctx context.Context, secret *corev1.Secret) (again bool, err error) {
 	u, err := unstructuredOf(secret)
 	if err != nil {

@@ -63,6 +63,23 @@ func (s *Stopper) Of(ctx context.Context, release, prefix string) ([]Job, error)
 	return jobs, nil
 }
 
+// Running are the names of those of the Jobs that have not ended, sorted.
+func (s *Stopper) Running(ctx context.Context, jobs ...Job) ([]string, error) {
+	var names []string
+	for _, job := range jobs {
+		live, err := kube.Get[batchv1.Job](ctx, s.Client, kube.Jobs, s.Namespace, job.Name)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return nil, kube.Refused(err, "look for Job %s in namespace %s", job.Name, s.Namespace)
+		case !jobrun.Ended(live):
+			names = append(names, job.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 // Stop ends those of the Jobs that are running and returns their names once no pod of any of them is left. Pods of a
 // Job that another client has just deleted are waited for too. The error names what could not be stopped, and what is
 // left.
