@@ -53,7 +53,7 @@ func TestDeleteNames(t *testing.T) {
 		GivenSecrets: []string{}, GivenClaims: []hook.NamespacedName{},
 		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation"},
 		Claims:     []hook.NamespacedName{{Namespace: namespace, Name: "nap-backups"}, {Namespace: namespace, Name: "afs-controller-db"}},
-		Jobs:       []string{"nap-pull", "nap-migrate", "nap-backup", "nap-restore"},
+		Jobs:       []string{"nap-pull", "nap-migrate", "nap-backup", "nap-backup-bootstrap", "nap-restore"},
 		Leases:     []string{"db9c8771.cnpg.io"},
 		Workspaces: hook.DeleteWorkspaces{Namespace: workspace, Created: true},
 		CRDGroup:   "postgresql.cnpg.io",

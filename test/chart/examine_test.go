@@ -12,6 +12,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // may tells whether rules grant a verb on a resource, of the object called name, or of any where name is empty.
@@ -33,13 +34,14 @@ func TestTheRecordOfTheInstallationOutlivesTheRelease(t *testing.T) {
 
 // Bootstrap saves a database that no hook could save, and has the rights for that as long as backups are made at all.
 func TestBootstrapMaySaveTheDatabase(t *testing.T) {
+	const saving = "nap-" + platform.BackupOfBootstrap
 	needs := func(objects []chart.Object, plan backupjob.Plan) map[string]bool {
 		rules := find[*rbacv1.Role](t, objects, namespace, "nap-bootstrap").Rules
 		return map[string]bool{
 			"read the plan":     may(rules, "", "configmaps", "nap-backup", "get"),
 			"create the Job":    may(rules, "batch", "jobs", "", "create"),
-			"follow the Job":    may(rules, "batch", "jobs", plan.Create.Name, "get"),
-			"delete the Job":    may(rules, "batch", "jobs", plan.Create.Name, "delete"),
+			"follow the Job":    may(rules, "batch", "jobs", saving, "get"),
+			"delete the Job":    may(rules, "batch", "jobs", saving, "delete"),
 			"delete other Jobs": may(rules, "batch", "jobs", "", "delete"),
 			"create the PVC":    may(rules, "", "persistentvolumeclaims", "", "create"),
 			"let the PVC grow":  may(rules, "", "persistentvolumeclaims", plan.Claim.Name, "patch"),

@@ -21,7 +21,7 @@ var accepted = map[string]struct {
 	"container-security-context-user-group-id":      {reason: "images are made for the user 1000, 1001 or 65534, and can't be run by one above 10000"},
 	"container-image-pull-policy":                   {reason: "tags are pinned, and a registry that is away must not keep a pod from starting again"},
 	"pod-probes-identical":                          {reason: "a service has one path that tells its health; readiness ends after 6 seconds of silence, and life after 60"},
-	"networkpolicy-targets-pod":                     {"these pods are made by the operator and by the runner", []string{"-pg", "-workspaces"}},
+	"networkpolicy-targets-pod":                     {"these pods are made by the operator and by the runner", []string{"-pg", "-workspaces", "-operator"}},
 	"container-security-context-readonlyrootfilesystem": {"LibreOffice and Chromium keep their profiles in several places",
 		[]string{"-office-converter"}},
 	"container-image-tag": {"AFS publishes no release tags", []string{"afs-controller"}},

@@ -219,6 +219,7 @@ func TestSchemasAreStrict(t *testing.T) {
 var open = map[string]string{
 	".cloudnative-pg":              "the operator's chart has its own values",
 	".cloudnative-pg.crds":         "the operator's chart has its own values",
+	".cloudnative-pg.config":       "the operator's chart has its own values",
 	".controlPlane":                "its own schema is strict",
 	".gateway":                     "its own schema is strict",
 	".workspaceRuntime":            "its own schema is strict",
