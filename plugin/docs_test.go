@@ -113,7 +113,8 @@ var others = []string{
 	"rollback-on-failure",
 	"set", "set-json", "set-string", "take-ownership", "timeout", "values", "verify", "wait", "force",
 	"all", "cert", "docker-password", "docker-server", "docker-username", "dry-run", "from-file", "from-literal", "key",
-	"namespace", "overwrite", "subresource", "type", "all-namespaces",
+	"namespace", "overwrite", "subresource", "type", "all-namespaces", "for", "force-conflicts", "ignore-not-found",
+	"label-columns", "output", "patch", "replicas", "selector",
 	// The TURN server's.
 	"listening-ip", "relay-ip", "external-ip", "allowed-peer-ip",
 	// The seed scripts' and mount's.

@@ -249,7 +249,7 @@ func TestAChangeThatIsCutOffContinues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Patience = 300 * time.Millisecond
+	c.Patience = 3 * time.Second
 	if _, err := c.Run(contextFor(t, 30*time.Second), again); err != nil || !strings.Contains(log(), "the upgrade continues") {
 		t.Errorf("%v\n%s", err, log())
 	}

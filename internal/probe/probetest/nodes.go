@@ -57,7 +57,9 @@ func New(t *testing.T, names []string, documents ...string) *Nodes {
 	for i, name := range names {
 		documents = append(documents, fmt.Sprintf(`apiVersion: v1
 kind: Node
-metadata: {name: %[1]s, labels: {kubernetes.io/hostname: %[1]s}}
+metadata:
+  name: %[1]s
+  labels: {kubernetes.io/hostname: %[1]s, kubernetes.io/os: linux, kubernetes.io/arch: amd64}
 status:
   addresses: [{type: InternalIP, address: 198.19.255.%[2]d}]
   conditions: [{type: Ready, status: "True"}]
