@@ -19,7 +19,7 @@ func newTeardownCommand(o *hook.Options) *cobra.Command {
 
 Nothing happens unless Helm's record says that the release is being uninstalled. An uninstall that
 would remove an operator on which other databases depend is refused, unless that was allowed. Else,
-once the command has tried, it ends with 0 whatever it met: an uninstall must not hang on it. Only a
+once the command has tried, it ends with 0 whatever it met: an uninstall must not depend on it. Only a
 signal makes it fail, so that its Job tries again.`,
 	}, func(ctx context.Context, log *slog.Logger, client *kube.Client, spec hook.TeardownSpec) (string, error) {
 		return (&teardown.Teardown{Log: log, Client: client, Spec: spec}).Run(ctx)

@@ -19,8 +19,8 @@ import (
 func small(t *testing.T, bytes string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "size="+bytes); errors.Is(err, syscall.EPERM) {
-		t.Skip("this user may not mount a file system")
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size="+bytes); errors.Is(err, syscall.EPERM) && os.Geteuid() != 0 {
+		t.Skip("only root may mount a file system")
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -161,7 +161,7 @@ func TestTimeOfAllSteps(t *testing.T) {
 	}
 }
 
-// A database that an uninstall kept is held to the same as one that runs: nobody could ask it before.
+// A database that an uninstall kept is held to the same as one that runs: it could not be asked before.
 func TestDatabaseThatWasKept(t *testing.T) {
 	w := newWorld(t, cluster)
 	w.spec.EncryptionKey = hook.SecretRef{Secret: "nap-cp-secret", Key: "CREDENTIAL_ENCRYPTION_KEY"}

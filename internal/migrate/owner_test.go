@@ -41,7 +41,7 @@ func TestADatabaseBelongsToOneRelease(t *testing.T) {
 		{"another name", migrate.Owner{Release: "other", Namespace: "nap", Cluster: "uid-1"}, "", []string{"belongs to release neutree in namespace nap"}},
 		{"another cluster", migrate.Owner{Release: "neutree", Namespace: "nap", Cluster: "uid-2"}, "",
 			[]string{"of another Kubernetes cluster (UID of namespace kube-system uid-1)", "global.upgrade.adoptDatabase=nap/neutree@uid-1"}},
-		{"the wrong previous owner", migrate.Owner{Release: "other", Namespace: "nap"}, "nap/somebody", []string{"belongs to release neutree"}},
+		{"the wrong previous owner", migrate.Owner{Release: "other", Namespace: "nap"}, "nap/third", []string{"belongs to release neutree"}},
 		{"its own name, where that alone would stay true", migrate.Owner{Release: "neutree", Namespace: "nap", Cluster: "uid-2"}, "nap/neutree",
 			[]string{"of another Kubernetes cluster"}},
 		{"the release that it is handed over to", migrate.Owner{Release: "neutree", Namespace: "test", Cluster: "uid-1"}, "nap/neutree", nil},

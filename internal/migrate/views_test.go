@@ -13,7 +13,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/pgtest"
 )
 
-// A view of which nobody has said that it is to be filled can't be read: the first page that does would fail.
+// A view that no statement has filled can't be read: the first page that does would fail.
 func TestMaterializedViewsCanBeReadAfterMigrations(t *testing.T) {
 	url := pgtest.Start(t)
 	pgtest.Exec(t, url, `CREATE SCHEMA elsewhere; CREATE MATERIALIZED VIEW elsewhere.of_another_role AS SELECT 1 WITH NO DATA`)

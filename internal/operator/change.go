@@ -17,7 +17,7 @@ import (
 // allow is how an install or an upgrade lets a change pass.
 const allow = "--set global.upgrade.allowOperatorChange=true"
 
-// Check finds what a revision must not do to the operator without being told to: bring one where other databases have
+// Check finds what a revision must not do to the operator unless a value says so: bring one where other databases have
 // theirs, remove or narrow one that they depend on, or replace it by an older one.
 func Check(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([]finding.Finding, error) {
 	if spec.AllowChange {

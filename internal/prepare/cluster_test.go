@@ -216,7 +216,7 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postg
 		s := raisingMajor(t, func(*stage) {})
 		s.server.Put(half)
 		s.server.Put(strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
-		s.server.Put(secretYAML("nap-database", "url", "postgresql://nobody@127.0.0.1:1/nap"))
+		s.server.Put(secretYAML("nap-database", "url", "postgresql://none@127.0.0.1:1/nap"))
 		s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"}}
 		s.answerTime, s.changeTime = 100*time.Millisecond, time.Second
 		_, err := s.prepare()

@@ -257,7 +257,7 @@ kind: Deployment
 metadata: {name: nap-cp, namespace: nap}
 spec: {template: {spec: {initContainers: [{name: wait, args: [wait, --set=SET]}], containers: [{name: control-plane, image: "registry.test/cp:v1"}]}}}
 `
-	s := newStage(t, "postgresql://nobody@127.0.0.1:1/nap", running)
+	s := newStage(t, "postgresql://none@127.0.0.1:1/nap", running)
 	s.answerTime = time.Second
 	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}}
 	s.wantDone("no running database")

@@ -77,7 +77,7 @@ func TestRecordThatMayNotBeReadCountsAsPending(t *testing.T) {
 		}
 	}
 	if said := strings.Count(log.String(), "may not be read"); said != 1 {
-		t.Errorf("it is told %d times:\n%s", said, log)
+		t.Errorf("it is logged %d times:\n%s", said, log)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // Teardown stops what an uninstall would leave running or would tear from its storage. Nothing that
-// it meets makes it fail: an uninstall that a person asked for must not hang on us. Only one that would take the
+// it meets makes it fail: an uninstall that a person asked for must not depend on us. Only one that would take the
 // operator away from databases of others is refused, before anything is stopped.
 type Teardown struct {
 	Log    *slog.Logger

@@ -63,7 +63,7 @@ spec:
   {{- end }}
   resources:
     {{- include "common.resources" $cnpg.resources | nindent 4 }}
-  # A shutdown that waits for clients lets nobody new in, and the services keep their connections. By default it waits
+  # A shutdown that waits for clients admits no new client, and the services keep their connections. By default it waits
   # for three minutes.
   smartShutdownTimeout: 5
   # By default a start is noticed up to ten seconds late. As before, a server counts as lost after thirty.
