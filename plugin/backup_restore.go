@@ -78,7 +78,8 @@ has to be finished by another run, and the services stay stopped until then; 124
 
 // confirm asks for the release's name, which no one types by accident.
 func confirm(in io.Reader, talk io.Writer, release, name string) error {
-	fmt.Fprintf(talk, "This replaces the databases of release %s by backup %s and stops its services meanwhile.\nType the release's name to continue: ", release, name)
+	fmt.Fprintf(talk, "This replaces the databases of release %s by backup %s and stops its services meanwhile.\n"+
+		"Type the release's name to continue: ", release, name)
 	line, _ := bufio.NewReader(in).ReadString('\n')
 	if answer := strings.TrimSpace(line); answer != release {
 		return hook.Refusef(finding.BackupNotConfirmed, "--yes leaves the question out",

@@ -58,7 +58,8 @@ func newRBACCommand(settings *helmenv.Settings) *cobra.Command {
 	addValueFlags(cmd.Flags(), &flags.values, &flags.chartVersion)
 	cmd.Flags().StringArrayVar(&flags.subjects, "subject", nil,
 		"who gets the roles: user:NAME, group:NAME or serviceaccount:NAMESPACE:NAME; can be repeated")
-	cmd.Flags().BoolVar(&flags.namespaces, "namespaces", false, "print the release's namespaces instead, for kubectl apply")
+	cmd.Flags().BoolVar(&flags.namespaces, "namespaces", false,
+		"print the release's namespaces instead, for kubectl apply")
 	cmd.Flags().BoolVar(&flags.revoke, "revoke", false, "print what kubectl delete needs to revoke the roles instead")
 	cmd.MarkFlagsMutuallyExclusive("subject", "namespaces", "revoke")
 	return cmd

@@ -64,7 +64,10 @@ func TestRBACPrintsRoles(t *testing.T) {
 	if diff := cmp.Diff(subjects, binding.Subjects); diff != "" || binding.RoleRef.Name != "nap-neutree-installer" {
 		t.Errorf("bound to %s (-want +got):\n%s", binding.RoleRef.Name, diff)
 	}
-	if got := names(roles(t)); slices.ContainsFunc(got, func(name string) bool { return strings.Contains(name, "Binding") }) || len(got) != 3 {
+	if got := names(roles(t)); slices.ContainsFunc(got, func(name string) bool {
+		return strings.Contains(name,
+			"Binding")
+	}) || len(got) != 3 {
 		t.Errorf("without a subject: %v", got)
 	}
 	namespaces := []string{"Namespace /nap", "Namespace /nap-workspaces"}

@@ -80,11 +80,14 @@ status: {active: 1}
 		},
 		"a hook still runs": {
 			objects: append([]string{job}, halfWay...), args: []string{"--yes"}, exit: 2,
-			want: []string{pending, explained, "Still running: Job nap-prepare.", "Error: the release is being worked on: Job nap-prepare is still running: wait until it has ended, or stop it with helm neutree recover neutree --namespace nap --stop"},
+			want: []string{pending, explained, "Still running: Job nap-prepare.",
+				"Error: the release is being worked on: Job nap-prepare is still running: wait until it has ended, or stop it " +
+					"with helm neutree recover neutree --namespace nap --stop"},
 		},
 		"a hook that still runs is stopped": {
 			objects: append([]string{job}, halfWay...), args: []string{"--stop"}, input: "y\n", fixed: true,
-			want: []string{pending, explained, "Still running: Job nap-prepare.", "Stop its hooks and mark the revision failed? [y/N] ", next},
+			want: []string{pending, explained, "Still running: Job nap-prepare.",
+				"Stop its hooks and mark the revision failed? [y/N] ", next},
 		},
 		"confirmed": {
 			objects: halfWay, input: "y\n", want: []string{pending, explained, ended, asked, next, back}, fixed: true,

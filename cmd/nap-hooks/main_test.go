@@ -66,7 +66,8 @@ func TestCommandLines(t *testing.T) {
 		"no spec file":    {[]string{"prepare", "--spec", "/nowhere/spec.yaml"}, 2, "no such file"},
 		"nothing to copy": {[]string{"copy", "--from", "/nowhere", "--to", t.TempDir()}, 10, "the image has no folder /nowhere"},
 		"deadline":        {[]string{"wait", "--set", "x", "--timeout", "5s"}, 20, "connection refused"},
-		"log format":      {[]string{"wait", "--set", "x", "--log-format", "xml"}, 2, "--log-format must be json, text or plain"},
+		"log format": {[]string{"wait", "--set", "x", "--log-format", "xml"}, 2,
+			"--log-format must be json, text or plain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, _, message := call(t, c.args...)

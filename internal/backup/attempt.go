@@ -115,7 +115,8 @@ func (a *attempt) settle(ctx context.Context) (committed bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWait)
 	defer cancel()
-	err = hook.Poll(ctx, a.b.Log, "the transaction that replaces the database to end", func(ctx context.Context) (bool, string, error) {
+	const what = "the transaction that replaces the database to end"
+	err = hook.Poll(ctx, a.b.Log, what, func(ctx context.Context) (bool, string, error) {
 		conn, err := migrate.Connect(ctx, a.b.DatabaseURL)
 		if err != nil {
 			return false, migrate.Reason(err), nil

@@ -38,7 +38,8 @@ func TestAFSFailsAfterThePlatform(t *testing.T) {
 	afs := f.Spec.AFS
 	f.Spec.AFS = filepath.Join(t.TempDir(), "no", "such", "folder.db")
 	_, err := f.Restore(t.Context(), "b1", false)
-	wantFailure(t, err, hook.HalfRestored, "the platform's database is restored and AFS's is not", "services must not run on the two",
+	wantFailure(t, err, hook.HalfRestored, "the platform's database is restored and AFS's is not",
+		"services must not run on the two",
 		"run the same restore again")
 	f.Spec.AFS = afs
 	if diff := cmp.Diff(wanted, f.everything(t)); diff != "" {
@@ -78,7 +79,8 @@ func TestLostAnswerToTheCommit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	psql := fmt.Sprintf("#!/bin/sh\n%s \"$@\" || exit\necho 'server closed the connection unexpectedly' >&2\nexit 2\n", filepath.Join(f.Bin, "psql"))
+	psql := fmt.Sprintf("#!/bin/sh\n%s \"$@\" || exit\necho 'server closed the connection unexpectedly' >&2\nexit 2\n",
+		filepath.Join(f.Bin, "psql"))
 	if err := os.WriteFile(filepath.Join(programs, "psql"), []byte(psql), 0o700); err != nil {
 		t.Fatal(err)
 	}

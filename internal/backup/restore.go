@@ -58,7 +58,8 @@ func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, 
 	b.Log.Info("the database is restored", "tables", m.Tables, "elapsed", time.Since(began).Round(time.Millisecond).String())
 	if afs != "" {
 		if err := loadSQLite(ctx, afs, b.Spec.AFS); err != nil {
-			return "", hook.Failf(hook.HalfRestored, finding.BackupHalfRestored, "fix the cause, then run the same restore again",
+			return "", hook.Failf(hook.HalfRestored, finding.BackupHalfRestored,
+				"fix the cause, then run the same restore again",
 				"the platform's database is restored and AFS's is not (%v): services must not run on the two", err)
 		}
 		b.Log.Info("AFS's database is restored")
@@ -216,7 +217,8 @@ func (b *Backup) replay(ctx context.Context, dump, list string, attempt *attempt
 }
 
 // feed writes the script to psql. An error keeps it from psql whole, so psql rolls back.
-func (b *Backup) feed(psql io.Writer, script io.Reader, announced *announcement, ended <-chan struct{}, attempt *attempt) error {
+func (b *Backup) feed(psql io.Writer, script io.Reader, announced *announcement, ended <-chan struct{},
+	attempt *attempt) error {
 	if _, err := io.WriteString(psql, b.clear()+announce); err != nil {
 		return fmt.Errorf("write to psql: %w", err)
 	}

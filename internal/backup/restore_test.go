@@ -96,7 +96,8 @@ func TestRestoreLeavesTheOwner(t *testing.T) {
 
 	f.Spec.Namespace = "test"
 	_, err := f.Restore(t.Context(), "b1", false)
-	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the database belongs to release neutree in namespace nap") {
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(),
+		"the database belongs to release neutree in namespace nap") {
 		t.Errorf("into the database of another release: exit %d: %v", hook.CodeOf(err), err)
 	}
 }

@@ -94,7 +94,8 @@ func TestRestoreStartsOverWhenServicesRanSince(t *testing.T) {
 				t.Fatalf("%s %v", result, err)
 			}
 			steps := strings.Join(c.steps(), "; ")
-			if !strings.HasPrefix(steps, "run nap-restore-check; run nap-backup; scale afs-controller 0; scale nap-cp 0; run nap-restore; ") ||
+			if !strings.HasPrefix(steps, "run nap-restore-check; run nap-backup; scale afs-controller 0; scale nap-cp 0; "+
+				"run nap-restore; ") ||
 				!strings.Contains(steps, one.want+"; delete note") {
 				t.Error(steps)
 			}
@@ -109,7 +110,8 @@ func TestAnotherRestoreIsFinishedOrAbandoned(t *testing.T) {
 	c := newCluster(t, fmt.Sprintf(note, "b0", left))
 	c.stopped(0, 0)
 	_, err := c.restore(within(t, 20*time.Second))
-	words := "finish it with helm neutree backup restore b0 --namespace nap, or restore another backup in its place with " +
+	words := "finish it with helm neutree backup restore b0 --namespace nap, or restore another backup in its place " +
+		"with " +
 		"helm neutree backup restore s1 --namespace nap --abandon"
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the restore of backup b0 has not ended") ||
 		!strings.Contains(err.Error(), words) {

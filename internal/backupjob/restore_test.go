@@ -171,7 +171,8 @@ func (c *cluster) restore(ctx context.Context) (string, error) {
 
 // client is one that restores name, and does not wait long for another.
 func (c *cluster) client(name string) *backupjob.Restore {
-	return &backupjob.Restore{Runner: c.runner(), Name: name, Patience: 500 * time.Millisecond, Watch: 10 * time.Millisecond}
+	return &backupjob.Restore{Runner: c.runner(), Name: name, Patience: 500 * time.Millisecond,
+		Watch: 10 * time.Millisecond}
 }
 
 const notePath = "/api/v1/namespaces/nap/configmaps/nap-restore"
@@ -182,7 +183,8 @@ func (c *cluster) wantUnfinished(err error, words ...string) {
 	if hook.CodeOf(err) != hook.HalfRestored {
 		c.t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 	}
-	for _, word := range append(words, "services must stay stopped", "helm neutree backup restore b1 --namespace nap finishes it") {
+	for _, word := range append(words, "services must stay stopped",
+		"helm neutree backup restore b1 --namespace nap finishes it") {
 		if !strings.Contains(err.Error(), word) {
 			c.t.Errorf("the message does not say %q: %v", word, err)
 		}
@@ -387,7 +389,8 @@ func TestServicesThatAreStartedWhileTheyStop(t *testing.T) {
 		c.Put(healed)
 	}()
 	_, err := r.Run(within(t, 20*time.Second))
-	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "argocd-controller has scaled Deployment nap-cp from 0 to 2") {
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(),
+		"argocd-controller has scaled Deployment nap-cp from 0 to 2") {
 		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
 	if got := c.replicas(); got != "nap-cp=2 afs-controller=1" || c.Object(notePath) != nil {
@@ -434,7 +437,8 @@ func TestServicesThatAreStartedDuringARestoreStopIt(t *testing.T) {
 func TestReplicasKeepTheirFieldManager(t *testing.T) {
 	c := newCluster(t)
 	managed := func(replicas int, entries string) string {
-		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, managedFields: [%s]}\n"+
+		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, "+
+			"managedFields: [%s]}\n"+
 			"spec: {replicas: %d}\nstatus: {availableReplicas: 2}", entries, replicas)
 	}
 	const (
@@ -490,6 +494,7 @@ func TestRestoreListsUnknownWorkspaces(t *testing.T) {
 }
 
 func workspaceOf(apiVersion, kind, id string) string {
-	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: tos-%s, namespace: ws, labels: {app: tos, workspace-id: %s}}",
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: tos-%s, namespace: ws, labels: {app: tos, "+
+		"workspace-id: %s}}",
 		apiVersion, kind, id, id)
 }

@@ -61,7 +61,8 @@ func TestClaimGrows(t *testing.T) {
 
 func TestListReadsTheMessage(t *testing.T) {
 	c := newCluster(t)
-	c.on("nap-backup-list", outcome{message: `{"backups":[{"name":"b1","kind":"manual","schema":"131_x","bytes":2048,"databaseBytes":9437184,"chart":"0.1.0","revision":2,"reason":"by hand"}],"damaged":["backup b0 is damaged"],"more":3}`})
+	c.on("nap-backup-list",
+		outcome{message: `{"backups":[{"name":"b1","kind":"manual","schema":"131_x","bytes":2048,"databaseBytes":9437184,"chart":"0.1.0","revision":2,"reason":"by hand"}],"damaged":["backup b0 is damaged"],"more":3}`})
 	listing, err := c.runner().List(within(t, 10*time.Second))
 	if err != nil || len(listing.Backups) != 1 {
 		t.Fatalf("%v %v", listing, err)
@@ -164,15 +165,17 @@ func TestARetryThatReliesOnAnEarlierBackupTakesNoSnapshot(t *testing.T) {
 		message, said string
 		snapshot      bool
 	}{
-		"a new one":      {`{"backup":"b","summary":"backup b: 9 tables"}`, "backup b: 9 tables", true},
-		"an earlier one": {`{"backup":"a","earlier":true,"summary":"an earlier attempt saved it"}`, "an earlier attempt saved it", false},
-		"a log":          {"backup complete", "backup complete", true},
+		"a new one": {`{"backup":"b","summary":"backup b: 9 tables"}`, "backup b: 9 tables", true},
+		"an earlier one": {`{"backup":"a","earlier":true,"summary":"an earlier attempt saved it"}`,
+			"an earlier attempt saved it", false},
+		"a log": {"backup complete", "backup complete", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			r := c.runner()
 			r.Plan.Revision = 4
-			r.Plan.Snapshot = map[string]any{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup", "metadata": map[string]any{"name": "nap-pg-"}}
+			r.Plan.Snapshot = map[string]any{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Backup",
+				"metadata": map[string]any{"name": "nap-pg-"}}
 			c.on("nap-backup", outcome{message: tc.message})
 			taken := make(chan string, 1)
 			c.onSnapshot(func(name string) { taken <- name })
@@ -240,7 +243,8 @@ func TestClientsThatReadShareNothing(t *testing.T) {
 // Of two clients that write the second one is refused at once, by what the first one does.
 func TestTheSecondClientThatWritesIsRefused(t *testing.T) {
 	c := newCluster(t)
-	busy := "another run (backup create b1 in pod nap-backup-b1-x, since 2026-11-23T14:15:00Z) is using PVC nap-backups: wait until it ends"
+	busy := "another run (backup create b1 in pod nap-backup-b1-x, since 2026-11-23T14:15:00Z) is using PVC " +
+		"nap-backups: wait until it ends"
 	c.on("nap-backup-delete", outcome{code: int(hook.Busy), message: busy})
 	r := c.runner()
 	r.Plan.Create.Spec.PodFailurePolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
@@ -256,10 +260,12 @@ func TestTheSecondClientThatWritesIsRefused(t *testing.T) {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(c.Changes()[0].Body, &job); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]int32{2, 10, 11, 12, 13, 20}, job.Spec.PodFailurePolicy.Rules[1].OnExitCodes.Values); diff != "" {
+	if diff := cmp.Diff([]int32{2, 10, 11, 12, 13, 20},
+		job.Spec.PodFailurePolicy.Rules[1].OnExitCodes.Values); diff != "" {
 		t.Errorf("the Job would try again and again:\n%s", diff)
 	}
-	if diff := cmp.Diff([]int32{2, 10, 11, 13, 20}, r.Plan.Create.Spec.PodFailurePolicy.Rules[1].OnExitCodes.Values); diff != "" {
+	if diff := cmp.Diff([]int32{2, 10, 11, 13, 20},
+		r.Plan.Create.Spec.PodFailurePolicy.Rules[1].OnExitCodes.Values); diff != "" {
 		t.Errorf("the plan itself was changed:\n%s", diff)
 	}
 }

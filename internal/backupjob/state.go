@@ -109,7 +109,9 @@ func (r *Restore) refuseUpgrade(ctx context.Context) error {
 		return err
 	}
 	// Bootstrap looks for the note before it migrates, and one that fails may be why the restore is needed.
-	jobs = slices.DeleteFunc(jobs, func(job stop.Job) bool { return strings.Contains(job.Name, "-"+platform.Bootstrap+"-") })
+	jobs = slices.DeleteFunc(jobs, func(job stop.Job) bool {
+		return strings.Contains(job.Name, "-"+platform.Bootstrap+"-")
+	})
 	running, err := stopper.Running(ctx, jobs...)
 	if err != nil || len(running) == 0 {
 		return err

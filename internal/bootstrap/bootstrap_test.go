@@ -115,7 +115,8 @@ func (w *world) write(t *testing.T, name, content string) {
 }
 
 func (w *world) run(ctx context.Context) error {
-	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec, DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs}
+	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec,
+		DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs}
 	_, err := b.Run(ctx)
 	return err
 }

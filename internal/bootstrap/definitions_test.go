@@ -22,7 +22,8 @@ func TestDefinitionsAreProtected(t *testing.T) {
 	if changes := server.Changes(); len(changes) > 0 {
 		t.Errorf("a release without the operator changed %v", changes)
 	}
-	b.Spec.Operator = &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Bundled: true, Definitions: []string{"clusters.postgresql.cnpg.io"}}
+	b.Spec.Operator = &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Bundled: true,
+		Definitions: []string{"clusters.postgresql.cnpg.io"}}
 	b.protectDefinitions(t.Context())
 	if options := server.Object(at).GetAnnotations()["argocd.argoproj.io/sync-options"]; options != "Prune=false,Delete=false" {
 		t.Errorf("options of ArgoCD are %q", options)

@@ -80,7 +80,8 @@ func (b *Bootstrap) save(ctx context.Context, db examine.Database) error {
 		return hook.Refusef(finding.UpgradeKeptDatabase,
 			"apply the whole release; or, to migrate without a backup, --set global.backup.skip=true",
 			"the database needs %d migrations (the first one is %s) and must be saved before, "+
-				"but ConfigMap %s, which says how, does not exist in namespace %s", len(db.Pending), first, b.Spec.Backup, b.Spec.Namespace)
+				"but ConfigMap %s, which says how, does not exist in namespace %s",
+			len(db.Pending), first, b.Spec.Backup, b.Spec.Namespace)
 	}
 	if err != nil {
 		return err

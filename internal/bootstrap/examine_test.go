@@ -84,7 +84,8 @@ func TestADatabaseWithDataIsSavedBeforeItIsMigrated(t *testing.T) {
 			defer cancel()
 			before(w)
 			err := w.run(ctx)
-			if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "ConfigMap nap-backup, which says how, does not exist in namespace nap") ||
+			if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(),
+				"ConfigMap nap-backup, which says how, does not exist in namespace nap") ||
 				!strings.Contains(err.Error(), "needs 1 migrations (the first one is control-plane/002_second.sql)") {
 				t.Errorf("without a plan: exit %d: %v", hook.CodeOf(err), err)
 			}
@@ -116,7 +117,8 @@ func TestADatabaseWithDataIsSavedBeforeItIsMigrated(t *testing.T) {
 // What runs without a hook is held to the same as with one.
 func TestADatabaseThatRunsIsExamined(t *testing.T) {
 	w := newWorld(t, cluster)
-	w.key, w.spec.EncryptionKey = "the-first-key-of-all", hook.SecretRef{Secret: "nap-cp-secret", Key: "CREDENTIAL_ENCRYPTION_KEY"}
+	w.key, w.spec.EncryptionKey = "the-first-key-of-all", hook.SecretRef{Secret: "nap-cp-secret",
+		Key: "CREDENTIAL_ENCRYPTION_KEY"}
 	w.spec.Migrations[0].Set = "set-1"
 	w.mustRun(t)
 	refused := func(why string, words ...string) {
@@ -144,7 +146,8 @@ func TestADatabaseThatRunsIsExamined(t *testing.T) {
 	w.spec.Allow.OlderImages = true
 	w.mustRun(t)
 	w.spec.Release = "other"
-	refused("another release", "the database belongs to release neutree in namespace nap", "global.upgrade.adoptDatabase=nap/neutree")
+	refused("another release", "the database belongs to release neutree in namespace nap",
+		"global.upgrade.adoptDatabase=nap/neutree")
 	w.spec.Allow.AdoptDatabase = "nap/neutree"
 	w.mustRun(t)
 }
@@ -156,7 +159,8 @@ func TestTimeOfAllSteps(t *testing.T) {
 	w.spec.Seconds = 1
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := w.run(ctx); hook.CodeOf(err) != hook.Deadline || !strings.Contains(err.Error(), "the CRD clusters.postgresql.cnpg.io") {
+	if err := w.run(ctx); hook.CodeOf(err) != hook.Deadline || !strings.Contains(err.Error(),
+		"the CRD clusters.postgresql.cnpg.io") {
 		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
 }

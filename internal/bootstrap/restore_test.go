@@ -24,7 +24,8 @@ data: {restore.json: '{"backup": "b1", "replicas": {}, "phase": "restoring"}'}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := w.run(ctx)
-	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "finish it with helm neutree backup restore b1 --namespace nap") {
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(),
+		"finish it with helm neutree backup restore b1 --namespace nap") {
 		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
 	if changes := w.server.Changes(); len(changes) > 0 {
@@ -51,18 +52,21 @@ kind: StatefulSet
 metadata: {name: tos-newest, namespace: ws, labels: {app: tos, workspace-id: newest}, annotations: {neutree.ai/replicas: "2"}}
 spec: {replicas: 0}
 `)
-	w.write(t, "control-plane/002_workspaces.sql", "CREATE TABLE public.workspaces (id text PRIMARY KEY); INSERT INTO public.workspaces VALUES ('known')")
+	w.write(t, "control-plane/002_workspaces.sql", "CREATE TABLE public.workspaces (id text PRIMARY KEY); INSERT INTO "+
+		"public.workspaces VALUES ('known')")
 	w.mustRun(t)
 	w.mustRun(t)
 	got := map[string]any{}
 	for _, at := range []string{"deployments/tos-known", "deployments/tos-newer", "statefulsets/tos-newest"} {
 		got[at] = w.server.Object("/apis/apps/v1/namespaces/ws/" + at).Object["spec"].(map[string]any)["replicas"]
 	}
-	want := map[string]any{"deployments/tos-known": int64(1), "deployments/tos-newer": int64(0), "statefulsets/tos-newest": int64(0)}
+	want := map[string]any{"deployments/tos-known": int64(1), "deployments/tos-newer": int64(0),
+		"statefulsets/tos-newest": int64(0)}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for _, words := range []string{"2 workspaces in namespace ws are unknown to the database", "workspace-id in (newer,newest)", "persistentVolumeReclaimPolicy"} {
+	for _, words := range []string{"2 workspaces in namespace ws are unknown to the database",
+		"workspace-id in (newer,newest)", "persistentVolumeReclaimPolicy"} {
 		if !strings.Contains(w.log.String(), words) {
 			t.Errorf("the log does not say %q:\n%s", words, w.log)
 		}

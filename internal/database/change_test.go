@@ -140,18 +140,21 @@ func TestAChangeThatRestartsIsWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !restarted.Load() || !strings.HasPrefix(said, "PostgreSQL was restarted with its new values (postgresql.parameters (max_connections)) in ") {
+	if !restarted.Load() || !strings.HasPrefix(said, "PostgreSQL was restarted with its new values "+
+		"(postgresql.parameters (max_connections)) in ") {
 		t.Errorf("restarted %v, said %q", restarted.Load(), said)
 	}
 	before, _, _ := strings.Cut(log(), "Cluster applied")
-	if !strings.Contains(before, "PostgreSQL restarts now, before any service is replaced") || !strings.Contains(before, "settings=max_connections") {
+	if !strings.Contains(before, "PostgreSQL restarts now, before any service is replaced") || !strings.Contains(before,
+		"settings=max_connections") {
 		t.Errorf("the log does not say beforehand what restarts PostgreSQL:\n%s", before)
 	}
 }
 
 // Other resources make other pods, and the database answers until then.
 func TestAChangeThatReplacesPodsIsWaitedFor(t *testing.T) {
-	c, change, server, log := changing(t, serving, strings.Replace(serving, "instances: 1", "instances: 1, resources: {limits: {cpu: 1}}", 1))
+	c, change, server, log := changing(t, serving, strings.Replace(serving, "instances: 1",
+		"instances: 1, resources: {limits: {cpu: 1}}", 1))
 	var replaced atomic.Bool
 	operate(t, server, func() {
 		awaitLog(t, log, "the operator has not acted on the change yet")
@@ -159,7 +162,8 @@ func TestAChangeThatReplacesPodsIsWaitedFor(t *testing.T) {
 		replaced.Store(true)
 		server.Put(strings.Replace(instance, "first", "second", 1))
 	})
-	if said, err := c.Run(contextFor(t, 30*time.Second), change); err != nil || !replaced.Load() || !strings.Contains(said, "(resources)") {
+	if said, err := c.Run(contextFor(t, 30*time.Second), change); err != nil || !replaced.Load() ||
+		!strings.Contains(said, "(resources)") {
 		t.Errorf("replaced %v: %q, %v", replaced.Load(), said, err)
 	}
 	if !strings.Contains(log(), "the pods of PostgreSQL are replaced now, before any service is replaced") {
@@ -193,7 +197,8 @@ func TestAChangeThatFailsIsSetBack(t *testing.T) {
 	c, change, server, log := changing(t, serving, moreConnections)
 	c.Patience = 2 * time.Second
 	operate(t, server, func() {
-		server.Put(withPhase(strings.Replace(serving, `"100"`, `"200"`, 1), "Cluster is unrecoverable and needs manual intervention"))
+		server.Put(withPhase(strings.Replace(serving, `"100"`, `"200"`, 1),
+			"Cluster is unrecoverable and needs manual intervention"))
 	})
 	_, err := c.Run(contextFor(t, 30*time.Second), change)
 	expect(t, err, hook.Refused, "PostgreSQL does not run with its new values (postgresql.parameters (max_connections))",
@@ -212,7 +217,8 @@ func TestAChangeThatFailsStaysWhereItIsAppliedAgain(t *testing.T) {
 	operate(t, server, func() { server.Put(withPhase(strings.Replace(serving, `"100"`, `"200"`, 1), restarting)) })
 	_, err := c.Run(contextFor(t, 30*time.Second), change)
 	expect(t, err, hook.Deadline, "the operator says: "+restarting)
-	if diff := cmp.Diff(object(t, moreConnections).Object["spec"], server.Object(clustersPath).Object["spec"]); diff != "" {
+	if diff := cmp.Diff(object(t, moreConnections).Object["spec"],
+		server.Object(clustersPath).Object["spec"]); diff != "" {
 		t.Errorf("the Cluster (-want +got):\n%s", diff)
 	}
 }
@@ -250,7 +256,8 @@ func TestAChangeThatIsCutOffContinues(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Patience = 3 * time.Second
-	if _, err := c.Run(contextFor(t, 30*time.Second), again); err != nil || !strings.Contains(log(), "the upgrade continues") {
+	if _, err := c.Run(contextFor(t, 30*time.Second), again); err != nil || !strings.Contains(log(),
+		"the upgrade continues") {
 		t.Errorf("%v\n%s", err, log())
 	}
 }
@@ -266,7 +273,8 @@ func reload(t *testing.T, url, connections string) {
 
 func setConfig(t *testing.T, url, version string) {
 	t.Helper()
-	pgtest.Exec(t, url, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET cnpg.config_sha256 = %L', current_database(), '"+version+"'); END $$")
+	pgtest.Exec(t, url, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET cnpg.config_sha256 = %L', "+
+		"current_database(), '"+version+"'); END $$")
 }
 
 func awaitLog(t *testing.T, log func() string, words string) { awaitCount(t, log, words, 1) }

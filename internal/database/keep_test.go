@@ -147,7 +147,8 @@ func TestRaisesMajor(t *testing.T) {
 	}{
 		{desired: `spec: {imageName: "pg:18.1"}`},
 		{`spec: {imageName: "pg:18.1"}`, `spec: {imageName: "pg:17.10"}`, 17, 18},
-		{`spec: {imageName: "pg:18.1"}`, `{spec: {imageName: "pg@sha256:0b1a"}, status: {pgDataImageInfo: {image: "pg:17.10", majorVersion: 17}}}`, 17, 18},
+		{`spec: {imageName: "pg:18.1"}`,
+			`{spec: {imageName: "pg@sha256:0b1a"}, status: {pgDataImageInfo: {image: "pg:17.10", majorVersion: 17}}}`, 17, 18},
 		{`spec: {imageName: "pg:17.11"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
 		{`spec: {imageName: "pg:16.4"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
 		{`spec: {imageName: "pg@sha256:0b1a"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},

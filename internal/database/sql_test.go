@@ -35,7 +35,8 @@ func TestWaitForSQLTellsARefusedLogin(t *testing.T) {
 	right := pgtest.WithPassword(t, pgtest.Start(t), "rotated", "the-right-one")
 	wrong := strings.Replace(right, "the-right-one", "s3cret", 1)
 	err := c.WaitForSQL(contextFor(t, 4*time.Second), wrong)
-	expect(t, err, hook.Refused, `the database answers, and refuses the login of role "rotated"`, "28P01", "[database.login]")
+	expect(t, err, hook.Refused, `the database answers, and refuses the login of role "rotated"`, "28P01",
+		"[database.login]")
 	if strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the message shows the password: %v", err)
 	}

@@ -52,7 +52,8 @@ status: `
 		{
 			name:    "no operator",
 			objects: []string{"apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap}\n"},
-			want: "the operator has not looked at Cluster nap-pg yet: no operator is running, or it looks after other namespaces only " +
+			want: "the operator has not looked at Cluster nap-pg yet: no operator is running, or it looks after other " +
+				"namespaces only " +
 				"(the release that contains it needs cloudnative-pg.config.clusterWide=true)",
 		},
 		{name: "under way", objects: []string{live, claim}, want: phase},

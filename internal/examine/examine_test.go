@@ -45,23 +45,30 @@ func TestEveryReasonIsNamedAtOnce(t *testing.T) {
 	if !slices.Equal(finding.List(findings).IDs(), want) {
 		t.Errorf("findings %v, want %v", finding.List(findings).IDs(), want)
 	}
-	for _, words := range []string{"belongs to release other in namespace elsewhere", "Secret keys in namespace nap holds another KEY",
+	for _, words := range []string{"belongs to release other in namespace elsewhere",
+		"Secret keys in namespace nap holds another KEY",
 		"201_newer", "runs PostgreSQL 12, and the platform needs 13 or newer"} {
 		if !strings.Contains(finding.List(findings).Error(), words) {
 			t.Errorf("the findings do not say %q: %v", words, finding.List(findings))
 		}
 	}
 	release.Allow = hook.GateOverrides{OlderImages: true, SecretChanges: true, AdoptDatabase: "elsewhere/other"}
-	if findings, err = examine.Judge(t.Context(), db, release); err != nil || len(findings) != 1 || findings[0].ID != finding.DatabaseServer {
+	if findings, err = examine.Judge(t.Context(), db, release); err != nil || len(findings) != 1 ||
+		findings[0].ID != finding.DatabaseServer {
 		t.Errorf("after every decision: %v, %v", findings, err)
 	}
 }
 
 func TestImagesThatRunAreNoStepBack(t *testing.T) {
-	db := examine.Database{Asked: true, Standing: migrate.Standing{Ahead: []string{"public.schema_migrations channel_9", "public.schema_migrations 201"}, Server: 17}}
-	release := examine.Release{Owner: mine, New: func(context.Context, examine.Database) ([]string, error) { return []string{"gateway"}, nil }}
+	db := examine.Database{Asked: true, Standing: migrate.Standing{Ahead: []string{"public.schema_migrations channel_9",
+		"public.schema_migrations 201"}, Server: 17}}
+	release := examine.Release{Owner: mine, New: func(context.Context, examine.Database) ([]string,
+		error) {
+		return []string{"gateway"}, nil
+	}}
 	findings, err := examine.Judge(t.Context(), db, release)
-	if err != nil || len(findings) != 1 || strings.Contains(findings[0].Found, "201") || !strings.Contains(findings[0].Found, "channel_9") {
+	if err != nil || len(findings) != 1 || strings.Contains(findings[0].Found, "201") ||
+		!strings.Contains(findings[0].Found, "channel_9") {
 		t.Errorf("%v, %v", findings, err)
 	}
 	release.New = func(context.Context, examine.Database) ([]string, error) { return nil, errors.New("not readable") }
@@ -99,7 +106,8 @@ func TestOwner(t *testing.T) {
 	if got := owner(); got != mine {
 		t.Errorf("%v, want %v", got, mine)
 	}
-	server.Refuse(-1, "GET", "/api/v1/namespaces/kube-system", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "no"))
+	server.Refuse(-1, "GET", "/api/v1/namespaces/kube-system", kubetest.Status(http.StatusForbidden,
+		metav1.StatusReasonForbidden, "no"))
 	if got := owner(); got.Cluster != "" || !got.Is(mine) {
 		t.Errorf("without the right to read it: %v", got)
 	}

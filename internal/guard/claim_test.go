@@ -55,26 +55,30 @@ func TestClaims(t *testing.T) {
 	}
 	shared := hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Value: "global.storage.shared.size"}
 	inVolume := func(volume string) hook.ClaimCheck {
-		return hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Volume: volume, ClassValue: "global.storage.shared"}
+		return hook.ClaimCheck{Namespace: "nap-workspaces", Name: "afs-shared-storage", Volume: volume,
+			ClassValue: "global.storage.shared"}
 	}
 	for name, test := range map[string]struct {
 		objects []string
 		check   hook.ClaimCheck
 		want    string
 	}{
-		"not made yet":             {nil, sized(controller, "5Gi"), ""},
-		"as large as before":       {[]string{localPath, fixedClaim}, sized(controller, "1024Mi"), ""},
-		"smaller":                  {[]string{localPath, fixedClaim}, sized(controller, "512Mi"), "claim afs-controller-db in namespace nap has 1Gi and can't shrink to 512Mi: set global.storage.afsController.size to 1Gi or more"},
-		"smaller, and left so":     {[]string{localPath, fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Size: "512Mi", Kept: true}, ""},
-		"grows":                    {[]string{growing, growingClaim}, hook.ClaimCheck{Namespace: "nap", Selector: "cnpg.io/cluster=nap-pg", Size: "20Gi", Value: "v"}, ""},
-		"its class does not":       {[]string{localPath, fixedClaim}, sized(controller, "5Gi"), "claim afs-controller-db in namespace nap can't grow from 1Gi to 5Gi, since its StorageClass local-path does not allow expansion: leave global.storage.afsController.size at 1Gi, or move the data to another volume"},
-		"its class is gone":        {[]string{fixedClaim}, sized(controller, "5Gi"), "since its StorageClass local-path is gone"},
-		"of its class":             {[]string{localPath, fixedClaim}, classed("local-path", false), ""},
-		"of another class":         {[]string{localPath, fixedClaim}, classed("fast", false), `claim afs-controller-db in namespace nap has StorageClass "local-path", and a claim can't change it to "fast": set global.storage.afsController.storageClass back to "local-path", or move the data to another volume`},
-		"of another, and left so":  {[]string{localPath, fixedClaim}, classed("fast", true), ""},
-		"of its volume":            {[]string{handMadeClaim}, inVolume("nap-nap-shared"), ""},
-		"of another volume":        {[]string{strings.Replace(handMadeClaim, "nap-nap-shared", "pvc-1", 1)}, inVolume("nap-nap-shared"), "claim afs-shared-storage in namespace nap-workspaces uses PersistentVolume pvc-1, and a claim can't change it to nap-nap-shared: set global.storage.shared back, or move the data to another volume"},
-		"not bound yet":            {[]string{strings.Replace(handMadeClaim, "nap-nap-shared", `""`, 1)}, inVolume("nap-nap-shared"), ""},
+		"not made yet":            {nil, sized(controller, "5Gi"), ""},
+		"as large as before":      {[]string{localPath, fixedClaim}, sized(controller, "1024Mi"), ""},
+		"smaller":                 {[]string{localPath, fixedClaim}, sized(controller, "512Mi"), "claim afs-controller-db in namespace nap has 1Gi and can't shrink to 512Mi: set global.storage.afsController.size to 1Gi or more"},
+		"smaller, and left so":    {[]string{localPath, fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Size: "512Mi", Kept: true}, ""},
+		"grows":                   {[]string{growing, growingClaim}, hook.ClaimCheck{Namespace: "nap", Selector: "cnpg.io/cluster=nap-pg", Size: "20Gi", Value: "v"}, ""},
+		"its class does not":      {[]string{localPath, fixedClaim}, sized(controller, "5Gi"), "claim afs-controller-db in namespace nap can't grow from 1Gi to 5Gi, since its StorageClass local-path does not allow expansion: leave global.storage.afsController.size at 1Gi, or move the data to another volume"},
+		"its class is gone":       {[]string{fixedClaim}, sized(controller, "5Gi"), "since its StorageClass local-path is gone"},
+		"of its class":            {[]string{localPath, fixedClaim}, classed("local-path", false), ""},
+		"of another class":        {[]string{localPath, fixedClaim}, classed("fast", false), `claim afs-controller-db in namespace nap has StorageClass "local-path", and a claim can't change it to "fast": set global.storage.afsController.storageClass back to "local-path", or move the data to another volume`},
+		"of another, and left so": {[]string{localPath, fixedClaim}, classed("fast", true), ""},
+		"of its volume":           {[]string{handMadeClaim}, inVolume("nap-nap-shared"), ""},
+		"of another volume": {[]string{strings.Replace(handMadeClaim, "nap-nap-shared", "pvc-1", 1)},
+			inVolume("nap-nap-shared"), "claim afs-shared-storage in namespace nap-workspaces uses PersistentVolume pvc-1, " +
+				"and a claim can't change it to nap-nap-shared: set global.storage.shared back, or move the data to another volume"},
+		"not bound yet": {[]string{strings.Replace(handMadeClaim, "nap-nap-shared", `""`, 1)},
+			inVolume("nap-nap-shared"), ""},
 		"made by hand":             {[]string{handMadeClaim}, sized(shared, "100Gi"), "since its volume was made by hand: leave global.storage.shared.size at 50Gi"},
 		"the user's own":           {[]string{fixedClaim}, hook.ClaimCheck{Namespace: "nap", Name: "afs-controller-db", Required: true, Value: "v"}, ""},
 		"the user's own, not made": {nil, hook.ClaimCheck{Namespace: "nap", Name: "mine", Required: true, Value: "global.storage.afsController.existingClaim"}, "claim mine in namespace nap, named by global.storage.afsController.existingClaim, does not exist"},

@@ -164,7 +164,10 @@ func TestRun(t *testing.T) {
 			name: "pods can't be tried, labels forbid them", objects: namespaces, spec: pods,
 			refuse: func(s *kubetest.Server) { s.Refuse(-1, "POST", podsPath, forbidden(noPods)) },
 			code:   hook.Refused,
-			want:   "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) [admission.pod-security]",
+			want: "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need " +
+				"\"privileged\": run `kubectl label --overwrite namespace nap-workspaces " +
+				"pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) " +
+				"[admission.pod-security]",
 		},
 		{
 			name: "pods can't be tried, labels admit them", objects: strings.Replace(namespaces, "enforce: baseline", "enforce: privileged", 1), spec: pods,
@@ -185,7 +188,10 @@ func TestRun(t *testing.T) {
 			name: "pods must not be tried, labels forbid them", objects: namespaces, spec: labelsOnly,
 			refuse: neverTried,
 			code:   hook.Refused,
-			want:   "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need \"privileged\": run `kubectl label --overwrite namespace nap-workspaces pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) [admission.pod-security]",
+			want: "namespace nap-workspaces enforces the pod security level \"baseline\", and its pods need " +
+				"\"privileged\": run `kubectl label --overwrite namespace nap-workspaces " +
+				"pod-security.kubernetes.io/enforce=privileged`, or choose another namespace (global.workspaces.namespace) " +
+				"[admission.pod-security]",
 		},
 		{
 			name: "pods refused by a quota", objects: namespaces, spec: pods,

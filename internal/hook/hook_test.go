@@ -253,7 +253,8 @@ func TestPlainLog(t *testing.T) {
 	log.Info("done\nat last")
 	log.Debug("unheard")
 	log.WithGroup("helm").Error("no", "cause", errors.New("403"))
-	want := "warning: the database stays ahead (database: nap, migrations: 133_add, 134_more)\ndone at last\nerror: no (helm.cause: 403)\n"
+	want := "warning: the database stays ahead (database: nap, migrations: 133_add, 134_more)\ndone at last\nerror: " +
+		"no (helm.cause: 403)\n"
 	if b.String() != want {
 		t.Errorf("it says\n%swant\n%s", b.String(), want)
 	}

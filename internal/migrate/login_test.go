@@ -51,7 +51,8 @@ func TestARefusedLoginIsToldFromSilence(t *testing.T) {
 			if ids := finding.Of(err).IDs(); len(ids) != 1 || ids[0] != "database.login" {
 				t.Errorf("the findings are %v", ids)
 			}
-			if text := said.String() + err.Error(); strings.Contains(text, "does not answer") || strings.Contains(text, "hunter2") {
+			if text := said.String() + err.Error(); strings.Contains(text, "does not answer") || strings.Contains(text,
+				"hunter2") {
 				t.Errorf("it says that the database does not answer, or shows the password: %v\n%s", err, said)
 			}
 			if !strings.Contains(said.String(), "the database refuses the login: password authentication failed") {
@@ -70,7 +71,10 @@ func TestARefusedLoginMayPass(t *testing.T) {
 	}
 	said, done := &messages{}, make(chan error, 1)
 	go func() { done <- migrate.WaitForSet(t.Context(), slog.New(slog.NewTextHandler(said, nil)), wrong, "s") }()
-	eventually(t, "the wait meets the refusal", func() bool { return strings.Contains(said.String(), "refuses the login") })
+	eventually(t, "the wait meets the refusal", func() bool {
+		return strings.Contains(said.String(),
+			"refuses the login")
+	})
 	pgtest.Exec(t, right, "ALTER ROLE changing PASSWORD 'hunter2'")
 	if err := receive(t, done); err != nil {
 		t.Error(err)

@@ -32,21 +32,29 @@ func TestADatabaseBelongsToOneRelease(t *testing.T) {
 		adopt   string
 		refused []string
 	}{
-		{"the first release, which may not read the cluster's UID", migrate.Owner{Release: "neutree", Namespace: "nap"}, "", nil},
+		{"the first release, which may not read the cluster's UID", migrate.Owner{Release: "neutree", Namespace: "nap"}, "",
+			nil},
 		{"the same, which may read it now", nap, "", nil},
 		{"the same again", nap, "", nil},
 		{"the same, which may not read it any more", migrate.Owner{Release: "neutree", Namespace: "nap"}, "", nil},
 		{"another namespace", migrate.Owner{Release: "neutree", Namespace: "test", Cluster: "uid-1"}, "",
-			[]string{"belongs to release neutree in namespace nap", "global.upgrade.adoptDatabase=nap/neutree", "overwrite each other's data"}},
-		{"another name", migrate.Owner{Release: "other", Namespace: "nap", Cluster: "uid-1"}, "", []string{"belongs to release neutree in namespace nap"}},
+			[]string{"belongs to release neutree in namespace nap", "global.upgrade.adoptDatabase=nap/neutree",
+				"overwrite each other's data"}},
+		{"another name", migrate.Owner{Release: "other", Namespace: "nap", Cluster: "uid-1"}, "",
+			[]string{"belongs to release neutree in namespace nap"}},
 		{"another cluster", migrate.Owner{Release: "neutree", Namespace: "nap", Cluster: "uid-2"}, "",
-			[]string{"of another Kubernetes cluster (UID of namespace kube-system uid-1)", "global.upgrade.adoptDatabase=nap/neutree@uid-1"}},
-		{"the wrong previous owner", migrate.Owner{Release: "other", Namespace: "nap"}, "nap/third", []string{"belongs to release neutree"}},
-		{"its own name, where that alone would stay true", migrate.Owner{Release: "neutree", Namespace: "nap", Cluster: "uid-2"}, "nap/neutree",
+			[]string{"of another Kubernetes cluster (UID of namespace kube-system uid-1)",
+				"global.upgrade.adoptDatabase=nap/neutree@uid-1"}},
+		{"the wrong previous owner", migrate.Owner{Release: "other", Namespace: "nap"}, "nap/third",
+			[]string{"belongs to release neutree"}},
+		{"its own name, where that alone would stay true", migrate.Owner{Release: "neutree", Namespace: "nap",
+			Cluster: "uid-2"}, "nap/neutree",
 			[]string{"of another Kubernetes cluster"}},
-		{"the release that it is handed over to", migrate.Owner{Release: "neutree", Namespace: "test", Cluster: "uid-1"}, "nap/neutree", nil},
+		{"the release that it is handed over to", migrate.Owner{Release: "neutree", Namespace: "test", Cluster: "uid-1"},
+			"nap/neutree", nil},
 		{"the previous owner", nap, "", []string{"belongs to release neutree in namespace test"}},
-		{"the new one, whose value is still set", migrate.Owner{Release: "neutree", Namespace: "test", Cluster: "uid-1"}, "nap/neutree", nil},
+		{"the new one, whose value is still set", migrate.Owner{Release: "neutree", Namespace: "test", Cluster: "uid-1"},
+			"nap/neutree", nil},
 	} {
 		before := ownerOf(t, url)
 		err := migrate.Claim(t.Context(), url, step.release, step.adopt)

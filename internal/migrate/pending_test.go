@@ -16,7 +16,8 @@ import (
 // given are the ids in the ledger that fit a condition.
 func given(t *testing.T, url, condition string) []string {
 	t.Helper()
-	return query[string](t, open(t, url, "test"), "SELECT id FROM public.schema_migrations WHERE "+condition+" ORDER BY id")
+	return query[string](t, open(t, url, "test"), "SELECT id FROM public.schema_migrations WHERE "+
+		""+condition+" ORDER BY id")
 }
 
 // A release may be rolled back while its migrations run, by hooks of an older revision that can't stop them.
@@ -25,7 +26,8 @@ func TestNothingIsCommittedOnceTheReleaseIsRolledBack(t *testing.T) {
 	apply(t, url, folder(t, "control-plane", nil))
 	before := state(t, url)
 	newer := folder(t, "control-plane", files{
-		"200_one.sql": "CREATE TABLE one (id int);", "201_two.sql": "CREATE TABLE two (id int);", "202_three.sql": "CREATE TABLE three (id int);",
+		"200_one.sql": "CREATE TABLE one (id int);", "201_two.sql": "CREATE TABLE two (id " +
+			"int);", "202_three.sql": "CREATE TABLE three (id int);",
 	})
 	newer.Set = "newer"
 	// Given up while the second file runs: what was committed before stays, and nothing comes after it.
@@ -49,7 +51,8 @@ func TestNothingIsCommittedOnceTheReleaseIsRolledBack(t *testing.T) {
 					t.Errorf("it changed: %s", diff)
 				}
 			}
-			recorded := query[string](t, open(t, url, "test"), "SELECT set_hash FROM neutree.migration_sets WHERE set_hash LIKE 'newer%'")
+			recorded := query[string](t, open(t, url, "test"), "SELECT set_hash FROM neutree.migration_sets WHERE set_hash "+
+				"LIKE 'newer%'")
 			if len(recorded) > 0 {
 				t.Errorf("the sets %v are recorded, so services would start on a schema that is not there", recorded)
 			}
@@ -72,14 +75,16 @@ func TestFileIsAppliedAgainWhereNobodyAnswers(t *testing.T) {
 	m.StillPending = func(context.Context) error {
 		// The first question comes before anything is done, the second before the commit.
 		if asked.Add(1) == 2 {
-			if tables := query[int64](t, open(t, url, "test"), "SELECT count(*) FROM pg_tables WHERE tablename = 'one'"); tables[0] != 0 {
+			if tables := query[int64](t, open(t, url, "test"), "SELECT count(*) FROM pg_tables WHERE tablename = "+
+				"'one'"); tables[0] != 0 {
 				t.Error("it is asked after the commit")
 			}
 			return errors.New("read Helm's record: etcdserver: leader changed")
 		}
 		return nil
 	}
-	result, err := m.Apply(t.Context(), "newer-set", []hook.Migration{folder(t, "control-plane", files{"200_one.sql": "CREATE TABLE one (id int);"})})
+	result, err := m.Apply(t.Context(), "newer-set", []hook.Migration{folder(t, "control-plane",
+		files{"200_one.sql": "CREATE TABLE one (id int);"})})
 	if err != nil || len(result.Applied) != 1 || !strings.Contains(said.String(), "leader changed") {
 		t.Errorf("applied %v, error %v, log:\n%s", result.Applied, err, said)
 	}

@@ -16,7 +16,8 @@ import (
 // A view that no statement has filled can't be read: the first page that does would fail.
 func TestMaterializedViewsCanBeReadAfterMigrations(t *testing.T) {
 	url := pgtest.Start(t)
-	pgtest.Exec(t, url, `CREATE SCHEMA elsewhere; CREATE MATERIALIZED VIEW elsewhere.of_another_role AS SELECT 1 WITH NO DATA`)
+	pgtest.Exec(t, url,
+		`CREATE SCHEMA elsewhere; CREATE MATERIALIZED VIEW elsewhere.of_another_role AS SELECT 1 WITH NO DATA`)
 	views := folder(t, "control-plane", files{
 		"117_views.sql": `CREATE TABLE interactions (id int); INSERT INTO interactions VALUES (7);
 			CREATE MATERIALIZED VIEW user_daily_interactions AS SELECT id FROM interactions WITH NO DATA;
@@ -26,7 +27,8 @@ func TestMaterializedViewsCanBeReadAfterMigrations(t *testing.T) {
 	})
 	apply(t, url, views)
 	conn := open(t, url, "test")
-	if diff := cmp.Diff([]int{7, 8}, query[int](t, conn, "SELECT id FROM user_daily_interactions ORDER BY id")); diff != "" {
+	if diff := cmp.Diff([]int{7, 8}, query[int](t, conn, "SELECT id FROM user_daily_interactions ORDER BY "+
+		"id")); diff != "" {
 		t.Errorf("rows of the view (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]int{15}, query[int](t, conn, `SELECT sum::int FROM "A sum"`)); diff != "" {

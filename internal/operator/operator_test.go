@@ -36,7 +36,8 @@ spec:
 }
 
 func cluster(namespace, name string) string {
-	return fmt.Sprintf("apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: %s, namespace: %s}\n", name, namespace)
+	return fmt.Sprintf("apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: %s, namespace: %s}\n", name,
+		namespace)
 }
 
 func hibernated(namespace, name string) string {
@@ -60,7 +61,8 @@ func TestCheck(t *testing.T) {
 	wide := with(func(s *hook.OperatorSpec) { s.Watches = "" })
 	dropped := with(func(s *hook.OperatorSpec) { s.Bundled, s.Image, s.Watches, s.Rendered = false, "", "", false })
 	ours := deployment("neutree", "neutree", "1.30.0", "")
-	const narrowConfig = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cnpg-controller-manager-config, namespace: nap}\n" +
+	const narrowConfig = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cnpg-controller-manager-config, " +
+		"namespace: nap}\n" +
 		"data: {WATCH_NAMESPACE: \"nap, other\"}"
 	for name, test := range map[string]struct {
 		spec    hook.OperatorSpec
@@ -70,35 +72,48 @@ func TestCheck(t *testing.T) {
 	}{
 		"the first install of a cluster": {spec: bundled()},
 		"an install where another namespace has a database": {spec: bundled(), objects: []string{cluster("shop", "orders")},
-			want: []string{"contains a CloudNativePG operator, and the cluster already has databases of others: Cluster shop/orders " +
-				"--set cloudnative-pg.enabled=false --set global.upgrade.allowOperatorChange=true cloudnative-pg.config.clusterWide=true"}},
-		"an install where the own database was kept": {spec: bundled(), objects: []string{cluster("nap", "nap-pg"), cluster("nap", "mine")}},
-		"an install where an uninstall left one":     {spec: bundled(), objects: []string{hibernated("old", "nap-pg")}},
+			want: []string{"contains a CloudNativePG operator, and the cluster already has databases of others: Cluster " +
+				"shop/orders " +
+				"--set cloudnative-pg.enabled=false --set global.upgrade.allowOperatorChange=true " +
+				"cloudnative-pg.config.clusterWide=true"}},
+		"an install where the own database was kept": {spec: bundled(), objects: []string{cluster("nap", "nap-pg"),
+			cluster("nap", "mine")}},
+		"an install where an uninstall left one": {spec: bundled(), objects: []string{hibernated("old", "nap-pg")}},
 		"an install of an operator of all namespaces": {spec: wide, objects: []string{cluster("shop", "orders")},
 			want: []string{"Cluster shop/orders"}},
 		"an install that is allowed": {spec: with(func(s *hook.OperatorSpec) { s.AllowChange = true }),
 			objects: []string{cluster("shop", "orders")}},
 		"an install that borrows an operator": {spec: dropped, objects: []string{cluster("shop", "orders")}},
 		"an upgrade that changes nothing":     {spec: wide, objects: []string{ours, cluster("shop", "orders")}},
-		"an upgrade of another tool":          {spec: wide, objects: []string{deployment("", "neutree", "1.30.0", ""), cluster("shop", "orders")}},
-		"an upgrade that narrows": {spec: bundled(), objects: []string{ours, cluster("shop", "orders"), cluster("nap", "mine")},
-			want: []string{"would no longer look after other databases: Cluster shop/orders set cloudnative-pg.config.clusterWide=true " +
+		"an upgrade of another tool": {spec: wide, objects: []string{deployment("", "neutree", "1.30.0", ""),
+			cluster("shop", "orders")}},
+		"an upgrade that narrows": {spec: bundled(), objects: []string{ours, cluster("shop", "orders"), cluster("nap",
+			"mine")},
+			want: []string{"would no longer look after other databases: Cluster shop/orders set " +
+				"cloudnative-pg.config.clusterWide=true " +
 				"--set global.upgrade.allowOperatorChange=true"}},
 		"an upgrade of another tool that narrows": {spec: bundled(),
-			objects: []string{deployment("", "neutree", "1.30.0", ""), cluster("shop", "orders")}, want: []string{"Cluster shop/orders"}},
-		"an upgrade that narrows where nothing is elsewhere": {spec: bundled(), objects: []string{ours, cluster("nap", "nap-pg")}},
+			objects: []string{deployment("", "neutree", "1.30.0", ""), cluster("shop",
+				"orders")}, want: []string{"Cluster shop/orders"}},
+		"an upgrade that narrows where nothing is elsewhere": {spec: bundled(), objects: []string{ours, cluster("nap",
+			"nap-pg")}},
 		"an upgrade of a narrow one": {spec: bundled(),
 			objects: []string{deployment("neutree", "neutree", "1.30.0", "nap"), cluster("shop", "orders")}},
-		"an upgrade of one that its ConfigMap narrows": {spec: bundled(), objects: []string{ours, narrowConfig, cluster("shop", "orders"),
+		"an upgrade of one that its ConfigMap narrows": {spec: bundled(), objects: []string{ours, narrowConfig,
+			cluster("shop", "orders"),
 			cluster("other", "theirs")}, want: []string{"look after other databases: Cluster other/theirs set"}},
-		"an upgrade that removes it": {spec: dropped, objects: []string{ours, cluster("shop", "orders"), cluster("nap", "nap-pg"), cluster("nap", "mine")},
-			want: []string{"would remove the CloudNativePG operator on which other databases depend: Cluster nap/mine, Cluster shop/orders " +
+		"an upgrade that removes it": {spec: dropped, objects: []string{ours, cluster("shop", "orders"), cluster("nap",
+			"nap-pg"), cluster("nap", "mine")},
+			want: []string{"would remove the CloudNativePG operator on which other databases depend: Cluster nap/mine, " +
+				"Cluster shop/orders " +
 				"keep cloudnative-pg.enabled=true global.upgrade.allowOperatorChange=true"}},
-		"an upgrade that removes it where only its own depends": {spec: dropped, objects: []string{ours, cluster("nap", "nap-pg")}},
+		"an upgrade that removes it where only its own depends": {spec: dropped, objects: []string{ours, cluster("nap",
+			"nap-pg")}},
 		"an upgrade next to the operator of another release": {spec: dropped,
 			objects: []string{deployment("pg", "pg", "1.30.0", ""), cluster("shop", "orders")}},
 		"an older minor version": {spec: wide, objects: []string{deployment("neutree", "neutree", "1.31.0", "")},
-			want: []string{"would go back from 1.31.0 to 1.30.0, and its definitions with it operator 1.31.0 or newer allowOperatorChange=true"}},
+			want: []string{"would go back from 1.31.0 to 1.30.0, and its definitions with it operator 1.31.0 or newer " +
+				"allowOperatorChange=true"}},
 		"an older patch release": {spec: wide, objects: []string{deployment("neutree", "neutree", "1.30.2", "")}},
 		"a newer version":        {spec: wide, objects: []string{deployment("neutree", "neutree", "1.29.4", "")}},
 	} {
@@ -141,7 +156,8 @@ func TestWhatCannotBeListedIsNotHarmless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, findings, "could not be checked (hook may not list clusters.postgresql.cnpg.io in the whole cluster) allowOperatorChange=true")
+	want(t, findings, "could not be checked (hook may not list clusters.postgresql.cnpg.io in the whole cluster) "+
+		"allowOperatorChange=true")
 	findings, err = Dependents(t.Context(), server.Client(), bundled())
 	if err != nil {
 		t.Fatal(err)
@@ -167,13 +183,16 @@ func TestDependents(t *testing.T) {
 		objects []string
 		want    []string
 	}{
-		"no operator was ever made":  {objects: []string{cluster("shop", "orders")}},
-		"only the own database":      {objects: []string{ours, cluster("nap", "nap-pg")}},
-		"a hibernated one":           {objects: []string{ours, hibernated("shop", "orders")}},
-		"one it does not look after": {objects: []string{deployment("neutree", "neutree", "1.30.0", "nap"), cluster("shop", "orders")}},
+		"no operator was ever made": {objects: []string{cluster("shop", "orders")}},
+		"only the own database":     {objects: []string{ours, cluster("nap", "nap-pg")}},
+		"a hibernated one":          {objects: []string{ours, hibernated("shop", "orders")}},
+		"one it does not look after": {objects: []string{deployment("neutree", "neutree", "1.30.0", "nap"), cluster("shop",
+			"orders")}},
 		"others": {objects: []string{ours, cluster("shop", "orders"), cluster("nap", "mine")}, want: []string{
-			"this uninstall would remove the CloudNativePG operator Cluster nap/mine, Cluster shop/orders kubectl annotate --overwrite " +
-				"configmap neutree-installation --namespace nap neutree.ai/remove-operator=true helm uninstall helm rollback neutree"}},
+			"this uninstall would remove the CloudNativePG operator Cluster nap/mine, Cluster shop/orders kubectl annotate " +
+				"--overwrite " +
+				"configmap neutree-installation --namespace nap neutree.ai/remove-operator=true helm uninstall helm rollback " +
+				"neutree"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			findings, err := Dependents(t.Context(), kubetest.New(t, test.objects...).Client(), bundled())
@@ -186,7 +205,8 @@ func TestDependents(t *testing.T) {
 }
 
 func crd(name, annotations string) string {
-	return fmt.Sprintf("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: %s, labels: "+
+	return fmt.Sprintf("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: %s, "+
+		"labels: "+
 		"{app.kubernetes.io/managed-by: Helm}, annotations: {helm.sh/resource-policy: keep%s}}", name, annotations)
 }
 
@@ -198,13 +218,17 @@ func TestProtect(t *testing.T) {
 		elsewhere      bool // the revision does not contain the operator
 		options, prune string
 	}{
-		"as its chart has it":     {options: "Prune=false,Delete=false", prune: "disabled"},
-		"with options":            {annotations: `, argocd.argoproj.io/sync-options: "ServerSideApply=true, Delete=false"`, options: "ServerSideApply=true, Delete=false,Prune=false", prune: "disabled"},
-		"with a confirmation":     {annotations: ", argocd.argoproj.io/sync-options: Prune=confirm", options: "Prune=confirm,Delete=false", prune: "disabled"},
-		"pruned on purpose":       {annotations: ", kustomize.toolkit.fluxcd.io/prune: enabled", options: "Prune=false,Delete=false", prune: "enabled"},
-		"of another release":      {annotations: of + "pg", options: "Prune=false,Delete=false", prune: "disabled"},
-		"brought until now":       {annotations: of + "neutree", elsewhere: true, options: "Prune=false,Delete=false", prune: "disabled"},
-		"brought by another tool": {elsewhere: true, options: "Prune=false,Delete=false", prune: "disabled"},
+		"as its chart has it": {options: "Prune=false,Delete=false", prune: "disabled"},
+		"with options": {annotations: `, argocd.argoproj.io/sync-options: "ServerSideApply=true, Delete=false"`,
+			options: "ServerSideApply=true, Delete=false,Prune=false", prune: "disabled"},
+		"with a confirmation": {annotations: ", argocd.argoproj.io/sync-options: Prune=confirm",
+			options: "Prune=confirm,Delete=false", prune: "disabled"},
+		"pruned on purpose": {annotations: ", kustomize.toolkit.fluxcd.io/prune: enabled",
+			options: "Prune=false,Delete=false", prune: "enabled"},
+		"of another release": {annotations: of + "pg", options: "Prune=false,Delete=false", prune: "disabled"},
+		"brought until now": {annotations: of + "neutree", elsewhere: true, options: "Prune=false,Delete=false",
+			prune: "disabled"},
+		"brought by another tool":                           {elsewhere: true, options: "Prune=false,Delete=false", prune: "disabled"},
 		"of the release with the operator that is borrowed": {annotations: of + "pg", elsewhere: true},
 	} {
 		t.Run(title, func(t *testing.T) {

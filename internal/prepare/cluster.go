@@ -32,7 +32,8 @@ func (p *Prepare) changeCluster(ctx context.Context, db found) (string, error) {
 	defer cancel()
 	change, err := cluster.Compare(ask, manifest)
 	if hook.CodeOf(err) == hook.Deadline && ctx.Err() == nil {
-		p.Log.Warn("the values of the database can't be compared now: they are applied with the rollout", "cause", err.Error())
+		p.Log.Warn("the values of the database can't be compared now: they are applied with the rollout", "cause",
+			err.Error())
 		return "", nil
 	}
 	if err != nil {

@@ -71,7 +71,8 @@ func TestTheDatabaseIsLeftToBootstrap(t *testing.T) {
 		s := newStage(t, pgtest.Start(t), running)
 		s.wants(wanted)
 		s.server.Refuse(-1, "PATCH", clusterPath, kubetest.Status(500, metav1.StatusReasonInternalError,
-			"failed to create typed patch object (nap/nap-pg; postgresql.cnpg.io/v1, Kind=Cluster): .spec.new: field not declared in schema"))
+			"failed to create typed patch object (nap/nap-pg; postgresql.cnpg.io/v1, Kind=Cluster): .spec.new: field not "+
+				"declared in schema"))
 		s.wantDone("1 migrations applied")
 	})
 }
@@ -82,7 +83,8 @@ func TestValuesThatTheOperatorRefuses(t *testing.T) {
 	s.wants(`{imageName: "registry.test/postgresql:17.10", storage: {size: 10Gi}, postgresql: {parameters: {port: "1"}}}`)
 	s.server.Refuse(-1, "PATCH", clusterPath, kubetest.Status(403, metav1.StatusReasonForbidden,
 		`admission webhook "vcluster.cnpg.io" denied the request: Cluster.postgresql.cnpg.io "nap-pg" is invalid: spec.postgresql.parameters.port: Invalid value: "1": Can't set fixed configuration parameter`))
-	s.wantRefused("the CloudNativePG operator refuses Cluster nap-pg", "Can't set fixed configuration parameter", "global.database")
+	s.wantRefused("the CloudNativePG operator refuses Cluster nap-pg", "Can't set fixed configuration parameter",
+		"global.database")
 	if s.migrated() {
 		t.Error("a migration was applied")
 	}
@@ -156,7 +158,8 @@ func TestANewMajorVersionThatIsMeant(t *testing.T) {
 	var during string
 	s := raisingMajor(t, func(s *stage) {
 		during = s.replicas()
-		s.server.Put(strings.Replace(strings.Replace(running, "17.10", "18.1", 1), "status: {", "status: {pgDataImageInfo: {image: \"registry.test/postgresql:18.1\", majorVersion: 18}, ", 1))
+		s.server.Put(strings.Replace(strings.Replace(running, "17.10", "18.1", 1), "status: {",
+			"status: {pgDataImageInfo: {image: \"registry.test/postgresql:18.1\", majorVersion: 18}, ", 1))
 	})
 	s.during = func(job string) {
 		if strings.HasPrefix(job, "nap-backup") && s.replicas() != "0" {
@@ -167,7 +170,10 @@ func TestANewMajorVersionThatIsMeant(t *testing.T) {
 	if during != "0" || s.replicas() != "2" {
 		t.Errorf("nap-cp had %s pods during the upgrade, and has %s after it", during, s.replicas())
 	}
-	if !slices.ContainsFunc(s.ran, func(job string) bool { return strings.HasPrefix(job, "nap-backup registry.test/postgresql:17.10") }) {
+	if !slices.ContainsFunc(s.ran, func(job string) bool {
+		return strings.HasPrefix(job,
+			"nap-backup registry.test/postgresql:17.10")
+	}) {
 		t.Errorf("no backup by the old version: %v", s.ran)
 	}
 	if note := s.clusterField("metadata", "annotations"); strings.Contains(note, "stopped-services") {
@@ -177,7 +183,8 @@ func TestANewMajorVersionThatIsMeant(t *testing.T) {
 
 func TestANewMajorVersionThatFails(t *testing.T) {
 	s := raisingMajor(t, func(s *stage) {
-		s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
+		s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: " +
+			"{cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
 	})
 	_, err := s.prepare()
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "pod nap-pg-1-major-upgrade-x: it failed") ||
@@ -202,12 +209,16 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postg
 `
 	t.Run("and succeeds", func(t *testing.T) {
 		s := raisingMajor(t, func(s *stage) {
-			s.server.Put(strings.Replace(half, `{image: "registry.test/postgresql:17.10", majorVersion: 17}`, `{image: "registry.test/postgresql:18.1", majorVersion: 18}`, 1))
+			s.server.Put(strings.Replace(half, `{image: "registry.test/postgresql:17.10", majorVersion: 17}`,
+				`{image: "registry.test/postgresql:18.1", majorVersion: 18}`, 1))
 		})
 		s.server.Put(half)
 		s.server.Put(strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
 		s.wantDone("the data was upgraded")
-		if s.replicas() != "2" || slices.ContainsFunc(s.ran, func(job string) bool { return strings.HasPrefix(job, "nap-backup") && strings.Contains(job, ":18.1") }) {
+		if s.replicas() != "2" || slices.ContainsFunc(s.ran, func(job string) bool {
+			return strings.HasPrefix(job,
+				"nap-backup") && strings.Contains(job, ":18.1")
+		}) {
 			t.Errorf("nap-cp has %s pods, and it ran %v", s.replicas(), s.ran)
 		}
 	})
@@ -217,10 +228,12 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postg
 		s.server.Put(half)
 		s.server.Put(strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
 		s.server.Put(secretYAML("nap-database", "url", "postgresql://none@127.0.0.1:1/nap"))
-		s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v2"}}
+		s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane",
+			Image: "registry.test/cp:v2"}}
 		s.answerTime, s.changeTime = 100*time.Millisecond, time.Second
 		_, err := s.prepare()
-		if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "the data could not be upgraded to PostgreSQL 18") {
+		if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(),
+			"the data could not be upgraded to PostgreSQL 18") {
 			t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 		}
 		if image := s.clusterField("spec", "imageName"); image != "registry.test/postgresql:17.10" || s.replicas() != "2" {
@@ -229,7 +242,8 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postg
 	})
 	t.Run("and fails", func(t *testing.T) {
 		s := raisingMajor(t, func(s *stage) {
-			s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
+			s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: " +
+				"{cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
 		})
 		s.server.Put(half)
 		if _, err := s.prepare(); hook.CodeOf(err) != hook.Refused {

@@ -114,7 +114,8 @@ func TestAnotherEncryptionKey(t *testing.T) {
 	gone := func() {
 		t.Helper()
 		s.ran = nil
-		s.wantRefused("Secret made in namespace nap has no ENCRYPTION_KEY, which the existing database was set up with", "put the Secret back", "global.upgrade.allowSecretChanges=true")
+		s.wantRefused("Secret made in namespace nap has no ENCRYPTION_KEY, which the existing database was set up with",
+			"put the Secret back", "global.upgrade.allowSecretChanges=true")
 	}
 	gone()
 	// That also holds for the database of a release that was uninstalled, which can't be asked yet.

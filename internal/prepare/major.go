@@ -36,7 +36,8 @@ func majorUpgrade(object string, from, to int) finding.Finding {
 
 // raiseMajor upgrades the data to a newer major version of PostgreSQL, if that is meant: it stops the services, makes a
 // backup, has the operator upgrade the data, and starts the services again. A run that was cut off is continued.
-func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cluster, manifest *unstructured.Unstructured) (string, error) {
+func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cluster,
+	manifest *unstructured.Unstructured) (string, error) {
 	if !p.Spec.Gate.Allow.MajorUpgrade {
 		return "", nil
 	}
@@ -51,7 +52,8 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	}
 	if p.Spec.Migrate.Backup == "" {
 		return "", hook.Refuse(finding.Finding{
-			ID: finding.UpgradeDatabaseMajor, Severity: finding.Error, Object: object(p.Spec.Namespace, p.Spec.Gate), Value: "global.backup",
+			ID: finding.UpgradeDatabaseMajor, Severity: finding.Error,
+			Object: object(p.Spec.Namespace, p.Spec.Gate), Value: "global.backup",
 			Found: fmt.Sprintf("PostgreSQL would be upgraded from major version %d to %d without a backup", from, to),
 			Why:   "only a restore goes back",
 			Fix:   "set global.backup.enabled=true and global.backup.skip=false",

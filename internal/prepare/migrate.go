@@ -142,7 +142,8 @@ func (p *Prepare) replacedSets(ctx context.Context) (replaced []hook.Migration, 
 // the one that the release uses now: another database from outside, or a new password.
 func (p *Prepare) databaseURL(ctx context.Context) (string, error) {
 	spec := p.Spec.Migrate
-	url, derived, err := secret.Derive(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets, spec.URL)
+	url, derived, err := secret.Derive(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets,
+		spec.URL)
 	if err != nil || url != "" || derived && spec.External != nil {
 		return url, err
 	}

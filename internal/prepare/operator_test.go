@@ -24,12 +24,14 @@ spec: {template: {spec: {containers: [{name: manager, image: "cloudnative-pg:1.3
 	databaseOfOthers = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: orders, namespace: shop}\n"
 	definition       = "clusters.postgresql.cnpg.io"
 	definitionPath   = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" + definition
-	definitionObject = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: " + definition + "}\n"
+	definitionObject = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: " +
+		definition + "}\n"
 )
 
 func operatorSpec() *hook.OperatorSpec {
-	return &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Cluster: "nap-pg", RunsIn: "nap", Installation: "neutree-installation",
-		Definitions: []string{definition}}
+	return &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Cluster: "nap-pg", RunsIn: "nap",
+		Installation: "neutree-installation",
+		Definitions:  []string{definition}}
 }
 
 // What an upgrade does to the operator is judged before anything is written.
@@ -54,7 +56,8 @@ func TestDefinitionsThatCannotBeProtected(t *testing.T) {
 	s.spec.Operator = operatorSpec()
 	s.server.Refuse(-1, "PATCH", definitionPath, kubetest.Status(403, metav1.StatusReasonForbidden,
 		`User "hook" cannot patch resource "customresourcedefinitions" in API group "apiextensions.k8s.io" at the cluster scope`))
-	s.wantRefused("CustomResourceDefinitions, which this revision does not contain", "hook may not patch customresourcedefinitions")
+	s.wantRefused("CustomResourceDefinitions, which this revision does not contain",
+		"hook may not patch customresourcedefinitions")
 	s.spec.Operator.Bundled, s.spec.Operator.Rendered = true, true
 	s.wantDone()
 }
@@ -65,7 +68,8 @@ func TestRollbackOfTheOperator(t *testing.T) {
 	spec.Bundled, spec.Rendered, spec.Image = true, true, "cloudnative-pg:1.30.0"
 	s := newStage(t, "", operatorOfRelease, databaseOfOthers, installation)
 	back := func() error {
-		rollback := hook.RollbackSpec{Namespace: "nap", Release: "neutree", ConfigMap: "neutree-installation", Database: s.spec.Migrate, Operator: spec}
+		rollback := hook.RollbackSpec{Namespace: "nap", Release: "neutree", ConfigMap: "neutree-installation",
+			Database: s.spec.Migrate, Operator: spec}
 		_, err := (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: rollback}).Run(t.Context())
 		return err
 	}
@@ -75,7 +79,8 @@ func TestRollbackOfTheOperator(t *testing.T) {
 		if hook.CodeOf(err) != hook.Refused {
 			t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 		}
-		words = append(words, "kubectl annotate --overwrite configmap neutree-installation --namespace nap neutree.ai/rollback-operator=1.31.0",
+		words = append(words, "kubectl annotate --overwrite configmap neutree-installation --namespace nap "+
+			"neutree.ai/rollback-operator=1.31.0",
 			"helm neutree recover neutree")
 		for _, word := range words {
 			if !strings.Contains(err.Error(), word) {
@@ -89,7 +94,8 @@ func TestRollbackOfTheOperator(t *testing.T) {
 	refused("would go back from 1.31.0 to 1.30.0, and its definitions with it", "[cnpg.operator]")
 	spec.Image, spec.Watches = "cloudnative-pg:1.31.0", "nap"
 	refused("would no longer look after other databases: Cluster shop/orders", "[cnpg.other-databases]")
-	annotated := strings.Replace(installation, "namespace: nap}", "namespace: nap, annotations: {neutree.ai/rollback-operator: %s}}", 1)
+	annotated := strings.Replace(installation, "namespace: nap}",
+		"namespace: nap, annotations: {neutree.ai/rollback-operator: %s}}", 1)
 	s.server.Put(strings.Replace(annotated, "%s", "1.32.0", 1))
 	refused()
 	s.server.Put(strings.Replace(annotated, "%s", "1.31.0", 1))

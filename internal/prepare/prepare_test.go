@@ -317,7 +317,8 @@ func TestDatabaseOfAnotherRelease(t *testing.T) {
 	first.wantDone("1 migrations applied")
 	first.wantDone("up to date")
 	other := release("other")
-	other.wantRefused("the database belongs to release neutree in namespace nap", "global.upgrade.adoptDatabase=nap/neutree", "database.owner")
+	other.wantRefused("the database belongs to release neutree in namespace nap",
+		"global.upgrade.adoptDatabase=nap/neutree", "database.owner")
 	other.spec.Gate.Allow.AdoptDatabase = "nap/neutree"
 	other.wantDone("up to date")
 	first.ran = nil
@@ -341,7 +342,8 @@ func TestInstalledReleaseWithAnEmptyExternalDatabase(t *testing.T) {
 	s := newStage(t, pgtest.Start(t))
 	s.spec.Gate.Manifest, s.spec.Migrate.Cluster, s.spec.Migrate.External = "", "", &hook.ExternalDatabase{Connections: 10}
 	s.server.Put(installation)
-	s.wantRefused("the external database is empty, and the release has been installed before", "global.upgrade.allowRenames=true")
+	s.wantRefused("the external database is empty, and the release has been installed before",
+		"global.upgrade.allowRenames=true")
 	s.spec.Gate.Allow.Renames = true
 	s.wantDone("1 migrations applied")
 	s.spec.Gate.Allow.Renames = false

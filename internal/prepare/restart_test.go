@@ -42,11 +42,14 @@ func usersStage(t *testing.T, url string) *stage {
 	s.url = url
 	generate := func(bytes int) hook.SecretKey { return hook.SecretKey{Generate: &hook.GenerateSpec{Bytes: bytes}} }
 	s.spec.Secrets.Secrets = []hook.Secret{
-		{Name: "keys", Data: map[string]hook.SecretKey{"JWT_SECRET": generate(32), "PLATFORM_SERVICE_KEY": generate(32), "TURN": generate(32)}},
+		{Name: "keys", Data: map[string]hook.SecretKey{"JWT_SECRET": generate(32), "PLATFORM_SERVICE_KEY": generate(32),
+			"TURN": generate(32)}},
 		{Name: "role", Existing: true, Data: map[string]hook.SecretKey{"url": {Required: true}}},
 		{Name: "coturn", Data: map[string]hook.SecretKey{"turnserver.conf": {File: &hook.SecretFile{
 			Text: "static-auth-secret=$(TURN)", Values: map[string]hook.SecretRef{"TURN": {Secret: "keys", Key: "TURN"}}}}}},
-		{Name: "nap-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{URLFrom: &hook.SecretRef{Secret: "role", Key: "url"}}}}},
+		{Name: "nap-database",
+			Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{URLFrom: &hook.SecretRef{Secret: "role",
+				Key: "url"}}}}},
 	}
 	s.server.Put(secretYAML("role", "url", url))
 	s.spec.Restart = []string{"nap-cp", "nap-skills", "nap-absent", "coturn", "nap-office"}
@@ -119,7 +122,8 @@ func TestAChangedSecretRestartsItsUsers(t *testing.T) {
 			if diff := cmp.Diff(after, s.restarts()); diff != "" {
 				t.Errorf("the next upgrade restarted them again:\n%s", diff)
 			}
-			if text := fmt.Sprint(after, s.server.Object("/api/v1/namespaces/nap/secrets/nap-database").GetAnnotations()); strings.Contains(text, tc.value) {
+			if text := fmt.Sprint(after,
+				s.server.Object("/api/v1/namespaces/nap/secrets/nap-database").GetAnnotations()); strings.Contains(text, tc.value) {
 				t.Errorf("an annotation shows the value: %s", text)
 			}
 		})
@@ -130,11 +134,14 @@ func TestAChangedSecretRestartsItsUsers(t *testing.T) {
 func TestARefusedLogin(t *testing.T) {
 	right := pgtest.WithPassword(t, pgtest.Start(t), "rotated", "the-right-one")
 	wrong := strings.Replace(right, "the-right-one", "hunter2", 1)
-	s := newStage(t, wrong, append(strings.Split(strings.Replace(users, "--set=set-1", "--set=set-0", 1), "---\n"), running)...)
+	s := newStage(t, wrong, append(strings.Split(strings.Replace(users, "--set=set-1", "--set=set-0", 1), "---\n"),
+		running)...)
 	s.answerTime = 4 * time.Second
-	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane", Image: "registry.test/cp:v1"}}
+	s.spec.Pull.Workloads = []hook.PulledImage{{Deployment: "nap-cp", Container: "control-plane",
+		Image: "registry.test/cp:v1"}}
 	s.wantRefused(`the database answers, and refuses the login of role "rotated"`, "28P01", "[database.login]")
-	if _, err := s.prepare(); strings.Contains(err.Error(), "does not answer") || strings.Contains(err.Error(), "hunter2") {
+	if _, err := s.prepare(); strings.Contains(err.Error(), "does not answer") || strings.Contains(err.Error(),
+		"hunter2") {
 		t.Error(err)
 	}
 }
@@ -149,7 +156,9 @@ func TestAnUpgradeAfterAChangeOfThePassword(t *testing.T) {
 	s.server.Put(secretYAML("role", "url", right))
 	s.spec.Secrets.Secrets = []hook.Secret{
 		{Name: "role", Existing: true, Data: map[string]hook.SecretKey{"url": {Required: true}}},
-		{Name: "nap-database", Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{URLFrom: &hook.SecretRef{Secret: "role", Key: "url"}}}}},
+		{Name: "nap-database",
+			Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{URLFrom: &hook.SecretRef{Secret: "role",
+				Key: "url"}}}}},
 	}
 	s.wantDone("1 completed", "1 migrations applied")
 }

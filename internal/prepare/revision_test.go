@@ -13,11 +13,13 @@ import (
 
 // recordOf is Helm's record of the revision that the tests upgrade to.
 func recordOf(status string) string {
-	return "apiVersion: v1\nkind: Secret\nmetadata: {name: sh.helm.release.v1.neutree.v7, namespace: nap, labels: {owner: helm, name: neutree, status: " + status + "}}\n"
+	return "apiVersion: v1\nkind: Secret\nmetadata: {name: sh.helm.release.v1.neutree.v7, namespace: nap, labels: " +
+		"{owner: helm, name: neutree, status: " + status + "}}\n"
 }
 
 func earlierJob(name, revision string) string {
-	return fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: %s, namespace: nap, annotations: {neutree.ai/revision: %q}}\nstatus: {active: 1}\n", name, revision)
+	return fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: %s, namespace: nap, annotations: "+
+		"{neutree.ai/revision: %q}}\nstatus: {active: 1}\n", name, revision)
 }
 
 // upgrading is a release with data that is upgraded to revision 7, with a migration to apply and a backup to make.
@@ -37,7 +39,8 @@ func upgrading(t *testing.T) *stage {
 
 func wantCancelled(t *testing.T, err error) {
 	t.Helper()
-	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "revision 7 is not being installed any more (Helm's record of it says failed)") {
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(),
+		"revision 7 is not being installed any more (Helm's record of it says failed)") {
 		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 	}
 }
@@ -78,7 +81,8 @@ func TestUpgradeStopsWhatAnEarlierOneLeftRunning(t *testing.T) {
 	s.server.Put(earlierJob("nap-backup", ""))
 	// A pod of prepare that was replaced has left it.
 	s.server.Put(earlierJob("nap-pull", "nap/neutree/7"))
-	s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: {batch.kubernetes.io/job-name: nap-migrate}}\nspec: {nodeName: node2}\nstatus: {phase: Running}\n")
+	s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: " +
+		"{batch.kubernetes.io/job-name: nap-migrate}}\nspec: {nodeName: node2}\nstatus: {phase: Running}\n")
 	s.stopTime = 50 * time.Millisecond
 	s.wantDone("1 migrations applied")
 	for name, want := range map[string]bool{"nap-migrate": false, "nap-backup": false, "nap-pull": true} {

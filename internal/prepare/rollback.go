@@ -114,7 +114,8 @@ func (r *Rollback) changeCluster(ctx context.Context, p *Prepare, db found) stri
 	p.Spec.Gate.Manifest, p.ChangeTime, p.forward = r.Spec.Manifest, rollbackChangeTime, true
 	changed, err := p.changeCluster(ctx, db)
 	if err != nil {
-		r.Log.Warn("the database could not get its older values now: they are applied with the rollback", "cause", err.Error())
+		r.Log.Warn("the database could not get its older values now: they are applied with the rollback", "cause",
+			err.Error())
 		return ""
 	}
 	if changed == "" {

@@ -20,7 +20,8 @@ func TestRollback(t *testing.T) {
 	s := newStage(t, url, running, installation)
 	s.wantDone("1 migrations applied")
 	back := func() (string, error) {
-		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation", Database: s.spec.Migrate, Manifest: s.spec.Gate.Manifest}
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation",
+			Database: s.spec.Migrate, Manifest: s.spec.Gate.Manifest}
 		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec}).Run(t.Context())
 	}
 	want := func(words string) {
@@ -64,7 +65,8 @@ func TestRollback(t *testing.T) {
 		t.Errorf("an annotation for another migration lets it pass: %v", err)
 	}
 	s.server.Put(strings.Replace(annotated, "%s", "134_drop", 1))
-	want("stays ahead by public.schema_migrations 133_add, public.schema_migrations 134_drop; the database has its new values (storage)")
+	want("stays ahead by public.schema_migrations 133_add, public.schema_migrations 134_drop; the database has its " +
+		"new values (storage)")
 	if size := s.clusterField("spec", "storage", "size"); size != "20Gi" {
 		t.Errorf("the Cluster of the older revision has %s, want 20Gi", size)
 	}
@@ -91,7 +93,8 @@ func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
 	defer func() { _ = conn.Close(t.Context()) }()
 	s.server.Put(earlierJob("nap-migrate", "nap/neutree/2"))
 	s.server.Put(earlierJob("nap-prepare", ""))
-	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: {batch.kubernetes.io/job-name: nap-migrate}}\nstatus: {phase: Running}\n"
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: " +
+		"{batch.kubernetes.io/job-name: nap-migrate}}\nstatus: {phase: Running}\n"
 	s.server.Put(pod)
 	migrated := make(chan error, 1)
 	before := len(s.server.Changes())
@@ -106,11 +109,14 @@ func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
 		}
 	})
 	back := func() (string, error) {
-		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation", Database: s.spec.Migrate}
-		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec, StopTime: 10 * time.Second}).Run(t.Context())
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation",
+			Database: s.spec.Migrate}
+		return (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec,
+			StopTime: 10 * time.Second}).Run(t.Context())
 	}
 	summary, err := back()
-	if want := "stopped what the upgrade still ran (Job nap-prepare, nap-migrate); the database stays ahead by public.schema_migrations 133_add"; err != nil || summary != want {
+	if want := "stopped what the upgrade still ran (Job nap-prepare, nap-migrate); the database stays ahead by " +
+		"public.schema_migrations 133_add"; err != nil || summary != want {
 		t.Errorf("summary %q, error %v, want %q", summary, err, want)
 	}
 	if err := <-migrated; err != nil {
@@ -119,8 +125,10 @@ func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
 	// A rollback in an incident is not held up by rights that it lacks.
 	s.server.Put(earlierJob("nap-migrate", "nap/neutree/2"))
 	for _, method := range []string{http.MethodGet, http.MethodDelete} {
-		s.server.Refuse(-1, method, "/apis/batch/v1/namespaces/nap/jobs*", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "jobs.batch is forbidden"))
-		s.server.Refuse(-1, method, "/apis/batch/v1/namespaces/nap/jobs/*", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "jobs.batch is forbidden"))
+		s.server.Refuse(-1, method, "/apis/batch/v1/namespaces/nap/jobs*", kubetest.Status(http.StatusForbidden,
+			metav1.StatusReasonForbidden, "jobs.batch is forbidden"))
+		s.server.Refuse(-1, method, "/apis/batch/v1/namespaces/nap/jobs/*", kubetest.Status(http.StatusForbidden,
+			metav1.StatusReasonForbidden, "jobs.batch is forbidden"))
 	}
 	if summary, err := back(); err != nil || !strings.HasPrefix(summary, "the database stays ahead") {
 		t.Errorf("without rights: %q, %v", summary, err)

@@ -45,7 +45,8 @@ func ParseSubject(text string) (rbacv1.Subject, error) {
 func Write(w io.Writer, set *requirement.Set, needs []Need, options Options) error {
 	name := installerName(set)
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# The rights to install, upgrade, roll back and uninstall release %s in namespace %s, exactly as rendered,\n"+
+	fmt.Fprintf(&out, "# The rights to install, upgrade, roll back and uninstall release %s in namespace %s, exactly "+
+		"as rendered,\n"+
 		"# with Helm 3 or 4. An administrator applies them once. The namespaces must exist: --namespaces prints them.\n",
 		set.Release, set.Namespace)
 	for _, scope := range scopes(needs) {
@@ -81,7 +82,8 @@ func WriteNamespaces(w io.Writer, set *requirement.Set) error {
 func WriteRevocation(w io.Writer, set *requirement.Set, needs []Need) error {
 	name := installerName(set)
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# The installer's rights on release %s in namespace %s, for kubectl delete --ignore-not-found -f -.\n"+
+	fmt.Fprintf(&out, "# The installer's rights on release %s in namespace %s, for kubectl delete --ignore-not-found "+
+		"-f -.\n"+
 		"# The release keeps running without them.\n", set.Release, set.Namespace)
 	for _, scope := range scopes(needs) {
 		kind, metadata := scoped(name, scope)

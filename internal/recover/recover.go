@@ -124,7 +124,8 @@ func startedByPerson(job *batchv1.Job) bool {
 
 func operation(u metav1.Object, kind schema.GroupVersionResource, namespace, release string) *Operation {
 	labels := u.GetLabels()
-	f := &Operation{Release: release, Namespace: namespace, Status: labels["status"], Since: u.GetCreationTimestamp().Time, kind: kind}
+	f := &Operation{Release: release, Namespace: namespace, Status: labels["status"],
+		Since: u.GetCreationTimestamp().Time, kind: kind}
 	f.Revision, _ = strconv.Atoi(labels["version"])
 	for _, managed := range u.GetManagedFields() {
 		f.By = managed.Manager

@@ -131,7 +131,8 @@ func TestNothingChangesWhileAHookRuns(t *testing.T) {
 }
 
 func TestHooksThatStillRunAreStopped(t *testing.T) {
-	prepare := strings.Replace(hookJob("prepare", `{active: 1}`), "namespace: nap,", "namespace: nap, annotations: {helm.sh/hook: pre-upgrade},", 1)
+	prepare := strings.Replace(hookJob("prepare", `{active: 1}`), "namespace: nap,",
+		"namespace: nap, annotations: {helm.sh/hook: pre-upgrade},", 1)
 	server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`), prepare)
 	found := find(t, server)
 	if err := found.Stop(t.Context(), slog.New(slog.DiscardHandler), server.Client()); err != nil {
@@ -144,7 +145,8 @@ func TestHooksThatStillRunAreStopped(t *testing.T) {
 		t.Error("Job nap-migrate is still there")
 	}
 	// One that Helm waits for would count as done if it was deleted.
-	if prepare := server.Object("/apis/batch/v1/namespaces/nap/jobs/nap-prepare"); prepare == nil || fmt.Sprint(prepare.Object["spec"]) != "map[activeDeadlineSeconds:1]" {
+	if prepare := server.Object("/apis/batch/v1/namespaces/nap/jobs/nap-prepare"); prepare == nil ||
+		fmt.Sprint(prepare.Object["spec"]) != "map[activeDeadlineSeconds:1]" {
 		t.Errorf("Job nap-prepare is %v, which does not make it fail", prepare)
 	}
 }
@@ -155,9 +157,11 @@ func TestBackupOfAPersonIsNotStopped(t *testing.T) {
 		return strings.Replace(hookJob("backup", `{active: 1}`), "name: nap-backup,", "name: "+name+",", 1)
 	}
 	for _, name := range []string{"nap-backup-before-the-move", "nap-restore"} {
-		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`), named(name))
+		server := kubetest.New(t, namespace, revision(t, 2, "pending-upgrade"), hookJob("migrate", `{active: 1}`),
+			named(name))
 		err := find(t, server).Stop(t.Context(), slog.New(slog.DiscardHandler), server.Client())
-		if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "Job "+name+" is a backup or a restore that a person started") {
+		if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(),
+			"Job "+name+" is a backup or a restore that a person started") {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if changes := server.Changes(); len(changes) > 0 {

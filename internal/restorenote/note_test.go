@@ -13,26 +13,36 @@ import (
 const namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}"
 
 func noteOf(data string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nap-restore, namespace: nap}\ndata: {restore.json: '%s'}", data)
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nap-restore, namespace: nap}\ndata: "+
+		"{restore.json: '%s'}", data)
 }
 
 // Whatever would start the services is refused with every way out that there is.
 func TestUnfinishedNamesTheWaysOut(t *testing.T) {
 	for name, one := range map[string]struct{ data, want string }{
 		"checked": {`{"backup": "b1", "replicas": {}, "phase": "preparing", "started": "2026-11-23T14:15:00Z"}`,
-			"the restore of backup b1 (started 2026-11-23T14:15:00Z) has not ended: the databases are untouched so far, but they would be " +
-				"replaced under running services; wait if it is still running; else finish it with helm neutree backup restore b1 --namespace nap, " +
+			"the restore of backup b1 (started 2026-11-23T14:15:00Z) has not ended: the databases are untouched so far, but " +
+				"they would be " +
+				"replaced under running services; wait if it is still running; else finish it with helm neutree backup restore " +
+				"b1 --namespace nap, " +
 				"or give it up with helm neutree backup restore --abandon --namespace nap [backup.unfinished-restore]"},
 		"killed": {`{"backup": "b1", "safety": "s1", "replicas": {}, "phase": "restoring"}`,
-			"the restore of backup b1 has not ended: the databases may be half restored, and what the services write now would be lost or " +
-				"mixed with the backup; wait if it is still running; else finish it with helm neutree backup restore b1 --namespace nap, or " +
-				"restore another backup in its place with helm neutree backup restore s1 --namespace nap --abandon [backup.unfinished-restore]"},
+			"the restore of backup b1 has not ended: the databases may be half restored, and what the services write now " +
+				"would be lost or " +
+				"mixed with the backup; wait if it is still running; else finish it with helm neutree backup restore b1 " +
+				"--namespace nap, or " +
+				"restore another backup in its place with helm neutree backup restore s1 --namespace nap --abandon " +
+				"[backup.unfinished-restore]"},
 		"of version 0.1.0": {`{"backup": "b1", "replicas": {"nap-cp": 2}}`,
-			"the restore of backup b1 has not ended: the databases may be half restored, and what the services write now would be lost or " +
-				"mixed with the backup; wait if it is still running; else finish it with helm neutree backup restore b1 --namespace nap, or " +
-				"restore another backup in its place with helm neutree backup restore NAME --namespace nap --abandon [backup.unfinished-restore]"},
+			"the restore of backup b1 has not ended: the databases may be half restored, and what the services write now " +
+				"would be lost or " +
+				"mixed with the backup; wait if it is still running; else finish it with helm neutree backup restore b1 " +
+				"--namespace nap, or " +
+				"restore another backup in its place with helm neutree backup restore NAME --namespace nap --abandon " +
+				"[backup.unfinished-restore]"},
 		"restored": {`{"backup": "b1", "replicas": {}, "phase": "restored"}`,
-			"the databases are restored, but its services are not all started; wait if it is still running; else finish it with " +
+			"the databases are restored, but its services are not all started; wait if it is still running; else finish it " +
+				"with " +
 				"helm neutree backup restore b1 --namespace nap [backup.unfinished-restore]"},
 		"unreadable": {`{}`, "ConfigMap nap-restore in namespace nap should say how far a restore is, and is not readable"},
 	} {
@@ -56,8 +66,10 @@ func TestUnfinishedIsSilentWithoutANote(t *testing.T) {
 			t.Errorf("%q: %v, %v", name, findings, err)
 		}
 	}
-	server.Refuse(-1, "GET", "/api/v1/namespaces/nap/configmaps/*", kubetest.Status(500, metav1.StatusReasonInternalError, "no quorum"))
-	if _, err := Unfinished(t.Context(), server.Client(), "nap", "nap-restore"); err == nil || !strings.Contains(err.Error(), "no quorum") {
+	server.Refuse(-1, "GET", "/api/v1/namespaces/nap/configmaps/*", kubetest.Status(500,
+		metav1.StatusReasonInternalError, "no quorum"))
+	if _, err := Unfinished(t.Context(), server.Client(), "nap", "nap-restore"); err == nil ||
+		!strings.Contains(err.Error(), "no quorum") {
 		t.Errorf("a note that can't be read is taken for none: %v", err)
 	}
 }

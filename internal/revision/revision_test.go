@@ -19,7 +19,8 @@ import (
 const namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
 
 func record(number int, status string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: sh.helm.release.v1.neutree.v%d, namespace: nap, labels: {owner: helm, status: %s}}\n", number, status)
+	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: sh.helm.release.v1.neutree.v%d, namespace: "+
+		"nap, labels: {owner: helm, status: %s}}\n", number, status)
 }
 
 func parse(t *testing.T, server *kubetest.Server) (*Revision, *bytes.Buffer) {
@@ -37,14 +38,17 @@ func TestCheck(t *testing.T) {
 		records []string
 		words   string
 	}{
-		"an upgrade":                         {[]string{record(6, "deployed"), record(7, "pending-upgrade")}, ""},
-		"a rollback":                         {[]string{record(7, "pending-rollback")}, ""},
-		"no record, as with ArgoCD":          {nil, ""},
-		"cancelled, or its time was over":    {[]string{record(7, "failed")}, "revision 7 is not being installed any more (Helm's record of it says failed)"},
-		"being uninstalled":                  {[]string{record(7, "uninstalling")}, "says uninstalling"},
-		"ended well":                         {[]string{record(7, "deployed")}, "says deployed"},
-		"rolled back after a killed client":  {[]string{record(7, "pending-upgrade"), record(8, "pending-rollback")}, "revision 8 follows it"},
-		"that rollback has ended by now too": {[]string{record(7, "pending-upgrade"), record(8, "deployed")}, "revision 8 follows it"},
+		"an upgrade":                {[]string{record(6, "deployed"), record(7, "pending-upgrade")}, ""},
+		"a rollback":                {[]string{record(7, "pending-rollback")}, ""},
+		"no record, as with ArgoCD": {nil, ""},
+		"cancelled, or its time was over": {[]string{record(7, "failed")},
+			"revision 7 is not being installed any more (Helm's record of it says failed)"},
+		"being uninstalled": {[]string{record(7, "uninstalling")}, "says uninstalling"},
+		"ended well":        {[]string{record(7, "deployed")}, "says deployed"},
+		"rolled back after a killed client": {[]string{record(7, "pending-upgrade"), record(8, "pending-rollback")},
+			"revision 8 follows it"},
+		"that rollback has ended by now too": {[]string{record(7, "pending-upgrade"), record(8, "deployed")},
+			"revision 8 follows it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rev, _ := parse(t, kubetest.New(t, append([]string{namespace}, tc.records...)...))
@@ -69,7 +73,8 @@ func TestCheck(t *testing.T) {
 
 func TestRecordThatMayNotBeReadCountsAsPending(t *testing.T) {
 	server := kubetest.New(t, namespace, record(7, "failed"))
-	server.Refuse(-1, http.MethodGet, "/api/v1/namespaces/nap/secrets/*", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, "secrets is forbidden"))
+	server.Refuse(-1, http.MethodGet, "/api/v1/namespaces/nap/secrets/*", kubetest.Status(http.StatusForbidden,
+		metav1.StatusReasonForbidden, "secrets is forbidden"))
 	rev, log := parse(t, server)
 	for range 3 {
 		if err := rev.Check(t.Context()); err != nil {
@@ -83,9 +88,11 @@ func TestRecordThatMayNotBeReadCountsAsPending(t *testing.T) {
 
 func TestSilentAPIServerDecidesNothing(t *testing.T) {
 	server := kubetest.New(t, namespace, record(7, "failed"))
-	server.Refuse(1, http.MethodGet, "/api/v1/namespaces/nap/secrets/*", kubetest.Status(http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: leader changed"))
+	server.Refuse(1, http.MethodGet, "/api/v1/namespaces/nap/secrets/*", kubetest.Status(http.StatusInternalServerError,
+		metav1.StatusReasonInternalError, "etcdserver: leader changed"))
 	rev, _ := parse(t, server)
-	if err := rev.Check(t.Context()); err == nil || Ended(err) || hook.CodeOf(err) != hook.Unexpected || !strings.Contains(err.Error(), "leader changed") {
+	if err := rev.Check(t.Context()); err == nil || Ended(err) || hook.CodeOf(err) != hook.Unexpected ||
+		!strings.Contains(err.Error(), "leader changed") {
 		t.Errorf("error %v", err)
 	}
 	if err := rev.Check(t.Context()); !Ended(err) {

@@ -83,7 +83,8 @@ func Check(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.Se
 
 // Derive is the value that Ensure would give a derived key, made without a write: "" where Ensure would refuse what it
 // follows from. It says whether spec derives that key at all.
-func Derive(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.SecretsSpec, ref hook.SecretRef) (value string, derived bool, err error) {
+func Derive(ctx context.Context, log *slog.Logger, api kube.Objects, spec hook.SecretsSpec,
+	ref hook.SecretRef) (value string, derived bool, err error) {
 	k := &keeper{api: api, log: log, namespace: spec.Namespace}
 	for _, s := range spec.Secrets {
 		key := s.Data[ref.Key]

@@ -36,7 +36,8 @@ status: %s
 }
 
 func pod(job, phase string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %[1]s-x, namespace: nap, labels: {batch.kubernetes.io/job-name: %[1]s}}\n"+
+	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %[1]s-x, namespace: nap, labels: "+
+		"{batch.kubernetes.io/job-name: %[1]s}}\n"+
 		"spec: {nodeName: node2}\nstatus: {phase: %[2]s}\n", job, phase)
 }
 
@@ -56,16 +57,19 @@ func all(t *testing.T, s *Stopper) ([]string, error) {
 
 func TestStopsWhatAnUpgradeLeftAndNothingElse(t *testing.T) {
 	server := kubetest.New(t, namespace,
-		job("nap-prepare", "prepare", "", active), job("nap-migrate", "migrate", "", active), job("nap-backup", "backup", "", active),
+		job("nap-prepare", "prepare", "", active), job("nap-migrate", "migrate", "", active), job("nap-backup", "backup",
+			"", active),
 		job("nap-bootstrap-0123456789", "bootstrap", "", active), job("nap-seed", "seed", "", failed),
-		job("nap-backup-mine", "backup", "", active), job("nap-restore", "backup", "", active), job("nap-rollback", "rollback", "", active),
+		job("nap-backup-mine", "backup", "", active), job("nap-restore", "backup", "", active), job("nap-rollback",
+			"rollback", "", active),
 		strings.ReplaceAll(job("nap-bootstrap-other", "bootstrap", "", active), "instance: neutree", "instance: other"))
 	stopped, err := all(t, stopper(server))
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(stopped)
-	if want := []string{"nap-backup", "nap-bootstrap-0123456789", "nap-migrate", "nap-prepare"}; !slices.Equal(stopped, want) {
+	if want := []string{"nap-backup", "nap-bootstrap-0123456789", "nap-migrate", "nap-prepare"}; !slices.Equal(stopped,
+		want) {
 		t.Errorf("stopped %v, want %v", stopped, want)
 	}
 	for _, name := range []string{"nap-backup", "nap-bootstrap-0123456789", "nap-migrate"} {
@@ -89,7 +93,8 @@ func TestStopsWhatAnUpgradeLeftAndNothingElse(t *testing.T) {
 }
 
 func TestWaitsForThePods(t *testing.T) {
-	server := kubetest.New(t, namespace, job("nap-migrate", "migrate", "", active), pod("nap-migrate", "Running"), pod("nap-pull", "Succeeded"))
+	server := kubetest.New(t, namespace, job("nap-migrate", "migrate", "", active), pod("nap-migrate", "Running"),
+		pod("nap-pull", "Succeeded"))
 	gone := make(chan struct{})
 	server.OnChange(func(int) {
 		go func() {
@@ -109,20 +114,23 @@ func TestWaitsForThePods(t *testing.T) {
 
 // Its Job may have been deleted by Helm a moment ago.
 func TestPodOnALostNodeIsNamed(t *testing.T) {
-	lost := strings.Replace(pod("nap-migrate", "Running"), "namespace: nap,", `namespace: nap, deletionTimestamp: "2026-01-01T00:00:00Z",`, 1)
+	lost := strings.Replace(pod("nap-migrate", "Running"), "namespace: nap,",
+		`namespace: nap, deletionTimestamp: "2026-01-01T00:00:00Z",`, 1)
 	s := stopper(kubetest.New(t, namespace, lost))
 	s.Wait = 100 * time.Millisecond
 	_, err := all(t, s)
 	if hook.CodeOf(err) != hook.Deadline {
 		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 	}
-	if words := "pod nap-migrate-x is still there on node node2, which should have ended it by now: is that node lost?"; !strings.Contains(err.Error(), words) {
+	if words := "pod nap-migrate-x is still there on node node2, which should have ended it by now: is that node " +
+		"lost?"; !strings.Contains(err.Error(), words) {
 		t.Errorf("the error does not say %q: %v", words, err)
 	}
 }
 
 func TestOwnJobsAreLeft(t *testing.T) {
-	server := kubetest.New(t, namespace, job("nap-migrate", "migrate", "nap/neutree/7", active), pod("nap-migrate", "Running"),
+	server := kubetest.New(t, namespace, job("nap-migrate", "migrate", "nap/neutree/7", active), pod("nap-migrate",
+		"Running"),
 		job("nap-pull", "pull", "nap/neutree/6", active))
 	s := stopper(server)
 	s.Revision = "nap/neutree/7"
@@ -134,13 +142,15 @@ func TestOwnJobsAreLeft(t *testing.T) {
 
 func TestWhatMayNotBeStoppedIsNamed(t *testing.T) {
 	server := kubetest.New(t, namespace, job("nap-migrate", "migrate", "", active), job("nap-pull", "pull", "", active))
-	server.Refuse(-1, http.MethodDelete, jobs+"nap-migrate", kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden,
+	server.Refuse(-1, http.MethodDelete, jobs+"nap-migrate", kubetest.Status(http.StatusForbidden,
+		metav1.StatusReasonForbidden,
 		`jobs.batch "nap-migrate" is forbidden: User "system:serviceaccount:nap:nap-rollback" cannot delete resource "jobs" in API group "batch" in the namespace "nap"`))
 	stopped, err := all(t, stopper(server))
 	if !slices.Equal(stopped, []string{"nap-pull"}) {
 		t.Errorf("stopped %v", stopped)
 	}
-	if words := "stop Job nap-migrate in namespace nap: system:serviceaccount:nap:nap-rollback may not delete jobs.batch in namespace nap"; err == nil || !strings.Contains(err.Error(), words) {
+	if words := "stop Job nap-migrate in namespace nap: system:serviceaccount:nap:nap-rollback may not delete " +
+		"jobs.batch in namespace nap"; err == nil || !strings.Contains(err.Error(), words) {
 		t.Errorf("the error does not say %q: %v", words, err)
 	}
 }

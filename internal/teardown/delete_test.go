@@ -134,7 +134,8 @@ func TestAnotherRevisionKeepsItsData(t *testing.T) {
 	old := deleteSpec()
 	old.Revision = 2
 	summary, _, err := runDelete(t, server, old, 10*time.Second)
-	want := "all data is kept: uninstall.deleteData was set for revision 2 of release neutree, and revision 3 is being uninstalled"
+	want := "all data is kept: uninstall.deleteData was set for revision 2 of release neutree, and revision 3 is " +
+		"being uninstalled"
 	if err != nil || summary != want {
 		t.Errorf("%q, %v, want %q", summary, err, want)
 	}
@@ -241,7 +242,8 @@ func TestDeleteFails(t *testing.T) {
 	t.Run("a volume does not go", func(t *testing.T) {
 		server := kubetest.New(t, data, uninstalling)
 		_, _, err := runDelete(t, server, deleteSpec(), 300*time.Millisecond)
-		want := "gave up waiting for the data to be gone after 0s: there is still PersistentVolumeClaim nap/nap-pg-1, PersistentVolume pv-pg" +
+		want := "gave up waiting for the data to be gone after 0s: there is still PersistentVolumeClaim nap/nap-pg-1, " +
+			"PersistentVolume pv-pg" +
 			"; Kubernetes continues to delete it: wait for it with kubectl wait --for=delete namespace/ws --timeout=1h"
 		if err == nil || err.Error() != want || hook.CodeOf(err) != hook.Deadline {
 			t.Errorf("error %v, want %s", err, want)

@@ -43,14 +43,18 @@ func TestOperatorOfOthersIsKept(t *testing.T) {
 		forbid  bool
 		refused bool
 	}{
-		"databases of others":              {objects: []string{uninstalling, operatorOfRelease, databaseOfOthers}, refused: true},
-		"none":                             {objects: []string{uninstalling, operatorOfRelease}},
-		"the operator is another's":        {objects: []string{uninstalling, databaseOfOthers}},
-		"no uninstall":                     {objects: []string{deployed, operatorOfRelease, databaseOfOthers}},
-		"the value allows it":              {objects: []string{uninstalling, operatorOfRelease, databaseOfOthers}, spec: func(s *hook.OperatorSpec) { s.AllowChange = true }},
-		"the annotation allows it":         {objects: []string{uninstalling, operatorOfRelease, databaseOfOthers, allowingRemoval}},
+		"databases of others": {objects: []string{uninstalling, operatorOfRelease, databaseOfOthers},
+			refused: true},
+		"none":                      {objects: []string{uninstalling, operatorOfRelease}},
+		"the operator is another's": {objects: []string{uninstalling, databaseOfOthers}},
+		"no uninstall":              {objects: []string{deployed, operatorOfRelease, databaseOfOthers}},
+		"the value allows it": {objects: []string{uninstalling, operatorOfRelease, databaseOfOthers},
+			spec: func(s *hook.OperatorSpec) { s.AllowChange = true }},
+		"the annotation allows it": {objects: []string{uninstalling, operatorOfRelease, databaseOfOthers,
+			allowingRemoval}},
 		"databases that may not be listed": {objects: []string{uninstalling, operatorOfRelease}, forbid: true, refused: true},
-		"which the annotation makes good":  {objects: []string{uninstalling, operatorOfRelease, allowingRemoval}, forbid: true},
+		"which the annotation makes good": {objects: []string{uninstalling, operatorOfRelease, allowingRemoval},
+			forbid: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := kubetest.New(t, append([]string{platform}, test.objects...)...)
@@ -59,13 +63,15 @@ func TestOperatorOfOthersIsKept(t *testing.T) {
 					`User "hook" cannot list resource "clusters" in API group "postgresql.cnpg.io" at the cluster scope`))
 			}
 			with := spec
-			with.Operator = &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Cluster: "nap-pg", Bundled: true, RunsIn: "nap",
+			with.Operator = &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Cluster: "nap-pg", Bundled: true,
+				RunsIn:       "nap",
 				Installation: "neutree-installation"}
 			if test.spec != nil {
 				test.spec(with.Operator)
 			}
 			var log bytes.Buffer
-			teardown := &Teardown{Log: slog.New(slog.NewTextHandler(&log, nil)), Client: server.Client(), Spec: with, RunnerWait: 1, DatabaseWait: 1}
+			teardown := &Teardown{Log: slog.New(slog.NewTextHandler(&log, nil)), Client: server.Client(), Spec: with,
+				RunnerWait: 1, DatabaseWait: 1}
 			_, err := teardown.Run(t.Context())
 			if !test.refused {
 				if err != nil {

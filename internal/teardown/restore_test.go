@@ -14,7 +14,8 @@ func TestNoteOfARestoreGoesWithTheRelease(t *testing.T) {
 	t.Cleanup(func() { spec = was })
 	spec.RestoreNote = "nap-restore"
 	for phase, warning := range map[string]string{
-		"restoring": "a restore did not end: the databases that are kept may be half of backup b1 and half of what was there before; " +
+		"restoring": "a restore did not end: the databases that are kept may be half of backup b1 and half of what was " +
+			"there before; " +
 			"restore it again after the next install",
 		"stopping": "",
 	} {

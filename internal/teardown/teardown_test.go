@@ -106,14 +106,17 @@ func run(t *testing.T, server *kubetest.Server) (summary, log string) {
 // An install or upgrade that was cancelled may still migrate the database that is to be kept.
 func TestStopsAnUpgradeFirst(t *testing.T) {
 	migrate := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-migrate, namespace: nap}\nstatus: {active: 1}\n"
-	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: {batch.kubernetes.io/job-name: nap-migrate}}\nspec: {nodeName: node2}\nstatus: {phase: Running}\n"
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: " +
+		"{batch.kubernetes.io/job-name: nap-migrate}}\nspec: {nodeName: node2}\nstatus: {phase: Running}\n"
 	server := kubetest.New(t, platform, uninstalling, migrate, pod)
 	summary, _ := run(t, server)
-	if first := server.Changes()[0]; first.Method != "DELETE" || first.Path != "/apis/batch/v1/namespaces/nap/jobs/nap-migrate" {
+	if first := server.Changes()[0]; first.Method != "DELETE" ||
+		first.Path != "/apis/batch/v1/namespaces/nap/jobs/nap-migrate" {
 		t.Errorf("the first change is %s %s", first.Method, first.Path)
 	}
 	// The summary says so, and nothing waits for it.
-	for _, words := range []string{"2 workspaces stopped, the database hibernates", "stop what an upgrade left running", "pod nap-migrate-x is still there on node node2"} {
+	for _, words := range []string{"2 workspaces stopped, the database hibernates", "stop what an upgrade left running",
+		"pod nap-migrate-x is still there on node node2"} {
 		if !strings.Contains(summary, words) {
 			t.Errorf("the summary does not say %q: %s", words, summary)
 		}
@@ -171,7 +174,8 @@ func TestTimeRunsOutWithWorkspaces(t *testing.T) {
 	summary, err := teardown.Run(ctx)
 	want := "0 workspaces stopped, the database hibernates; warnings: stop the workspaces: " +
 		"list the workspaces' deployments in namespace ws: "
-	remedy := "; stop them with kubectl scale deployments,statefulsets -l app=tos -n ws --replicas=0 [teardown.incomplete]; kept: "
+	remedy := "; stop them with kubectl scale deployments,statefulsets -l app=tos -n ws --replicas=0 " +
+		"[teardown.incomplete]; kept: "
 	if err != nil || !strings.HasPrefix(summary, want) || !strings.Contains(summary, remedy) {
 		t.Errorf("summary %q, %v, want\n%s…%s", summary, err, want, remedy)
 	}

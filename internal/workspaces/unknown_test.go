@@ -42,7 +42,8 @@ func TestHoldOnEveryPage(t *testing.T) {
 		t.Errorf("%d workspaces were started, not %d: %v", started, count-len(want), err)
 	}
 	for at, replicas := range map[string]int64{"tos-w0003": 0, "tos-w0004": 1, "tos-runs": 1} {
-		if got := server.Object("/apis/apps/v1/namespaces/ws/deployments/" + at).Object["spec"].(map[string]any)["replicas"]; got != replicas {
+		if got := server.Object("/apis/apps/v1/namespaces/ws/deployments/" +
+			at).Object["spec"].(map[string]any)["replicas"]; got != replicas {
 			t.Errorf("%s has %v replicas, not %d", at, got, replicas)
 		}
 	}

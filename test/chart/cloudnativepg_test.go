@@ -24,7 +24,8 @@ func operators(objects []chart.Object) []chart.Object {
 
 // The bundled operator has rights over Secrets, pods and roles in the release's namespace alone, unless it is to be shared.
 func TestOperatorIsNarrowedToItsNamespace(t *testing.T) {
-	sensitive := []string{"secrets", "pods/exec", "pods", "roles", "rolebindings", "configmaps", "serviceaccounts", "jobs", "deployments"}
+	sensitive := []string{"secrets", "pods/exec", "pods", "roles", "rolebindings", "configmaps", "serviceaccounts",
+		"jobs", "deployments"}
 	for name, test := range map[string]struct {
 		set    []string
 		shared bool
@@ -46,7 +47,8 @@ func TestOperatorIsNarrowedToItsNamespace(t *testing.T) {
 			}
 			for _, resource := range sensitive {
 				if everywhere[resource] != test.shared || inside[resource] == test.shared {
-					t.Errorf("%s: in the whole cluster %t, in the release's namespace %t", resource, everywhere[resource], inside[resource])
+					t.Errorf("%s: in the whole cluster %t, in the release's namespace %t", resource, everywhere[resource],
+						inside[resource])
 				}
 			}
 			watches := map[bool]string{false: namespace, true: ""}[test.shared]
@@ -54,7 +56,8 @@ func TestOperatorIsNarrowedToItsNamespace(t *testing.T) {
 				t.Errorf("prepare.yaml: operator.watches = %q, want %q", got, watches)
 			}
 			deployment := find[*appsv1.Deployment](t, operators(objects), namespace, releaseName+"-"+operator)
-			i := slices.IndexFunc(deployment.Spec.Template.Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == "WATCH_NAMESPACE" })
+			i := slices.IndexFunc(deployment.Spec.Template.Spec.Containers[0].Env,
+				func(v corev1.EnvVar) bool { return v.Name == "WATCH_NAMESPACE" })
 			if (i < 0) != test.shared || i >= 0 && deployment.Spec.Template.Spec.Containers[0].Env[i].Value != namespace {
 				t.Errorf("the operator's environment is %v", deployment.Spec.Template.Spec.Containers[0].Env)
 			}
@@ -68,16 +71,24 @@ func TestOperatorSpecs(t *testing.T) {
 		set  []string
 		want hook.OperatorSpec
 	}{
-		"defaults": {want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Watches: namespace, Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
+		"defaults": {want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Watches: namespace,
+			Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
 		"with its definitions": {set: []string{"cloudnative-pg.crds.create=true"},
-			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Watches: namespace, Rendered: true, Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
-		"shared, of another image": {set: []string{"cloudnative-pg.config.clusterWide=true", "cloudnative-pg.image.repository=mirror/pg", "cloudnative-pg.image.tag=1.30.1"},
+			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Watches: namespace, Rendered: true,
+				Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
+		"shared, of another image": {set: []string{"cloudnative-pg.config.clusterWide=true",
+			"cloudnative-pg.image.repository=mirror/pg", "cloudnative-pg.image.tag=1.30.1"},
 			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Image: "mirror/pg:1.30.1"}},
-		"of some namespaces": {set: []string{"cloudnative-pg.config.clusterWide=true", `cloudnative-pg.config.data.WATCH_NAMESPACE=nap\,shop`},
-			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Watches: "nap,shop", Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
-		"in another namespace": {set: []string{"cloudnative-pg.config.clusterWide=true", "cloudnative-pg.namespaceOverride=cnpg-system"},
-			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: "cnpg-system", Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
-		"borrowed": {set: []string{"cloudnative-pg.enabled=false"}, want: hook.OperatorSpec{Cluster: "nap-pg", RunsIn: namespace}},
+		"of some namespaces": {set: []string{"cloudnative-pg.config.clusterWide=true",
+			`cloudnative-pg.config.data.WATCH_NAMESPACE=nap\,shop`},
+			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: namespace, Watches: "nap,shop",
+				Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
+		"in another namespace": {set: []string{"cloudnative-pg.config.clusterWide=true",
+			"cloudnative-pg.namespaceOverride=cnpg-system"},
+			want: hook.OperatorSpec{Cluster: "nap-pg", Bundled: true, RunsIn: "cnpg-system",
+				Image: "ghcr.io/cloudnative-pg/cloudnative-pg:" + tag}},
+		"borrowed": {set: []string{"cloudnative-pg.enabled=false"}, want: hook.OperatorSpec{Cluster: "nap-pg",
+			RunsIn: namespace}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := withoutCRDs(render(t, test.set...).Objects)
@@ -150,7 +161,8 @@ func TestDefinitionsAreProtected(t *testing.T) {
 					continue
 				}
 				marked++
-				if !slices.Equal(rule.ResourceNames, names) || !slices.Equal(rule.Resources, []string{"customresourcedefinitions"}) {
+				if !slices.Equal(rule.ResourceNames, names) || !slices.Equal(rule.Resources,
+					[]string{"customresourcedefinitions"}) {
 					t.Errorf("%s: %s may patch %v named %v", name, object, rule.Resources, rule.ResourceNames)
 				}
 			}
@@ -169,10 +181,12 @@ func TestOperatorValuesThatCannotWork(t *testing.T) {
 	}{
 		"rights in another namespace": {[]string{"cloudnative-pg.namespaceOverride=cnpg-system"},
 			"set cloudnative-pg.config.clusterWide=true, or remove the override"},
-		"another namespace watched": {[]string{"cloudnative-pg.config.clusterWide=true", "cloudnative-pg.config.data.WATCH_NAMESPACE=shop"},
+		"another namespace watched": {[]string{"cloudnative-pg.config.clusterWide=true",
+			"cloudnative-pg.config.data.WATCH_NAMESPACE=shop"},
 			"WATCH_NAMESPACE is \"shop\" and lacks nap"},
 		"a namespace without rights": {[]string{`cloudnative-pg.config.data.WATCH_NAMESPACE=nap\,shop`},
-			"WATCH_NAMESPACE is \"nap,shop\", and with cloudnative-pg.config.clusterWide=false the operator has rights in namespace nap only"},
+			"WATCH_NAMESPACE is \"nap,shop\", and with cloudnative-pg.config.clusterWide=false the operator has rights in " +
+				"namespace nap only"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := tryRender(target{set: test.set}); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -188,11 +202,14 @@ func TestOperatorValuesThatCannotWork(t *testing.T) {
 func TestSchedulingOfTheOperatorIsNamed(t *testing.T) {
 	all := `global.scheduling={"nodeSelector":{"pool":"nap"},"tolerations":[{"key":"nap","operator":"Exists"}]}`
 	notes := renderFor(t, target{json: []string{all}}).Notes
-	if want := "global.scheduling does not reach the CloudNativePG operator: set cloudnative-pg.nodeSelector and cloudnative-pg.tolerations too"; !strings.Contains(notes, want) {
+	if want := "global.scheduling does not reach the CloudNativePG operator: set cloudnative-pg.nodeSelector and " +
+		"cloudnative-pg.tolerations too"; !strings.Contains(notes, want) {
 		t.Errorf("NOTES.txt does not say %q:\n%s", want, notes)
 	}
-	own := []string{all, `cloudnative-pg.nodeSelector={"pool":"nap"}`, `cloudnative-pg.tolerations=[{"key":"nap","operator":"Exists"}]`}
-	for name, to := range map[string]target{"set": {json: own}, "borrowed": {json: []string{all}, set: []string{"cloudnative-pg.enabled=false"}}, "defaults": {}, "values-ha.yaml": profile("values-ha.yaml")} {
+	own := []string{all, `cloudnative-pg.nodeSelector={"pool":"nap"}`,
+		`cloudnative-pg.tolerations=[{"key":"nap","operator":"Exists"}]`}
+	for name, to := range map[string]target{"set": {json: own}, "borrowed": {json: []string{all},
+		set: []string{"cloudnative-pg.enabled=false"}}, "defaults": {}, "values-ha.yaml": profile("values-ha.yaml")} {
 		if notes := renderFor(t, to).Notes; strings.Contains(notes, "global.scheduling does not reach") {
 			t.Errorf("%s: NOTES.txt speaks of global.scheduling:\n%s", name, notes)
 		}
@@ -204,7 +221,8 @@ func TestOperatorAsksForResources(t *testing.T) {
 	for name, to := range profiles(t) {
 		for _, p := range operatorPods(t, renderFor(t, to).Objects) {
 			for _, c := range p.containers() {
-				if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Cpu().IsZero() || c.Resources.Limits.Memory().IsZero() {
+				if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() ||
+					c.Resources.Limits.Cpu().IsZero() || c.Resources.Limits.Memory().IsZero() {
 					t.Errorf("%s: container %s of the operator asks for %+v", name, c.Name, c.Resources)
 				}
 			}
@@ -231,13 +249,15 @@ func TestHAProfileLeavesLostNodes(t *testing.T) {
 		}
 		for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 			if !slices.ContainsFunc(p.spec().Tolerations, func(tolerated corev1.Toleration) bool {
-				return tolerated.Key == taint && tolerated.Effect == corev1.TaintEffectNoExecute && tolerated.TolerationSeconds != nil && *tolerated.TolerationSeconds == 30
+				return tolerated.Key == taint && tolerated.Effect == corev1.TaintEffectNoExecute &&
+					tolerated.TolerationSeconds != nil && *tolerated.TolerationSeconds == 30
 			}) {
 				t.Errorf("%s: tolerates %s for another time than 30 s: %v", p.from, taint, p.spec().Tolerations)
 			}
 		}
 	}
-	if tolerations := cluster(t, objects).Object["spec"].(map[string]any)["affinity"].(map[string]any)["tolerations"]; len(tolerations.([]any)) != 2 {
+	if tolerations := cluster(t,
+		objects).Object["spec"].(map[string]any)["affinity"].(map[string]any)["tolerations"]; len(tolerations.([]any)) != 2 {
 		t.Errorf("Cluster: tolerations %v", tolerations)
 	}
 	deployment := find[*appsv1.Deployment](t, operators(objects), namespace, releaseName+"-"+operator)
@@ -266,7 +286,8 @@ func TestPoliciesOfTheOperator(t *testing.T) {
 	elsewhere := func(ns string) host {
 		return host{namespace: ns, labels: map[string]string{"app.kubernetes.io/name": operator}}
 	}
-	borrowed := networkOf(t, render(t, "cloudnative-pg.enabled=false", "global.database.cnpg.operatorNamespace=cnpg-system").Objects)
+	borrowed := networkOf(t, render(t, "cloudnative-pg.enabled=false",
+		"global.database.cnpg.operatorNamespace=cnpg-system").Objects)
 	for ns, want := range map[string]bool{"cnpg-system": true, "other": false, workspace: false} {
 		for _, port := range []int32{5432, 8000} {
 			if got := borrowed.admits(elsewhere(ns), postgres, port); got != want {
@@ -274,7 +295,8 @@ func TestPoliciesOfTheOperator(t *testing.T) {
 			}
 		}
 	}
-	moved := networkOf(t, render(t, "cloudnative-pg.namespaceOverride=cnpg-system", "cloudnative-pg.config.clusterWide=true").Objects)
+	moved := networkOf(t, render(t, "cloudnative-pg.namespaceOverride=cnpg-system",
+		"cloudnative-pg.config.clusterWide=true").Objects)
 	if !moved.admits(moved.hosts["operator"], postgres, 8000) {
 		t.Error("the operator in the namespace of cloudnative-pg.namespaceOverride does not reach the database")
 	}

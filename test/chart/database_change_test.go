@@ -19,7 +19,8 @@ func TestPrepareMayChangeTheCluster(t *testing.T) {
 		for _, rule := range role.Rules {
 			changes = changes || slices.Contains(rule.Resources, "clusters") && slices.Contains(rule.Verbs, "patch") &&
 				slices.Equal(rule.ResourceNames, []string{prefix + "-pg"})
-			stops = stops || slices.Contains(rule.Resources, "deployments/scale") && slices.Equal(rule.Verbs, []string{"patch"}) &&
+			stops = stops || slices.Contains(rule.Resources, "deployments/scale") && slices.Equal(rule.Verbs,
+				[]string{"patch"}) &&
 				slices.Contains(rule.ResourceNames, prefix+"-cp") && slices.Contains(rule.ResourceNames, "afs-controller")
 		}
 		if !changes || stops != allowed {

@@ -19,14 +19,16 @@ import (
 func may(rules []rbacv1.PolicyRule, group, resource, name, verb string) bool {
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
 		named := name == "" && len(rule.ResourceNames) == 0 || name != "" && slices.Contains(rule.ResourceNames, name)
-		return named && slices.Contains(rule.APIGroups, group) && slices.Contains(rule.Resources, resource) && slices.Contains(rule.Verbs, verb)
+		return named && slices.Contains(rule.APIGroups, group) && slices.Contains(rule.Resources, resource) &&
+			slices.Contains(rule.Verbs, verb)
 	})
 }
 
 // What a release was installed with is compared with an install that comes after an uninstall, too.
 func TestTheRecordOfTheInstallationOutlivesTheRelease(t *testing.T) {
 	record := find[*corev1.ConfigMap](t, ours(render(t).Main()), namespace, "neutree-installation")
-	want := map[string]string{"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
+	want := map[string]string{"helm.sh/resource-policy": "keep",
+		"argocd.argoproj.io/sync-options": "Prune=false,Delete=false"}
 	if diff := cmp.Diff(want, record.Annotations); diff != "" {
 		t.Errorf("ConfigMap neutree-installation: annotations (-want +got):\n%s", diff)
 	}
@@ -50,7 +52,8 @@ func TestBootstrapMaySaveTheDatabase(t *testing.T) {
 	objects := ours(render(t).Objects)
 	spec := bootstrapSpec(t, objects)
 	var plan backupjob.Plan
-	if err := yaml.UnmarshalStrict([]byte(find[*corev1.ConfigMap](t, objects, namespace, spec.Backup).Data[backupjob.PlanFile]), &plan); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(find[*corev1.ConfigMap](t, objects, namespace,
+		spec.Backup).Data[backupjob.PlanFile]), &plan); err != nil {
 		t.Fatal(err)
 	}
 	for what, has := range needs(objects, plan) {
@@ -60,7 +63,8 @@ func TestBootstrapMaySaveTheDatabase(t *testing.T) {
 	}
 	job := jobs(t, objects)["bootstrap"]
 	if spec.Seconds != 900 || !slices.Contains(job.spec().Containers[0].Args, "--timeout=3360s") {
-		t.Errorf("all steps but the backup have %d s, and the Job has the arguments %v", spec.Seconds, job.spec().Containers[0].Args)
+		t.Errorf("all steps but the backup have %d s, and the Job has the arguments %v", spec.Seconds,
+			job.spec().Containers[0].Args)
 	}
 	for _, set := range []string{"global.backup.enabled=false", "global.backup.skip=true"} {
 		objects := ours(render(t, set).Objects)
@@ -92,15 +96,18 @@ func TestPrepareKnowsTheSharedVolume(t *testing.T) {
 		set  []string
 		want hook.SharedSource
 	}{
-		"a class":            {nil, hook.SharedSource{}},
-		"an export":          {nfs, hook.SharedSource{NFS: export}},
-		"by CSI":             {append(slices.Clone(nfs), "global.storage.shared.nfs.csi=true"), hook.SharedSource{CSI: export}},
-		"a folder of a node": {[]string{"global.storage.shared.nodeLocal.enabled=true", "global.storage.shared.nodeLocal.node=a"}, hook.SharedSource{Folder: &hook.NodeFolder{Path: "/var/lib/neutree/shared", Node: "a"}}},
+		"a class":   {nil, hook.SharedSource{}},
+		"an export": {nfs, hook.SharedSource{NFS: export}},
+		"by CSI": {append(slices.Clone(nfs), "global.storage.shared.nfs.csi=true"),
+			hook.SharedSource{CSI: export}},
+		"a folder of a node": {[]string{"global.storage.shared.nodeLocal.enabled=true",
+			"global.storage.shared.nodeLocal.node=a"}, hook.SharedSource{Folder: &hook.NodeFolder{Path: "/var/lib/neutree/shared", Node: "a"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := ours(render(t, test.set...).Objects)
 			want := &hook.SharedVolume{
-				Claim: hook.NamespacedName{Namespace: workspace, Name: "afs-shared-storage"}, Volume: "nap-nap-shared", Class: "nap-nap-nfs", Source: test.want,
+				Claim: hook.NamespacedName{Namespace: workspace,
+					Name: "afs-shared-storage"}, Volume: "nap-nap-shared", Class: "nap-nap-nfs", Source: test.want,
 			}
 			spec := specOf[hook.PrepareSpec](t, objects, specConfigMap(t, jobs(t, objects)["prepare"]), "prepare")
 			if diff := cmp.Diff(want, spec.Gate.SharedVolume); diff != "" {
@@ -122,7 +129,8 @@ func TestPrepareKnowsTheSharedVolume(t *testing.T) {
 func TestADatabaseIsHandedOver(t *testing.T) {
 	objects := ours(render(t, "global.upgrade.adoptDatabase=old/neutree").Objects)
 	prepare := specOf[hook.PrepareSpec](t, objects, specConfigMap(t, jobs(t, objects)["prepare"]), "prepare")
-	for name, allow := range map[string]hook.GateOverrides{"prepare": prepare.Gate.Allow, "bootstrap": bootstrapSpec(t, objects).Allow} {
+	for name, allow := range map[string]hook.GateOverrides{"prepare": prepare.Gate.Allow, "bootstrap": bootstrapSpec(t,
+		objects).Allow} {
 		if allow.AdoptDatabase != "old/neutree" {
 			t.Errorf("%s takes the database over from %q", name, allow.AdoptDatabase)
 		}

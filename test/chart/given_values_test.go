@@ -36,7 +36,8 @@ func TestNamesThatYAMLTakesForSomethingElse(t *testing.T) {
 			{name, namespace, "the name of the release is " + name},
 			{releaseName, name, "the name of its namespace (helm --namespace) is " + name},
 		} {
-			if _, err := tryRender(target{release: c.release, namespace: c.namespace}); err == nil || !strings.Contains(err.Error(), c.what) {
+			if _, err := tryRender(target{release: c.release, namespace: c.namespace}); err == nil ||
+				!strings.Contains(err.Error(), c.what) {
 				t.Errorf("release %s in namespace %s: %v, want %q", c.release, c.namespace, err, c.what)
 			}
 		}
@@ -58,7 +59,8 @@ func TestNamesThatYAMLTakesForSomethingElse(t *testing.T) {
 
 func TestHostsAreInLowerCase(t *testing.T) {
 	for _, set := range []string{"global.host=NAP.Example.com", "global.publicUrls.web=https://NAP.Example.com"} {
-		objects := render(t, set, "global.exposure.type=ingress", "global.publicUrls.files=https://Files.NAP.example.com").Objects
+		objects := render(t, set, "global.exposure.type=ingress",
+			"global.publicUrls.files=https://Files.NAP.example.com").Objects
 		for _, object := range objects {
 			if ingress, ok := object.Object["kind"]; ok && ingress == "Ingress" {
 				for _, rule := range typed(t, object).(*networkingv1.Ingress).Spec.Rules {
@@ -111,7 +113,8 @@ extraObjects:
 
 // Values that --reuse-values kept of an earlier version lack the keys that came since: that is said, with the way out.
 func TestValuesOfAnotherVersion(t *testing.T) {
-	_, err := tryRender(target{set: []string{"global.rollout=null", "global.upgrade=null", "global.backup.retention=null"}})
+	_, err := tryRender(target{set: []string{"global.rollout=null", "global.upgrade=null",
+		"global.backup.retention=null"}})
 	want := "- global.backup.retention, global.rollout, global.upgrade: no value."
 	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--reset-then-reuse-values") {
 		t.Errorf("%v, want %q and the option", err, want)
@@ -168,12 +171,14 @@ extraObjects:
 		t.Fatal(err)
 	}
 	config := find[*corev1.ConfigMap](t, rendered.Objects, namespace, "rules")
-	if got, want := config.Data["summary"], "{{ $labels.instance }} is down for {{ $value }} {{ .CommonLabels.a }}"; got != want {
+	if got, want := config.Data["summary"], "{{ $labels.instance }} is down for {{ $value }} {{ .CommonLabels.a "+
+		"}}"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	find[*corev1.ConfigMap](t, rendered.Objects, namespace, "text-"+releaseName)
 	find[*corev1.ConfigMap](t, rendered.Objects, namespace, "old-"+releaseName)
-	if want := "ConfigMap old-{{ .Release.Name }} of extraObjects is a mapping with templates"; !strings.Contains(rendered.Notes, want) {
+	if want := "ConfigMap old-{{ .Release.Name }} of extraObjects is a mapping with " +
+		"templates"; !strings.Contains(rendered.Notes, want) {
 		t.Errorf("notes do not warn:\n%s", rendered.Notes)
 	}
 }
@@ -181,7 +186,8 @@ extraObjects:
 // Kubernetes expands what the chart writes, and nothing that a value holds.
 func TestValuesAreNotExpanded(t *testing.T) {
 	const evil = "$(CREDENTIAL_ENCRYPTION_KEY)"
-	objects := renderAll(t, "global.modules.ldap.enabled=true", "global.ldap.url=ldaps://ldap.example.com", "global.ldap.existingSecret=bind",
+	objects := renderAll(t, "global.modules.ldap.enabled=true", "global.ldap.url=ldaps://ldap.example.com",
+		"global.ldap.existingSecret=bind",
 		"global.ldap.bindDN="+evil, "global.ldap.searchBase="+evil, "global.ldap.searchFilter=("+evil+")", "global.ldap.attributes.username=uid",
 		"global.ldap.attributes.name="+evil, "global.ldap.attributes.email="+evil, "global.admin.displayName="+evil,
 		"controlPlane.cp.proxy.http=http://proxy:3128", "controlPlane.cp.proxy.noProxy[0]="+evil).Objects
@@ -207,7 +213,8 @@ func TestDeletionIsAskedForOneRevision(t *testing.T) {
 			t.Errorf("%s is rendered", object)
 		}
 	}
-	want := "uninstall.deleteData is neutree@7 and this is revision 1: helm uninstall keeps all data. To delete it, set\nuninstall.deleteData=neutree@2"
+	want := "uninstall.deleteData is neutree@7 and this is revision 1: helm uninstall keeps all data. To delete it, " +
+		"set\nuninstall.deleteData=neutree@2"
 	if !strings.Contains(rendered.Notes, want) {
 		t.Errorf("notes:\n%s\nwant %q", rendered.Notes, want)
 	}

@@ -54,7 +54,8 @@ func walkLabels(value any, visit func(string)) {
 
 // Common labels are on all that is created, by Helm, by hooks, and by the database's operator.
 func TestCommonLabelsAreOnEverything(t *testing.T) {
-	objects := ours(renderAll(t, "global.commonLabels.team=platform", deleteData, "global.backup.volumeSnapshotClass=snapshots").Objects)
+	objects := ours(renderAll(t, "global.commonLabels.team=platform", deleteData,
+		"global.backup.volumeSnapshotClass=snapshots").Objects)
 	kinds := map[string]bool{}
 	check := func(from chart.Object, content map[string]any) {
 		u := unstructured.Unstructured{Object: content}

@@ -46,5 +46,8 @@ func readsOneOf(pod corev1.PodSpec, known map[string]bool) bool {
 			}
 		}
 	}
-	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && known[v.Secret.SecretName] })
+	return slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
+		return v.Secret != nil &&
+			known[v.Secret.SecretName]
+	})
 }

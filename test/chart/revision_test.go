@@ -38,8 +38,10 @@ func TestUpgradesEndWithTheirRevision(t *testing.T) {
 			if got := slices.Contains(args, "--while-pending="+tc.watched); got != (tc.watched != "") {
 				t.Errorf("%s: args = %q", migrate.from, args)
 			}
-			if migrate.spec().ServiceAccountName != "nap-migrate" || *migrate.spec().AutomountServiceAccountToken != (tc.watched != "") {
-				t.Errorf("%s: ServiceAccount %s, token %v", migrate.from, migrate.spec().ServiceAccountName, *migrate.spec().AutomountServiceAccountToken)
+			if migrate.spec().ServiceAccountName != "nap-migrate" ||
+				*migrate.spec().AutomountServiceAccountToken != (tc.watched != "") {
+				t.Errorf("%s: ServiceAccount %s, token %v", migrate.from, migrate.spec().ServiceAccountName,
+					*migrate.spec().AutomountServiceAccountToken)
 			}
 			find[*corev1.ServiceAccount](t, objects, namespace, "nap-migrate")
 			var readers []string
@@ -49,7 +51,10 @@ func TestUpgradesEndWithTheirRevision(t *testing.T) {
 					continue
 				}
 				for _, rule := range role.Rules {
-					if slices.ContainsFunc(rule.ResourceNames, func(name string) bool { return strings.HasPrefix(name, "sh.helm.release") }) {
+					if slices.ContainsFunc(rule.ResourceNames, func(name string) bool {
+						return strings.HasPrefix(name,
+							"sh.helm.release")
+					}) {
 						readers = append(readers, role.Name)
 						if !slices.Equal(rule.ResourceNames, record) || !slices.Equal(rule.Verbs, []string{"get"}) {
 							t.Errorf("%s: %v", object, rule)
@@ -61,7 +66,8 @@ func TestUpgradesEndWithTheirRevision(t *testing.T) {
 				}
 			}
 			slices.Sort(readers)
-			if want := []string{"nap-migrate", "nap-pre-install"}; tc.watched != "" && !slices.Equal(readers, want) || tc.watched == "" && len(readers) > 0 {
+			if want := []string{"nap-migrate", "nap-pre-install"}; tc.watched != "" && !slices.Equal(readers, want) ||
+				tc.watched == "" && len(readers) > 0 {
 				t.Errorf("the record is read by %v", readers)
 			}
 		})
@@ -80,7 +86,8 @@ func TestRevisionIsNoPartOfBootstrap(t *testing.T) {
 // What is rolled back to stops the upgrade, and what it says reaches a person also when it lets the rollback pass.
 func TestRollbackStopsWhatUpgradesRun(t *testing.T) {
 	objects := renderAll(t).Objects
-	if spec := specOf[hook.RollbackSpec](t, objects, "nap-rollback", "rollback"); spec.Prefix != "nap" || spec.Release != "neutree" {
+	if spec := specOf[hook.RollbackSpec](t, objects, "nap-rollback", "rollback"); spec.Prefix != "nap" ||
+		spec.Release != "neutree" {
 		t.Errorf("spec %+v", spec)
 	}
 	job := podOf(t, objects, "Job", "nap-rollback")
@@ -103,10 +110,12 @@ func TestRollbackStopsWhatUpgradesRun(t *testing.T) {
 		role := find[*rbacv1.Role](t, objects, namespace, name)
 		may := func(verb string, names []string) bool {
 			return slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
-				return slices.Contains(rule.Resources, "jobs") && slices.Contains(rule.Verbs, verb) && slices.Equal(rule.ResourceNames, names)
+				return slices.Contains(rule.Resources, "jobs") && slices.Contains(rule.Verbs, verb) &&
+					slices.Equal(rule.ResourceNames, names)
 			})
 		}
-		if !may("list", nil) || !may("get", nil) || !may("delete", nil) || !may("patch", hooks) || may("patch", nil) || may("create", nil) {
+		if !may("list", nil) || !may("get", nil) || !may("delete", nil) || !may("patch", hooks) || may("patch", nil) ||
+			may("create", nil) {
 			t.Errorf("Role %s: rules %v; want it to list and delete Jobs, and to patch %v alone", name, role.Rules, hooks)
 		}
 	}

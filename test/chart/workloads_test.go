@@ -38,9 +38,11 @@ global:
 			`global.workspaces.sidecarResources.requests.memory is 2Gi, above global.workspaces.sidecarResources.limits.memory, which is 1Gi: raise the limit too, or set it to "" for none`,
 		}},
 		"a GPU in requests only": {`gateway: {resources: {requests: {nvidia.com/gpu: 1}}}`, []string{
-			"gateway.resources.requests has nvidia.com/gpu 1 and limits has none, which Kubernetes needs for this resource: set gateway.resources.limits to the same"}},
+			"gateway.resources.requests has nvidia.com/gpu 1 and limits has none, which Kubernetes needs for this resource: " +
+				"set gateway.resources.limits to the same"}},
 		"a GPU that differs": {`gateway: {resources: {requests: {nvidia.com/gpu: 1}, limits: {nvidia.com/gpu: 2}}}`, []string{
-			"gateway.resources.requests has nvidia.com/gpu 1 and limits has 2, and Kubernetes wants the same of this resource: set both alike"}},
+			"gateway.resources.requests has nvidia.com/gpu 1 and limits has 2, and Kubernetes wants the same of this " +
+				"resource: set both alike"}},
 		"a variable twice": {`
 controlPlane: {cp: {extraEnv: [{name: HTTP_PROXY, value: a}, {name: HTTP_PROXY, value: b}]}}
 global: {hooks: {extraEnv: [{name: A, value: a}, {name: B, value: b}, {name: A, value: b}]}}
@@ -55,7 +57,8 @@ controlPlane:
 global: {hooks: {extraVolumes: [{name: spec, emptyDir: {}}]}}
 `, []string{
 			"controlPlane.cp.extraVolumes has a volume named tmp, and so has the chart, at /tmp: choose another name",
-			"controlPlane.cp.extraVolumeMounts mounts a volume at /tmp, where the chart mounts one of its own: choose another path",
+			"controlPlane.cp.extraVolumeMounts mounts a volume at /tmp, where the chart mounts one of its own: choose " +
+				"another path",
 			"global.hooks.extraVolumes has a volume named spec, and so has the chart, at /spec: choose another name"}},
 		"a volume that is not there": {`
 gateway:
@@ -63,22 +66,26 @@ gateway:
   extraVolumeMounts: [{name: own, mountPath: /a}, {name: owm, mountPath: /a}]
 `, []string{
 			"gateway.extraVolumes has the volume own more than once: leave one of them",
-			"gateway.extraVolumeMounts mounts the volume owm at /a, and there is none of that name: add it to gateway.extraVolumes, or correct the name",
+			"gateway.extraVolumeMounts mounts the volume owm at /a, and there is none of that name: add it to " +
+				"gateway.extraVolumes, or correct the name",
 			"gateway.extraVolumeMounts mounts more than one volume at /a: leave one of them"}},
 		"tolerations that contradict themselves": {`
 global:
   scheduling: {tolerations: [{key: a, operator: Exists, value: b}, {operator: Equal, value: b}]}
 gateway: {tolerations: [{key: a, tolerationSeconds: 5}]}
 `, []string{
-			"global.scheduling.tolerations has an entry with operator Exists and value b, which Exists does not compare: remove the value, or set operator to Equal",
-			"global.scheduling.tolerations has an entry without a key, which needs operator Exists: set key, or operator to Exists",
+			"global.scheduling.tolerations has an entry with operator Exists and value b, which Exists does not compare: " +
+				"remove the value, or set operator to Equal",
+			"global.scheduling.tolerations has an entry without a key, which needs operator Exists: set key, or operator to " +
+				"Exists",
 			"gateway.tolerations has an entry with tolerationSeconds, which needs effect NoExecute: set effect to NoExecute"}},
 		"hosts": {`global: {host: a..b.com, publicUrls: {web: "https://-a.example.com"}, storage: {shared: {nfs: {server: "nfs:/a", path: /a}}}}`, []string{
 			`global.host "a..b.com" is no host name or IPv4 address: between its dots there are up to 63 letters, digits and dashes; leave out scheme, port and path; the port is global.exposure.nodePorts.web, and a whole origin is global.publicUrls.web`,
 			`global.publicUrls.web "https://-a.example.com" is no origin: write it as https://host or http://host:port, with no path and no slash at the end`,
 			`global.storage.shared.nfs.server "nfs:/a" is no host name and no address: leave out scheme, port and path; the path is global.storage.shared.nfs.path`}},
 		"a part of a host that is too long": {`global: {host: ` + strings.Repeat("a", 64) + `.com}`, []string{
-			`global.host "` + strings.Repeat("a", 64) + `.com" is no host name or IPv4 address: between its dots there are up to 63 letters, digits and dashes; leave out scheme, port and path; the port is global.exposure.nodePorts.web, and a whole origin is global.publicUrls.web`}},
+			`global.host "` + strings.Repeat("a", 64) +
+				`.com" is no host name or IPv4 address: between its dots there are up to 63 letters, digits and dashes; leave out scheme, port and path; the port is global.exposure.nodePorts.web, and a whole origin is global.publicUrls.web`}},
 		"what CloudNativePG keeps to itself": {`
 global:
   images: {postgresql: {tag: latest}}
@@ -87,7 +94,8 @@ global:
 			"global.database.cnpg.parameters sets archive_command, which CloudNativePG keeps to itself: remove it",
 			"global.database.cnpg.parameters sets shared_preload_libraries, which CloudNativePG keeps to itself: remove it",
 			"global.database.cnpg.parameters sets ssl, which CloudNativePG keeps to itself: remove it",
-			"global.database.cnpg.parameters.shared_buffers 2GB is more than the memory that PostgreSQL requests, 1Gi: raise global.database.cnpg.resources.requests.memory, to about four times as much",
+			"global.database.cnpg.parameters.shared_buffers 2GB is more than the memory that PostgreSQL requests, 1Gi: " +
+				"raise global.database.cnpg.resources.requests.memory, to about four times as much",
 			`global.images.postgresql.tag "latest" does not begin with a version, from which the operator reads PostgreSQL's major version: set a tag such as 17.10, and pin the image by its digest if you like`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +121,8 @@ func TestOwnVolumesAreKnown(t *testing.T) {
 	given := []string{"global.trustedCAs.existingSecret=cas", "global.database.mode=external",
 		"cloudnative-pg.enabled=false", "global.database.external.host=db", "global.database.external.existingSecret=role",
 		"global.database.external.caSecret=ca"}
-	paths := map[string]string{"nap-cp": "controlPlane.cp", "nap-scheduler": "controlPlane.scheduler", "nap-skills": "controlPlane.skills",
+	paths := map[string]string{"nap-cp": "controlPlane.cp", "nap-scheduler": "controlPlane.scheduler",
+		"nap-skills":           "controlPlane.skills",
 		"nap-office-converter": "controlPlane.officeConverter", "nap-cg": "gateway", "nap-env-runner-k8s": "workspaceRuntime.runner",
 		"afs-controller": "workspaceRuntime.afsController", "nap-sandbox": "sandbox.service", "nap-browser": "browser.service",
 		"coturn": "browser.coturn"}
@@ -155,7 +164,8 @@ func TestOwnVolumesAreKnown(t *testing.T) {
 
 // An empty quantity is none, everywhere.
 func TestEmptyLimitsAreNone(t *testing.T) {
-	all := render(t, "global.hooks.resources.limits.cpu=", "global.hooks.seedResources.limits.cpu=", "global.backup.resources.limits.cpu=",
+	all := render(t, "global.hooks.resources.limits.cpu=", "global.hooks.seedResources.limits.cpu=",
+		"global.backup.resources.limits.cpu=",
 		"controlPlane.cp.resources.limits.cpu=", "controlPlane.scheduler.resources.limits=null", "controlPlane.skills.resources.limits.cpu=",
 		"controlPlane.officeConverter.resources.limits.cpu=", "gateway.resources.limits.cpu=", "workspaceRuntime.runner.resources.limits.cpu=",
 		"workspaceRuntime.afsController.resources.limits.cpu=", "global.workspaces.sidecarResources.limits.cpu=",

@@ -50,7 +50,8 @@ func TestDependencyOfAnotherChart(t *testing.T) {
 	if rendered, err = wrapped(t, "neutree: {enabled: false}"); err != nil || len(rendered.Objects) > 0 {
 		t.Errorf("turned off: %v, %v", rendered, err)
 	}
-	if _, err = wrapped(t, "neutree: {global: {exposure: {tpye: ingress}}}"); err == nil || !strings.Contains(err.Error(), "tpye") {
+	if _, err = wrapped(t, "neutree: {global: {exposure: {tpye: ingress}}}"); err == nil ||
+		!strings.Contains(err.Error(), "tpye") {
 		t.Errorf("a misspelt key: %v", err)
 	}
 }

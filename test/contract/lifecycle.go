@@ -40,7 +40,8 @@ func LifecycleOf(name string) Lifecycle {
 		// predecessor left: seconds, once the database answers. One that loses the database meanwhile never listens, and
 		// never ends: it must be restarted within 30 s. In the end it waits 5 s for its streams and then closes its
 		// pool, 30 s at most.
-		return Lifecycle{Start: 25 * time.Second, Restart: 30 * time.Second, Silence: silence, Drain: drain, Stop: 30 * time.Second}
+		return Lifecycle{Start: 25 * time.Second, Restart: 30 * time.Second, Silence: silence, Drain: drain,
+			Stop: 30 * time.Second}
 	case "cg":
 		// It looks through its migrations before it listens, and ends its connections to chat services, 30 s at most.
 		return Lifecycle{Start: 2 * time.Minute, Silence: silence, Drain: drain, Stop: 30 * time.Second}

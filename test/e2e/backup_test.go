@@ -255,7 +255,8 @@ func (r *release) replicasOwners(t testing.TB) []string {
 	var owners []string
 	for _, deployment := range list.Items {
 		for _, entry := range deployment.ManagedFields {
-			if entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) && entry.Subresource != "status" {
+			if entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) &&
+				entry.Subresource != "status" {
 				owners = append(owners, entry.Manager)
 			}
 		}

@@ -56,7 +56,8 @@ func BenchmarkUpgrade(b *testing.B) {
 		{name: "new cp image, one migration", args: append(image("controlPlane", "v0.2.1"), "--set", "controlPlane.cp.podAnnotations.bench=changed")},
 		{name: "failing migration", args: append(image("controlPlane", "v0.2.2-broken"), "--set", "controlPlane.cp.podAnnotations.bench=changed"), failed: true},
 		{name: "new images of all, twelve migrations", args: all},
-		{name: "a setting that restarts PostgreSQL", args: append(slices.Clone(all), "--set", "global.database.cnpg.maxConnections=310")},
+		{name: "a setting that restarts PostgreSQL", args: append(slices.Clone(all), "--set",
+			"global.database.cnpg.maxConnections=310")},
 	} {
 		before := r.podIdentities(b)
 		stop := probe(b, addresses)

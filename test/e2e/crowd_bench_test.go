@@ -55,7 +55,8 @@ func BenchmarkManyWorkspaces(b *testing.B) {
 		bare := r.barePatches(b, number)
 
 		got := r.mustUninstall(b)
-		if want := fmt.Sprintf("%d workspaces stopped, the database hibernates", number); !strings.Contains(got.output, want) {
+		if want := fmt.Sprintf("%d workspaces stopped, the database hibernates", number); !strings.Contains(got.output,
+			want) {
 			b.Errorf("helm uninstall does not say %q:\n%s", want, got.output)
 		}
 		teardown := spanOf(b, got.output)
@@ -69,7 +70,8 @@ func BenchmarkManyWorkspaces(b *testing.B) {
 
 		// Kubernetes itself deletes what is in the namespace, which takes most of this time.
 		r.mustUpgrade(b, "--wait", "--set", "uninstall.deleteData="+r.name, "--set", "global.hooks.timeouts.teardown=1800")
-		deleted := r.run(b.Context(), time.Hour, "uninstall", r.name, "--namespace", r.namespace, "--wait", "--timeout", "40m")
+		deleted := r.run(b.Context(), time.Hour, "uninstall", r.name, "--namespace", r.namespace, "--wait", "--timeout",
+			"40m")
 		if deleted.err != nil || !strings.Contains(deleted.output, "Namespace "+r.workspaces()) {
 			b.Errorf("helm uninstall that deletes the data: %v after %s\n%s", deleted.err, deleted.took, deleted.output)
 		}
@@ -161,7 +163,8 @@ func (r *release) barePatches(b *testing.B, number int) time.Duration {
 
 func (r *release) wantReplicas(b *testing.B, number int, want int32) {
 	b.Helper()
-	list, err := r.client.AppsV1().Deployments(r.workspaces()).List(b.Context(), metav1.ListOptions{LabelSelector: "app=tos"})
+	list, err := r.client.AppsV1().Deployments(r.workspaces()).List(b.Context(),
+		metav1.ListOptions{LabelSelector: "app=tos"})
 	if err != nil || len(list.Items) != number {
 		b.Fatalf("%d workspaces, %v, want %d", len(list.Items), err, number)
 	}

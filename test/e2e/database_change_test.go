@@ -35,7 +35,8 @@ func (r *release) wantDatabaseChangedFirst(t *testing.T) {
 	if restarted.Before(began) {
 		t.Errorf("PostgreSQL runs since %s, before the upgrade", restarted)
 	}
-	pods, err := r.client.CoreV1().Pods(r.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + r.name})
+	pods, err := r.client.CoreV1().Pods(r.namespace).List(t.Context(),
+		metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + r.name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,9 +141,10 @@ func backwards(list []appsv1.Deployment, set *requirement.Set) []preflight.Findi
 			if was := running.Version(container.Image); was != nil && next.LessThan(was) {
 				return []preflight.Finding{{
 					Object: fmt.Sprintf("Deployment %s/%s", list[i].Namespace, list[i].Name), Value: "cloudnative-pg.image.tag",
-					Found: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", was, next),
-					Why:   "an older operator does not know all that a newer one wrote, and fields that its definitions lack are lost",
-					Fix:   fmt.Sprintf("take a chart with operator %s or newer", was),
+					Found: fmt.Sprintf("the CloudNativePG operator would go back from %s to %s, and its definitions with it", was,
+						next),
+					Why: "an older operator does not know all that a newer one wrote, and fields that its definitions lack are lost",
+					Fix: fmt.Sprintf("take a chart with operator %s or newer", was),
 				}}
 			}
 		}
@@ -179,13 +180,15 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 			switch newest := version.MustParseGeneric(platform.OperatorImage.Tag); {
 			case was.LessThan(oldestOperator):
 				findings = append(findings, preflight.Finding{
-					Object: where, Found: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", was, oldestOperator),
+					Object: where, Found: fmt.Sprintf("the CloudNativePG operator is %s, and the platform needs %s", was,
+						oldestOperator),
 					Why: "it does not know all fields of the database's Cluster", Fix: "upgrade the operator",
 				})
 			case was.Major() == newest.Major() && was.Minor() > newest.Minor():
 				findings = append(findings, preflight.Finding{
 					Object: where, Severity: preflight.Note,
-					Found: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", was, newest),
+					Found: fmt.Sprintf("the CloudNativePG operator is %s, newer than %s, which the platform is tested with", was,
+						newest),
 				})
 			}
 		}
@@ -198,8 +201,9 @@ func operators(list []appsv1.Deployment, namespace string) []preflight.Finding {
 	}
 	if len(watching) == 0 {
 		findings = append(findings, preflight.Finding{
-			Found: fmt.Sprintf("no CloudNativePG operator looks after namespace %s, only after others: %s", namespace, strings.Join(elsewhere, ", ")),
-			Why:   "the database is never made",
+			Found: fmt.Sprintf("no CloudNativePG operator looks after namespace %s, only after others: %s", namespace,
+				strings.Join(elsewhere, ", ")),
+			Why: "the database is never made",
 			Fix: "let it look after all namespaces: upgrade the release of this chart that contains it with --set " +
 				"cloudnative-pg.config.clusterWide=true, or add the namespace to the operator's WATCH_NAMESPACE",
 		})

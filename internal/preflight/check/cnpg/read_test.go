@@ -53,17 +53,23 @@ func TestOperators(t *testing.T) {
 	checktest.Want(t, operators([]appsv1.Deployment{good}, "nap"),
 		note+" 1.28.1, which is not part of this release: Deployment cnpg-system/cnpg, applied by something other than Helm")
 	checktest.Want(t, operators(nil, "nap"), "warning: no Deployment in the cluster is labelled")
-	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.20.0@sha256:0", "", 1)}, "nap"), note, "the CloudNativePG operator is 1.20.0, and the platform needs 1.25.0")
-	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.99.0", "", 1)}, "nap"), note, "note: the CloudNativePG operator is 1.99.0, newer than")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.20.0@sha256:0", "", 1)}, "nap"), note,
+		"the CloudNativePG operator is 1.20.0, and the platform needs 1.25.0")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.99.0", "", 1)}, "nap"), note,
+		"note: the CloudNativePG operator is 1.99.0, newer than")
 	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,b", 1)}, "nap"),
 		"no CloudNativePG operator looks after namespace nap, only after others: Deployment cnpg-system/cnpg")
-	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,nap", 0)}, "nap"), note, "the CloudNativePG operator is not available")
-	checktest.Want(t, operators([]appsv1.Deployment{good, good}, "nap"), note, note, "2 CloudNativePG operators look after namespace nap")
+	checktest.Want(t, operators([]appsv1.Deployment{operator("x/y:1.28.1", "a,nap", 0)}, "nap"), note,
+		"the CloudNativePG operator is not available")
+	checktest.Want(t, operators([]appsv1.Deployment{good, good}, "nap"), note, note,
+		"2 CloudNativePG operators look after namespace nap")
 	// The one that another release of this chart has brought for its own namespace.
 	narrow := operator("x/y:1.30.0", "first", 1)
-	narrow.Annotations = map[string]string{"meta.helm.sh/release-name": "neutree", "meta.helm.sh/release-namespace": "first"}
+	narrow.Annotations = map[string]string{"meta.helm.sh/release-name": "neutree",
+		"meta.helm.sh/release-namespace": "first"}
 	checktest.Want(t, operators([]appsv1.Deployment{narrow}, "nap"),
-		"of release neutree in namespace first -> let it look after all namespaces: upgrade the release of this chart that contains it with "+
+		"of release neutree in namespace first -> let it look after all namespaces: upgrade the release of this chart "+
+			"that contains it with "+
 			"--set cloudnative-pg.config.clusterWide=true")
 }
 
@@ -125,21 +131,26 @@ func TestWebhook(t *testing.T) {
 
 func TestOtherDatabases(t *testing.T) {
 	const (
-		ours = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: neutree-cloudnative-pg, namespace: nap, labels: {app.kubernetes.io/name: cloudnative-pg}}\n" +
-			"spec: {template: {metadata: {labels: {app.kubernetes.io/instance: neutree}}, spec: {containers: [{name: manager, image: \"x/y:1.30.0\"}]}}}"
+		ours = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: neutree-cloudnative-pg, namespace: nap, labels: " +
+			"{app.kubernetes.io/name: cloudnative-pg}}\n" +
+			"spec: {template: {metadata: {labels: {app.kubernetes.io/instance: neutree}}, spec: {containers: [{name: " +
+			"manager, image: \"x/y:1.30.0\"}]}}}"
 		theirs = "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: orders, namespace: shop}"
 	)
 	set := &requirement.Set{Release: "neutree", Namespace: "nap"}
 	if applies, why := judged(&preflight.Subject{Requirements: set}); applies || why == "" {
 		t.Errorf("without an operator: applies %v, %s", applies, why)
 	}
-	set.Prepare.Operator = &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Cluster: "nap-pg", RunsIn: "nap", Bundled: true, Watches: "nap", Image: "x/y:1.30.0"}
+	set.Prepare.Operator = &hook.OperatorSpec{Release: "neutree", Namespace: "nap", Cluster: "nap-pg", RunsIn: "nap",
+		Bundled: true, Watches: "nap", Image: "x/y:1.30.0"}
 	run := func(objects ...string) []preflight.Finding {
 		return checktest.Run(t, Checks(), "cnpg.other-databases", checktest.Subject(t, kubetest.New(t, objects...), set))
 	}
 	checktest.Want(t, run(ours))
-	checktest.Want(t, run(ours, theirs), "would no longer look after other databases: Cluster shop/orders -> set cloudnative-pg.config.clusterWide=true")
-	checktest.Want(t, run(theirs), "the cluster already has databases of others: Cluster shop/orders -> use the operator that serves them")
+	checktest.Want(t, run(ours, theirs), "would no longer look after other databases: Cluster shop/orders -> set "+
+		"cloudnative-pg.config.clusterWide=true")
+	checktest.Want(t, run(theirs), "the cluster already has databases of others: Cluster shop/orders -> use the "+
+		"operator that serves them")
 	// A version that goes back is the topic of cnpg.operator.
 	set.Prepare.Operator.Image = "x/y:1.29.0"
 	checktest.Want(t, run(ours))
@@ -152,8 +163,10 @@ func TestScheduling(t *testing.T) {
 		return checktest.Run(t, Checks(), "cnpg.scheduling", &preflight.Subject{Requirements: set})
 	}
 	pool, tolerated := map[string]any{"pool": "nap"}, []any{map[string]any{"key": "nap"}}
-	checktest.Want(t, run(map[string]any{"nodeSelector": map[string]any{}, "tolerations": []any{}, "priorityClassName": ""}, nil))
-	checktest.Want(t, run(map[string]any{"nodeSelector": pool, "tolerations": tolerated}, map[string]any{"nodeSelector": pool}),
+	checktest.Want(t, run(map[string]any{"nodeSelector": map[string]any{}, "tolerations": []any{},
+		"priorityClassName": ""}, nil))
+	checktest.Want(t, run(map[string]any{"nodeSelector": pool, "tolerations": tolerated},
+		map[string]any{"nodeSelector": pool}),
 		"global.scheduling.tolerations is set and cloudnative-pg.tolerations is not -> set cloudnative-pg.tolerations")
 }
 
@@ -163,7 +176,8 @@ func TestOperatorThatThePolicyKeepsOut(t *testing.T) {
 	set := func(peer map[string]any) *requirement.Set {
 		peer["podSelector"] = map[string]any{"matchLabels": map[string]any{"app.kubernetes.io/name": "cloudnative-pg"}}
 		policy := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]any{"name": "nap-pg", "namespace": "nap"},
+			"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]any{"name": "nap-pg",
+				"namespace": "nap"},
 			"spec": map[string]any{"ingress": []any{map[string]any{"from": []any{peer}}}},
 		}}
 		return &requirement.Set{Namespace: "nap", Objects: []requirement.Object{{Unstructured: policy}}}
@@ -177,6 +191,7 @@ func TestOperatorThatThePolicyKeepsOut(t *testing.T) {
 	checktest.Want(t, keptOut(list, set(in("cnpg-system"))))
 	for _, peer := range []map[string]any{in("elsewhere"), {}} {
 		checktest.Want(t, keptOut(list, set(peer)),
-			"NetworkPolicy keeps the CloudNativePG operator in namespace cnpg-system from the database -> set global.database.cnpg.operatorNamespace=cnpg-system")
+			"NetworkPolicy keeps the CloudNativePG operator in namespace cnpg-system from the database -> set "+
+				"global.database.cnpg.operatorNamespace=cnpg-system")
 	}
 }

@@ -29,7 +29,8 @@ func TestGiven(t *testing.T) {
 	set := &requirement.Set{Namespace: "nap", Secrets: []requirement.Secret{
 		{Namespace: "nap", Secret: hook.Secret{Name: "mine", Existing: true, Value: "global.secrets.existingSecret", Data: map[string]hook.SecretKey{"JWT_SECRET": {Required: true, MinLength: 32}}}},
 		{Namespace: "nap", Secret: hook.Secret{Name: "made", Data: map[string]hook.SecretKey{"password": {Generate: &hook.GenerateSpec{Bytes: 32}}}}},
-		{Namespace: "nap", Secret: hook.Secret{Name: "address", Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{}}}}},
+		{Namespace: "nap", Secret: hook.Secret{Name: "address",
+			Data: map[string]hook.SecretKey{"url": {PostgresURL: &hook.PostgresURL{}}}}},
 	}}
 	for _, tc := range []struct {
 		name    string
@@ -41,8 +42,12 @@ func TestGiven(t *testing.T) {
 		{name: "a key is missing", objects: []string{stored("mine", map[string]string{"other": "x"})}, words: []string{"lacks the key JWT_SECRET"}},
 		{name: "too short", objects: []string{stored("mine", map[string]string{"JWT_SECRET": "hunter2"})}, words: []string{"is too short (it needs at least 32 characters)"}},
 		{name: "a placeholder", objects: []string{stored("mine", map[string]string{"JWT_SECRET": "change-me-" + long})}, words: []string{"is still the placeholder of an example"}},
-		{name: "a line break at the end", objects: []string{stored("mine", map[string]string{"JWT_SECRET": long + "\n"})}, words: []string{"error: the key JWT_SECRET of the Secret nap/mine, named by global.secrets.existingSecret, ends with a line break"}},
-		{name: "a line break that has worked", objects: []string{stored("mine", map[string]string{"JWT_SECRET": long + "\n"}), stored("address", map[string]string{"url": "postgresql://a:b@c/d"})}, words: []string{"warning: the key JWT_SECRET of the Secret nap/mine, named by global.secrets.existingSecret, ends with a line break"}},
+		{name: "a line break at the end", objects: []string{stored("mine", map[string]string{"JWT_SECRET": long + "\n"})},
+			words: []string{"error: the key JWT_SECRET of the Secret nap/mine, named by global.secrets.existingSecret, ends " +
+				"with a line break"}},
+		{name: "a line break that has worked", objects: []string{stored("mine", map[string]string{"JWT_SECRET": long +
+			"\n"}), stored("address", map[string]string{"url": "postgresql://a:b@c/d"})}, words: []string{"warning: the key " +
+			"JWT_SECRET of the Secret nap/mine, named by global.secrets.existingSecret, ends with a line break"}},
 		{name: "a made one was emptied", objects: []string{stored("mine", map[string]string{"JWT_SECRET": long}), stored("made", map[string]string{"password": ""})}, words: []string{"the key password of the Secret nap/made is empty"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -67,8 +67,9 @@ func TestPath(t *testing.T) {
 		{name: "another release", objects: []string{strings.ReplaceAll(installation, "release: neutree", "release: other")},
 			words: []string{"namespace nap holds release other already, and two releases can't share one -> upgrade that one"}},
 		{name: "the file server moved", objects: []string{installation, cluster, sharedVolume},
-			set:   []string{"global.storage.shared.nfs.server=10.0.0.6", "global.storage.shared.nfs.path=/exports/nap"},
-			words: []string{"the volume that all workspaces share is NFS export 10.0.0.5:/exports/nap (PersistentVolume nap-nap-shared) and would become NFS export 10.0.0.6:/exports/nap"}},
+			set: []string{"global.storage.shared.nfs.server=10.0.0.6", "global.storage.shared.nfs.path=/exports/nap"},
+			words: []string{"the volume that all workspaces share is NFS export 10.0.0.5:/exports/nap (PersistentVolume " +
+				"nap-nap-shared) and would become NFS export 10.0.0.6:/exports/nap"}},
 		{name: "the file server is where it was", objects: []string{installation, cluster, sharedVolume},
 			set: []string{"global.storage.shared.nfs.server=10.0.0.5", "global.storage.shared.nfs.path=/exports/nap"}},
 		{name: "an older chart", objects: []string{strings.ReplaceAll(installation, "neutree-0.1.0", "neutree-99.0.0_build"), cluster},

@@ -234,7 +234,8 @@ func TestDataIsTheManifests(t *testing.T) {
 	flatten(permissions, "rules", at(want["ClusterRole/cnpg-manager"], "rules"))
 	for name, rules := range map[string][]any{
 		"all namespaces": {at(got["ClusterRole/neutree-cloudnative-pg"], "rules")},
-		"one namespace":  {at(narrowed["ClusterRole/neutree-cloudnative-pg"], "rules"), at(narrowed["Role/neutree-cloudnative-pg"], "rules")},
+		"one namespace": {at(narrowed["ClusterRole/neutree-cloudnative-pg"], "rules"),
+			at(narrowed["Role/neutree-cloudnative-pg"], "rules")},
 	} {
 		given := map[string]any{}
 		for _, one := range rules {
