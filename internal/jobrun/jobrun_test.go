@@ -216,10 +216,18 @@ func TestLeftoverOfAKilledAttempt(t *testing.T) {
 	}
 	t.Run("the same work is waited for", func(t *testing.T) {
 		c := start(t, jobYAML(digest, active))
-		time.AfterFunc(50*time.Millisecond, func() {
+		go func() {
+			// Once the run looks for pods it has found the Job at work.
+			for len(c.Lists()) == 0 {
+				select {
+				case <-t.Context().Done():
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
 			c.Put(terminated(0, "done by the other"))
 			c.Put(jobYAML(digest, complete))
-		})
+		}()
 		message, err := c.run(within(t, 10*time.Second))
 		if err != nil || message != "done by the other" {
 			t.Errorf("message %q, error %v", message, err)
