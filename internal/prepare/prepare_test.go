@@ -141,7 +141,7 @@ func (s *stage) Run(ctx context.Context, job *batchv1.Job) (string, error) {
 
 func (s *stage) prepare() (string, error) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), reserve+30*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(&s.log, nil))
 	return (&Prepare{

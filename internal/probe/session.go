@@ -127,7 +127,9 @@ func (s *Session) Namespace(ctx context.Context, wanted string, level Level) (st
 	name := fmt.Sprintf("neutree-preflight-%s-%s", s.id, level)
 	labels := s.labels()
 	labels["pod-security.kubernetes.io/enforce"] = string(level)
-	err = s.config.Client.Create(ctx, kube.Namespaces, "", &corev1.Namespace{
+	making, cancel := uncut(ctx)
+	defer cancel()
+	err = s.config.Client.Create(making, kube.Namespaces, "", &corev1.Namespace{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 	}, false)
@@ -135,6 +137,12 @@ func (s *Session) Namespace(ctx context.Context, wanted string, level Level) (st
 		return "", fmt.Errorf("make a temporary namespace for the probe pods, since %s does not exist yet: %w", wanted, err)
 	}
 	return name, s.own(ctx, key, &place{name: name, temporary: true})
+}
+
+// uncut is ctx for the objects that own the others, whose requests are not cut off: the API server could still make
+// what Close then knows nothing of.
+func uncut(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 }
 
 // own makes the ConfigMap that everything in the place belongs to.
@@ -149,7 +157,9 @@ func (s *Session) own(ctx context.Context, key string, p *place) error {
 	if err != nil {
 		return err
 	}
-	made, err := s.config.Client.Resource(kube.ConfigMaps, p.name).Create(ctx, u, metav1.CreateOptions{FieldManager: kube.FieldManager})
+	making, cancel := uncut(ctx)
+	defer cancel()
+	made, err := s.config.Client.Resource(kube.ConfigMaps, p.name).Create(making, u, metav1.CreateOptions{FieldManager: kube.FieldManager})
 	if err != nil {
 		if !p.temporary {
 			delete(s.places, key)

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -57,6 +59,28 @@ func TestNamespaces(t *testing.T) {
 	}
 	if _, err := s.Namespace(t.Context(), "nap", Restricted); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a closed session makes things: %v", err)
+	}
+}
+
+// Ctrl-C while the namespace, or the ConfigMap in it, is being made: the API server makes it all the same, and it goes.
+func TestInterruptedWhileNamespacesAreMade(t *testing.T) {
+	for _, namespace := range []string{"nap", "nap-workspaces"} {
+		for range 10 {
+			api := kubetest.New(t, release)
+			ctx, cancel := context.WithCancel(t.Context())
+			api.OnChange(func(int) { cancel() })
+			s := New(Config{Client: api.Client(), Image: "example.com/nap-hooks:1", Namespace: "nap"})
+			_, _ = s.Namespace(ctx, namespace, Restricted)
+			if err := s.Close(10 * time.Second); err != nil {
+				t.Error(err)
+			}
+			for _, gvr := range []schema.GroupVersionResource{kube.Namespaces, kube.ConfigMaps} {
+				left, err := s.Client().ListMetadata(t.Context(), gvr, "", metav1.ListOptions{LabelSelector: RunLabel})
+				if err != nil || len(left) > 0 {
+					t.Fatalf("left behind: %v, %v", left, err)
+				}
+			}
+		}
 	}
 }
 
