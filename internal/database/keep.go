@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -33,7 +34,35 @@ func KeepLive(desired, live *unstructured.Unstructured) (*unstructured.Unstructu
 	if k := keepMajor(desired.Object, live.Object); k != "" {
 		kept = append(kept, k)
 	}
+	keepPlaintext(desired, live)
 	return desired, kept, nil
+}
+
+const (
+	requireTLSAnnotation = "neutree.ai/require-tls"
+	refusePlaintext      = "hostnossl all all all reject"
+)
+
+// RequiresTLS says whether a manifest makes a Cluster refuse connections without TLS that admits them now.
+func RequiresTLS(manifest *unstructured.Unstructured) bool {
+	rules, _, _ := unstructured.NestedStringSlice(manifest.Object, "spec", "postgresql", "pg_hba")
+	return manifest.GetAnnotations()[requireTLSAnnotation] != "auto" && slices.Contains(rules, refusePlaintext)
+}
+
+// keepPlaintext lets a Cluster that admits connections without TLS admit them further, unless a value forbids it: services
+// of an older revision, which run on during an upgrade and come back by a rollback, may connect so.
+func keepPlaintext(desired, live *unstructured.Unstructured) {
+	rules, _, _ := unstructured.NestedStringSlice(live.Object, "spec", "postgresql", "pg_hba")
+	if desired.GetAnnotations()[requireTLSAnnotation] != "auto" || slices.Contains(rules, refusePlaintext) {
+		return
+	}
+	rules, _, _ = unstructured.NestedStringSlice(desired.Object, "spec", "postgresql", "pg_hba")
+	rules = slices.DeleteFunc(rules, func(rule string) bool { return rule == refusePlaintext })
+	if len(rules) == 0 {
+		unstructured.RemoveNestedField(desired.Object, "spec", "postgresql", "pg_hba")
+		return
+	}
+	_ = unstructured.SetNestedStringSlice(desired.Object, rules, "spec", "postgresql", "pg_hba")
 }
 
 func keepVolume(desired, live map[string]any, volume string) (kept []string, err error) {

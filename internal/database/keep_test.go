@@ -49,6 +49,27 @@ func TestKeepLive(t *testing.T) {
 			want:    `spec: {imageName: "pg:17.10", storage: {size: 10Gi}}`,
 		},
 		{
+			name: "admits connections without TLS, and a default would end that",
+			desired: `{metadata: {annotations: {neutree.ai/require-tls: auto}}, ` +
+				`spec: {postgresql: {parameters: {a: "1"}, pg_hba: [hostnossl all all all reject]}}}`,
+			live: `spec: {postgresql: {parameters: {a: "1"}}}`,
+			want: `{metadata: {annotations: {neutree.ai/require-tls: auto}}, spec: {postgresql: {parameters: {a: "1"}}}}`,
+		},
+		{
+			name:    "admits connections without TLS, and a value ends that",
+			desired: `spec: {postgresql: {pg_hba: [hostnossl all all all reject]}}`,
+			live:    `spec: {postgresql: {parameters: {a: "1"}}}`,
+			want:    `spec: {postgresql: {pg_hba: [hostnossl all all all reject]}}`,
+		},
+		{
+			name: "refuses connections without TLS",
+			desired: `{metadata: {annotations: {neutree.ai/require-tls: auto}}, ` +
+				`spec: {postgresql: {pg_hba: [hostnossl all all all reject]}}}`,
+			live: `spec: {postgresql: {pg_hba: [hostnossl all all all reject]}}`,
+			want: `{metadata: {annotations: {neutree.ai/require-tls: auto}}, ` +
+				`spec: {postgresql: {pg_hba: [hostnossl all all all reject]}}}`,
+		},
+		{
 			name:    "the same size written otherwise",
 			desired: `spec: {storage: {size: 1Gi}}`,
 			live:    `spec: {storage: {size: 1024Mi}}`,

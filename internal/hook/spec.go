@@ -197,6 +197,8 @@ type BootstrapDatabase struct {
 	Cluster  string            `json:"cluster,omitempty"`
 	Manifest string            `json:"manifest,omitempty"`
 	External *ExternalDatabase `json:"external,omitempty"`
+	// Authority is the operator's certificate that verifies the server, where services connect with TLS.
+	Authority *SecretRef `json:"authority,omitempty"`
 }
 
 // ExternalDatabase is what a database that is not ours must offer.

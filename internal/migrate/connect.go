@@ -63,6 +63,12 @@ func Config(databaseURL string) (*pgx.ConnConfig, error) {
 			"DATABASE_URL is no URL of the form postgresql://user:password@host:port/database; "+
 				"characters such as @ : / # %% in a user or password must be percent-encoded")
 	}
+	if file := u.Query().Get("sslrootcert"); file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("DATABASE_URL names %s, the certificate that verifies the database, which can't be read: "+
+				"the Secret with it does not exist, or was made after this pod: %w", file, err)
+		}
+	}
 	config, err := pgx.ParseConfig(platform.LibpqURL(u))
 	if err != nil {
 		return nil, hook.Errorf(hook.Usage,

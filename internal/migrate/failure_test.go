@@ -105,7 +105,9 @@ func TestNoDatabase(t *testing.T) {
 		"no URL":             {"host=x password=hunter2", hook.Usage, []string{"DATABASE_URL is no URL"}},
 		"password not coded": {"postgresql://nap:hunter2/%zz@db:5432/nap", hook.Usage, []string{"percent-encoded"}},
 		"bad option":         {"postgresql://nap:hunter2@db:5432/nap?sslmode=hunter2", hook.Usage, []string{"options after ?"}},
-		"nobody there":       {"postgresql://nap:hunter2@127.0.0.1:1/nap", hook.Unexpected, []string{"connection refused"}},
+		"no certificate": {"postgresql://nap:hunter2@db:5432/nap?sslmode=verify-full&sslrootcert=/nowhere/ca.crt", hook.Unexpected,
+			[]string{"/nowhere/ca.crt", "the Secret with it does not exist"}},
+		"nobody there": {"postgresql://nap:hunter2@127.0.0.1:1/nap", hook.Unexpected, []string{"connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, _ := migrator(c.url)

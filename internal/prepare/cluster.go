@@ -3,14 +3,54 @@ package prepare
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // compareTime bounds the wait for an operator that admits nothing now: it may be what an upgrade fixes.
 const compareTime = 30 * time.Second
+
+// plaintext refuses a database that would refuse connections without TLS while services run that connect so: the change
+// comes before they are replaced.
+func (p *Prepare) plaintext(ctx context.Context) ([]finding.Finding, error) {
+	gate, url := p.Spec.Gate, p.Spec.Migrate.URL
+	if p.Spec.Migrate.External != nil || gate.Manifest == "" {
+		return nil, nil
+	}
+	manifest, err := database.ReadManifest(gate.Manifest)
+	if err != nil || !database.RequiresTLS(manifest) {
+		return nil, err
+	}
+	for _, name := range p.Spec.Restart {
+		live, err := kube.Get[appsv1.Deployment](ctx, p.Client, kube.Deployments, p.Spec.Namespace, name)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read Deployment %s in namespace %s: %w", name, p.Spec.Namespace, err)
+		}
+		for _, ref := range reads(live.Spec.Template.Spec) {
+			if ref.Secret == url.Secret && ref.Key != url.Key {
+				return []finding.Finding{{
+					ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Value: "global.database.cnpg.requireTLS",
+					Object: fmt.Sprintf("Deployment %s/%s", p.Spec.Namespace, name),
+					Found: fmt.Sprintf("the pods of Deployment %s connect to the database without TLS, which "+
+						"global.database.cnpg.requireTLS=always would refuse before they are replaced", name),
+					Fix: "upgrade with global.database.cnpg.requireTLS=auto first, and set always in the next upgrade",
+				}}, nil
+			}
+		}
+	}
+	return nil, nil
+}
 
 // changeCluster brings a database of ours that runs to the values of this revision, and returns when PostgreSQL runs
 // with them: what restarts it must not happen while services are replaced. One that does not run is left to bootstrap.

@@ -90,6 +90,30 @@ func TestValuesThatTheOperatorRefuses(t *testing.T) {
 	}
 }
 
+// PostgreSQL would refuse the services that run, which are replaced only later.
+func TestTLSIsNotRequiredWhileServicesConnectWithoutIt(t *testing.T) {
+	const service = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap}\nspec: {template: {spec: " +
+		"{containers: [{name: cp, env: [{name: DATABASE_URL, valueFrom: {secretKeyRef: {name: nap-database, key: %s}}}]}]}}}\n"
+	const strict = `{imageName: "registry.test/postgresql:17.10", storage: {size: 10Gi}, ` +
+		`postgresql: {pg_hba: [hostnossl all all all reject]}}`
+	stage := func(key string) *stage {
+		url := pgtest.Start(t)
+		s := newStage(t, url, running, fmt.Sprintf(service, key))
+		s.server.Put(strings.Replace(secretYAML("nap-database", "tls-url", url), "data: {", "data: {url: eA==, ", 1))
+		s.spec.Migrate.URL.Key = "tls-url"
+		s.spec.Restart = []string{"nap-cp"}
+		s.wants(strict)
+		return s
+	}
+	s := stage("url")
+	s.wantRefused("Deployment nap-cp", "global.database.cnpg.requireTLS=always", "requireTLS=auto first")
+	if s.migrated() {
+		t.Error("a migration was applied")
+	}
+	s = stage("tls-url")
+	s.wantDone("the database has its new values")
+}
+
 const newer = `{imageName: "registry.test/postgresql:18.1", storage: {size: 10Gi}}`
 
 // A tag alone, and the next default of the chart, must not start an upgrade of the data.

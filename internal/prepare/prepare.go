@@ -146,6 +146,7 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		func() ([]finding.Finding, error) { return guard.Check(ctx, p.Log, p.Client, p.Spec.Guard) },
 		func() ([]finding.Finding, error) { return p.gate(ctx) },
 		func() ([]finding.Finding, error) { return p.operator(ctx) },
+		func() ([]finding.Finding, error) { return p.plaintext(ctx) },
 		func() ([]finding.Finding, error) {
 			return secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
 		},

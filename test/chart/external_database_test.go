@@ -84,6 +84,48 @@ func TestAuthorityOfTheDatabaseIsMountedWhereItsAddressIsRead(t *testing.T) {
 	}
 }
 
+// Services verify the Cluster's server by the operator's authority, of which they see the certificate alone, and a renewed
+// one; pods of version 0.1.0, which read the key url, have none.
+func TestServicesConnectToTheClusterWithTLS(t *testing.T) {
+	for sslmode, key := range map[string]string{"verify-full": "tls-url", "disable": "url"} {
+		objects := ours(renderAll(t, "global.database.cnpg.sslmode="+sslmode).Objects)
+		readers := 0
+		for _, p := range pods(t, objects) {
+			for _, c := range p.containers() {
+				address, reads := variables(t, p, c)["DATABASE_URL"]
+				if !reads {
+					continue
+				}
+				readers++
+				if ref := address.ValueFrom.SecretKeyRef; ref.Name != "nap-database" || ref.Key != key {
+					t.Errorf("sslmode %s, %s: container %s reads %v", sslmode, p.from, c.Name, ref)
+				}
+				mounted := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+					return m.MountPath == "/etc/neutree/database-ca" && m.SubPath == ""
+				})
+				certificate := slices.ContainsFunc(p.spec().Volumes, func(v corev1.Volume) bool {
+					return v.Name == "database-ca" && v.Secret.SecretName == "nap-pg-ca" &&
+						slices.Equal(v.Secret.Items, []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}})
+				})
+				if mounted != certificate || mounted != (sslmode == "verify-full") {
+					t.Errorf("sslmode %s, %s: container %s: mounted %t, certificate alone %t", sslmode, p.from, c.Name, mounted, certificate)
+				}
+			}
+		}
+		if readers != 18 {
+			t.Errorf("%d containers read DATABASE_URL, want 18", readers)
+		}
+		spec := prepareSpec(t, objects)
+		if spec.Migrate.URL.Key != key {
+			t.Errorf("sslmode %s: prepare reads the key %s", sslmode, spec.Migrate.URL.Key)
+		}
+		made := madeSecrets(t, objects)["nap-database"]
+		if !made["url"] || made["tls-url"] != (sslmode == "verify-full") {
+			t.Errorf("sslmode %s: Secret nap-database has the keys %v", sslmode, made)
+		}
+	}
+}
+
 func TestExternalDatabaseLeavesNothingOfTheOperator(t *testing.T) {
 	objects := renderAll(t, external...).Objects
 	for _, object := range objects {

@@ -62,6 +62,7 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"external beside the operator":  {set: "global.database.mode=external", want: []string{"cloudnative-pg.enabled=false"}},
 		"authority that nobody asks":    {set: "global.database.mode=external,global.database.external.host=db,global.database.external.sslmode=require,global.database.external.caSecret=ca", want: []string{"caSecret", "sslmode require", "verify-full"}},
 		"no authority to verify by":     {set: "global.database.mode=external,global.database.external.sslmode=verify-ca", want: []string{"verify-ca", "caSecret"}},
+		"TLS required and not used":     {set: "global.database.cnpg.sslmode=disable,global.database.cnpg.requireTLS=always", want: []string{"requireTLS", "sslmode"}},
 		"external TLS mode":             {set: "global.database.external.sslmode=prefer", want: []string{"external", "sslmode", "verify-full"}},
 		"shared volume from two places": {set: "global.storage.shared.existingClaim=mine,global.storage.shared.nodeLocal.enabled=true", want: []string{"existingClaim and nodeLocal.enabled", "leave one"}},
 		"export without a path":         {set: "global.storage.shared.nfs.server=nfs", want: []string{"nfs.path", "/exports/nap"}},

@@ -26,7 +26,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     "commonLabels": {
     },
     "database": {
-      "cnpg": {"instances":1,"maxConnections":250,"nodeSelector":{},"operatorNamespace":"","parameters":{},"podAnnotations":{},"podLabels":{},"priorityClassName":"","resources":{"limits":{"cpu":"2","memory":"4Gi"},"requests":{"cpu":"250m","memory":"1Gi"}},"storage":{"size":"10Gi","storageClass":""},"tolerations":[],"topologySpreadConstraints":[]},
+      "cnpg": {"instances":1,"maxConnections":250,"nodeSelector":{},"operatorNamespace":"","parameters":{},"podAnnotations":{},"podLabels":{},"priorityClassName":"","requireTLS":"auto","resources":{"limits":{"cpu":"2","memory":"4Gi"},"requests":{"cpu":"250m","memory":"1Gi"}},"sslmode":"verify-full","storage":{"size":"10Gi","storageClass":""},"tolerations":[],"topologySpreadConstraints":[]},
       "external": {"caSecret":"","caSecretKey":"ca.crt","existingSecret":"","host":"","passwordKey":"password","port":5432,"sslmode":"verify-full","urlKey":"","userKey":"username"},
       "mode": "cnpg",
       "name": "nap",

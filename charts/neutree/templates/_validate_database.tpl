@@ -25,6 +25,9 @@
 {{- if lt (int $cnpg.maxConnections) $connections }}
 {{- $problems = append $problems (printf "global.database.cnpg.maxConnections %d is too few: the services open up to %d connections" (int $cnpg.maxConnections) $connections) }}
 {{- end }}
+{{- if and (eq $cnpg.sslmode "disable") (eq $cnpg.requireTLS "always") }}
+{{- $problems = append $problems "global.database.cnpg.requireTLS is always, and with sslmode disable no service could connect: set sslmode to verify-full" }}
+{{- end }}
 {{- range $name, $_ := $cnpg.parameters }}
 {{- if has $name (include "common.facts" $ | fromJson).operator.fixedParameters }}
 {{- $problems = append $problems (printf "global.database.cnpg.parameters sets %s, which CloudNativePG keeps to itself: remove it" $name) }}

@@ -15,6 +15,11 @@ metadata:
   annotations:
     # An uninstall stops the database; an install starts it again.
     cnpg.io/hibernation: "off"
+    {{- $refuses := and (eq $cnpg.sslmode "verify-full") (ne $cnpg.requireTLS "never") }}
+    {{- if and $refuses (eq $cnpg.requireTLS "auto") }}
+    # A Cluster that is there keeps its own way.
+    neutree.ai/require-tls: auto
+    {{- end }}
 spec:
   instances: {{ $cnpg.instances }}
   imageName: {{ include "common.image" (list . "postgresql") }}
@@ -49,6 +54,10 @@ spec:
   postgresql:
     parameters:
       {{- include "neutree.cluster.parameters" . | nindent 6 }}
+    {{- if $refuses }}
+    pg_hba:
+      - hostnossl all all all reject
+    {{- end }}
     {{- if $several }}
     # A commit is on two nodes. With two instances only as long as both run, or the loss of one would stop all writes.
     synchronous:

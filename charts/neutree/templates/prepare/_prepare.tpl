@@ -105,7 +105,7 @@ external: {connections: {{ include "common.connections" . }}}
 {{- else -}}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
-url: {secret: {{ include "common.databaseSecret" . }}, key: url}
+url: {secret: {{ include "common.databaseSecret" . }}, key: {{ include "common.databaseKey" . }}}
 sets:
   {{- range include "common.migrationSources" . | fromYamlArray }}
   - {source: {{ .source }}, dir: "", set: {{ .set }}}

@@ -136,10 +136,23 @@ secrets:
           {{- if include "common.externalDatabase" . }}
           {{- include "neutree.secrets.externalURL" . | nindent 10 }}
           {{- else }}
-          host: {{ include "common.name" (list . "pg-rw") }}
-          port: {{ (include "common.facts" . | fromJson).database.port }}
-          database: {{ $global.database.name | quote }}
-          userFrom: {secret: {{ $user }}, key: username}
-          passwordFrom: {secret: {{ $user }}, key: password}
+          {{- include "neutree.secrets.clusterURL" . | nindent 10 }}
+      {{- with include "common.databaseRootCert" . }}
+      tls-url:
+        postgresURL:
+          {{- include "neutree.secrets.clusterURL" $ | nindent 10 }}
+          sslmode: verify-full
+          rootCert: {{ . }}
+      {{- end }}
           {{- end }}
+{{- end }}
+
+{{/* How the address of the Cluster is made. */}}
+{{- define "neutree.secrets.clusterURL" -}}
+{{- $user := include "common.name" (list . "pg-user") -}}
+host: {{ include "common.name" (list . "pg-rw") }}
+port: {{ (include "common.facts" . | fromJson).database.port }}
+database: {{ .Values.global.database.name | quote }}
+userFrom: {secret: {{ $user }}, key: username}
+passwordFrom: {secret: {{ $user }}, key: password}
 {{- end }}

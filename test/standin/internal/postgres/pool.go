@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/neutree-ai/packaging/internal/platform"
@@ -25,6 +26,14 @@ func Open(ctx context.Context, address string, size int) (*pgxpool.Pool, error) 
 	config, err := pgxpool.ParseConfig(platform.LibpqURL(u))
 	if err != nil {
 		return nil, errors.New("DATABASE_URL can't be understood: percent-encode its user and password")
+	}
+	// As the services' driver does: the file with the authority's certificate is read for each connection.
+	config.BeforeConnect = func(_ context.Context, connection *pgx.ConnConfig) error {
+		fresh, err := pgx.ParseConfig(platform.LibpqURL(u))
+		if err == nil {
+			connection.TLSConfig = fresh.TLSConfig
+		}
+		return err
 	}
 	config.MaxConns = int32(size)
 	config.MaxConnIdleTime = 10 * time.Second

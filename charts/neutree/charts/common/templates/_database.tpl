@@ -3,8 +3,20 @@
 {{ include "common.name" (list . "database") }}
 {{- end }}
 
+{{/*
+Key in it. Pods of version 0.1.0 read the key url: they run on during an upgrade and come back by a rollback, and have
+nothing to verify a server by.
+*/}}
+{{- define "common.databaseKey" -}}
+{{- if and (not (include "common.externalDatabase" .)) (ne .Values.global.database.cnpg.sslmode "disable") -}}
+tls-url
+{{- else -}}
+url
+{{- end }}
+{{- end }}
+
 {{- define "common.databaseEnv" -}}
-{{ include "common.secretEnv" (list "DATABASE_URL" (include "common.databaseSecret" .) "url") }}
+{{ include "common.secretEnv" (list "DATABASE_URL" (include "common.databaseSecret" .) (include "common.databaseKey" .)) }}
 {{- end }}
 
 {{/* Not empty when the database is one from outside. */}}
@@ -12,9 +24,15 @@
 {{- if eq .Values.global.database.mode "external" }}yes{{ end }}
 {{- end }}
 
+{{/* Secret in which the operator keeps the authority that signs the certificates of the Cluster. */}}
+{{- define "common.clusterAuthority" -}}
+{{ include "common.name" (list . "pg-ca") }}
+{{- end }}
+
 {{/* File with the authorities that sign the database's certificate, for everything that connects. Empty: public ones. */}}
 {{- define "common.databaseRootCert" -}}
-{{- if and (include "common.externalDatabase" .) .Values.global.database.external.caSecret -}}
+{{- $external := include "common.externalDatabase" . -}}
+{{- if or (and $external .Values.global.database.external.caSecret) (eq (include "common.databaseKey" .) "tls-url") -}}
 /etc/neutree/database-ca/ca.crt
 {{- end }}
 {{- end }}
@@ -27,16 +45,24 @@
 {{- end }}
 {{- end }}
 
+{{/*
+The certificate alone: the operator's Secret holds the authority's key too. It is mounted as a directory, so that pods see
+a renewed one. Usage: include "common.databaseVolume" (list $ <"service" or "hook">)
+*/}}
 {{- define "common.databaseVolume" -}}
-{{- if include "common.databaseRootCert" . -}}
-{{- $external := .Values.global.database.external -}}
+{{- $root := index . 0 -}}
+{{- if include "common.databaseRootCert" $root -}}
+{{- $external := include "common.externalDatabase" $root | not | not -}}
+{{- $given := $root.Values.global.database.external -}}
 - name: database-ca
   secret:
+    {{- if or $external (eq (index . 1) "hook") }}
     # A hook that starts before it is there says so by its name, which Kubernetes would not.
     optional: true
-    secretName: {{ $external.caSecret | quote }}
+    {{- end }}
+    secretName: {{ $external | ternary $given.caSecret (include "common.clusterAuthority" $root) | quote }}
     items:
-      - {key: {{ $external.caSecretKey | quote }}, path: ca.crt}
+      - {key: {{ $external | ternary $given.caSecretKey "ca.crt" | quote }}, path: ca.crt}
 {{- end }}
 {{- end }}
 

@@ -88,7 +88,7 @@ spec:
         {{- include "common.tmpVolume" . | nindent 8 }}
         {{- with .values.extraVolumes }}{{ toYaml . | nindent 8 }}{{ end }}
         {{- if $facts.trustedCAs }}{{ with include "common.trustVolume" .root }}{{ nindent 8 . }}{{ end }}{{ end }}
-        {{- if $facts.connections }}{{ with include "common.databaseVolume" .root }}{{ nindent 8 . }}{{ end }}{{ end }}
+        {{- if $facts.connections }}{{ with include "common.databaseVolume" (list .root "service") }}{{ nindent 8 . }}{{ end }}{{ end }}
         {{- with $facts.cache }}
         - name: {{ .volume }}
           emptyDir:

@@ -106,7 +106,7 @@ template:
       {{- end }}
       {{- include "common.tmpVolume" . | nindent 6 }}
       {{- with $global.hooks.extraVolumes }}{{ toYaml . | nindent 6 }}{{ end }}
-      {{- if or .env .database }}{{ with include "common.databaseVolume" .root }}{{ nindent 6 . }}{{ end }}{{ end }}
+      {{- if or .env .database }}{{ with include "common.databaseVolume" (list .root "hook") }}{{ nindent 6 . }}{{ end }}{{ end }}
       {{- with .volumes }}{{ nindent 6 . }}{{ end }}
 {{- end }}
 
