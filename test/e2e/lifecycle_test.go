@@ -188,5 +188,7 @@ func TestHelm3(t *testing.T) {
 	r.wantTakenBack(t, append([]string{"--atomic"}, values...)...)
 	r.mustUpgrade(t, values...)
 	r.wantClosedToStrangers(t)
+	r.wantTLS(t)
+	r.wantNewAuthority(t)
 	r.mustUninstall(t)
 }
