@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -80,6 +81,10 @@ func TestModules(t *testing.T) {
 	var made struct{ ID string }
 	if err := json.Unmarshal([]byte(m.sandbox.expect(t, 201, http.MethodPost, "/api/sandboxes", asked, key)), &made); err != nil {
 		t.Fatal(err)
+	}
+
+	if text := m.sandbox.expect(t, 200, http.MethodGet, "/api/sandboxes", "", key); !strings.Contains(text, made.ID) {
+		t.Errorf("the list of sandboxes is %s, want %s in it", text, made.ID)
 	}
 
 	for name, service := range map[string]served{"sandbox": m.sandbox, "browser": m.browser} {
@@ -191,5 +196,43 @@ func TestOpenSandboxRefuses(t *testing.T) {
 		if code := r.exits(); code != 1 || !strings.Contains(r.output.String(), want) {
 			t.Errorf("ends with %d and says %q, want %q", code, r.output, want)
 		}
+	}
+}
+
+// The server lists its sandboxes page by page, and lets their end be moved.
+func TestOpenSandboxLists(t *testing.T) {
+	port := freePort(t)
+	start(t, t.TempDir(), map[string]string{"PORT": port, "POD_IP": "127.0.0.1", "OPENSANDBOX_INSECURE_SERVER": "YES"}, "opensandbox").says("listening")
+	server := served{base: "http://127.0.0.1:" + port, client: http.DefaultClient}
+	var first struct{ ID string }
+	for n := range 3 {
+		text := server.expect(t, 202, http.MethodPost, "/v1/sandboxes",
+			`{"image":{"uri":"docker.io/library/node:22-bookworm"},"timeout":600,"metadata":{"n":"`+strconv.Itoa(n)+`"}}`, nil)
+		if n == 0 {
+			if err := json.Unmarshal([]byte(text), &first); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for query, want := range map[string][]string{
+		"?page=1&pageSize=2":   {first.ID, `"hasNextPage":true`, `"totalItems":3`, `"totalPages":2`},
+		"?page=2&pageSize=2":   {`"n":"2"`, `"hasNextPage":false`},
+		"?page=9&pageSize=2":   {`"items":[]`},
+		"?state=Paused":        {`"items":[]`, `"totalItems":0`},
+		"?state=Running&x=any": {`"totalItems":3`},
+	} {
+		text := server.expect(t, 200, http.MethodGet, "/v1/sandboxes"+query, "", nil)
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: %q is not in %s", query, part, text)
+			}
+		}
+	}
+	server.expect(t, 400, http.MethodGet, "/v1/sandboxes?page=0", "", nil)
+	renew := "/v1/sandboxes/" + first.ID + "/renew-expiration"
+	server.expect(t, 200, http.MethodPost, renew, `{"expiresAt":"2999-01-01T00:00:00Z"}`, nil)
+	server.expect(t, 400, http.MethodPost, renew, `{"expiresAt":"1999-01-01T00:00:00Z"}`, nil)
+	if text := server.expect(t, 200, http.MethodGet, "/v1/sandboxes/"+first.ID, "", nil); !strings.Contains(text, "2999-01-01") {
+		t.Errorf("the sandbox is %s", text)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/neutree-ai/packaging/test/relay"
 	"github.com/neutree-ai/packaging/test/standin/internal/httpserver"
@@ -25,17 +26,21 @@ type Signal struct {
 
 // sandbox is one that runs.
 type sandbox struct {
-	id  string
-	env map[string]string
+	id      string
+	asked   Request
+	created time.Time
 
 	mutex       sync.Mutex
+	expires     time.Time
 	listeners   map[int]net.Listener
 	allocations []*relay.Allocation
 }
 
 func (s *sandbox) describe() Sandbox {
-	described := Sandbox{ID: s.id}
-	described.Status.State = "Running"
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	described := Sandbox{ID: s.id, Metadata: s.asked.Metadata, CreatedAt: s.created, ExpiresAt: s.expires}
+	described.Status.State, described.Image.URI = "Running", s.asked.Image.URI
 	return described
 }
 
@@ -61,7 +66,7 @@ func (s *sandbox) handler(port int) http.Handler {
 		httpserver.JSON(w, http.StatusOK, map[string]any{"sandbox": s.id, "port": port, "host": r.Host, "path": r.URL.Path})
 	})
 	mux.HandleFunc("GET /ws", httpserver.Echo)
-	if port == PicturePort && s.env[IceServers] != "" {
+	if port == PicturePort && s.asked.Env[IceServers] != "" {
 		mux.HandleFunc("POST /signal", s.signal)
 	}
 	return mux
@@ -75,7 +80,7 @@ func (s *sandbox) signal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var servers []relay.Server
-	if err := json.Unmarshal([]byte(s.env[IceServers]), &servers); err != nil || len(servers) == 0 {
+	if err := json.Unmarshal([]byte(s.asked.Env[IceServers]), &servers); err != nil || len(servers) == 0 {
 		httpserver.Error(w, http.StatusInternalServerError, fmt.Sprintf("%s names no relay: %v", IceServers, err))
 		return
 	}

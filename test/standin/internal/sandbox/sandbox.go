@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -178,7 +179,21 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, who string) {
 		s.fail(w, err)
 		return
 	}
-	httpserver.JSON(w, http.StatusOK, ids)
+	// Those that have ended are in the database still.
+	running := map[string]bool{}
+	for page, more := 1, true; more; page++ {
+		var found opensandbox.List
+		err := httpserver.Get(r.Context(), fmt.Sprintf("%s/v1/sandboxes?page=%d&pageSize=100", s.server, page), nil, &found)
+		if err != nil {
+			httpserver.Error(w, http.StatusBadGateway, "OpenSandbox: "+err.Error())
+			return
+		}
+		for _, one := range found.Items {
+			running[one.ID] = true
+		}
+		more = found.Pagination.HasNextPage
+	}
+	httpserver.JSON(w, http.StatusOK, slices.DeleteFunc(ids, func(id string) bool { return !running[id] }))
 }
 
 func (s *server) endpoint(w http.ResponseWriter, r *http.Request, who string) {
