@@ -22,7 +22,12 @@ type Facts struct {
 	RuntimeImages []RuntimeImage `json:"runtimeImages"`
 	// AMD64Only are the images, each repository:tag, that were published for amd64 alone.
 	AMD64Only []string `json:"amd64Only"`
+	// ClosedPaths of the control plane are for workspaces and services, some without any password.
+	ClosedPaths []string `json:"closedPaths"`
 }
+
+// ClosedPaths are the paths of the control plane that no public address may lead to, with all that is below them.
+func ClosedPaths() []string { return []string{"/mcp", "/metrics", "/workspace/v1", "/svc/v1"} }
 
 // SourceFacts is a MigrationSource as the chart needs it.
 type SourceFacts struct {
@@ -329,6 +334,7 @@ func ChartFacts() Facts {
 		facts.AMD64Only = append(facts.AMD64Only, repository+":"+tag)
 	}
 	slices.Sort(facts.AMD64Only)
+	facts.ClosedPaths = ClosedPaths()
 	sources := map[string]string{}
 	for _, source := range MigrationSources() {
 		facts.MigrationSources = append(facts.MigrationSources, SourceFacts{source.Name, source.ImageKey, source.Dir})

@@ -132,7 +132,11 @@ func (r *release) wantWayIn(t *testing.T, visitor *session) {
 	if status, text := visitor.send(t, http.MethodPost, "/webhook/slack/events"); status != http.StatusUnauthorized || !strings.Contains(text, "connector") {
 		t.Errorf("/webhook/ answers %d: %s; want the channel gateway's refusal", status, text)
 	}
-	for _, path := range []string{"/mcp", "/metrics", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync", "/env-gateway"} {
+	closed := []string{"/mcp", "/metrics", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync", "/env-gateway"}
+	// The control plane resolves dots and decodes letters before it routes: so must the controller.
+	closed = append(closed, "/x/../mcp", "/%6dcp", "//mcp", "/x/%2e%2e/mcp", "/webhook/../internal/connectors",
+		"/webhook/%2e%2e/internal/connectors", "/api/../svc/v1/ping", "/%77orkspace/v1/skills")
+	for _, path := range closed {
 		// A controller answers these itself: the services speak JSON or of metrics, or send to the log-in.
 		status, text := visitor.ask(t, path)
 		if status < http.StatusNotFound || strings.HasPrefix(text, "{") || strings.Contains(text, "# TYPE") {
