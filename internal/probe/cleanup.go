@@ -83,7 +83,9 @@ func removeNamespace(ctx context.Context, client *kube.Client, name, run string)
 }
 
 // made are the kinds that a session makes, in the order in which they go.
-var made = []schema.GroupVersionResource{kube.Pods, kube.Services, kube.Claims, kube.NetworkPolicies, kube.Secrets, kube.ConfigMaps}
+var made = []schema.GroupVersionResource{
+	kube.Pods, kube.Services, kube.Claims, kube.NetworkPolicies, kube.Secrets, kube.ServiceAccounts, kube.ConfigMaps,
+}
 
 // ending is how long pods may take to end by themselves: they have a second to end in.
 const ending = 1500 * time.Millisecond

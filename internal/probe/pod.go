@@ -77,6 +77,7 @@ func (s *Session) build(p Pod) (*corev1.Pod, error) {
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: ptr.To[int64](1),
 			ActiveDeadlineSeconds:         ptr.To(int64(life.Seconds())),
+			ServiceAccountName:            s.account(p.Namespace),
 			AutomountServiceAccountToken:  ptr.To(false),
 			EnableServiceLinks:            ptr.To(false),
 			HostNetwork:                   p.HostNetwork,

@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -71,6 +72,8 @@ type place struct {
 	// temporary namespaces were made by the session.
 	temporary bool
 	owner     metav1.OwnerReference
+	// account is the ServiceAccount of its pods, "" where the session may not create one.
+	account string
 }
 
 // New makes a session. Nothing is made in the cluster before the first pod.
@@ -167,7 +170,42 @@ func (s *Session) own(ctx context.Context, key string, p *place) error {
 		return fmt.Errorf("make the ConfigMap that owns the probe pods in namespace %s: %w", p.name, err)
 	}
 	p.owner = metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: made.GetUID()}
+	if err := s.makeAccount(ctx, p); err != nil {
+		return err
+	}
 	return s.copyPullSecrets(ctx, p)
+}
+
+// makeAccount creates the ServiceAccount of the place's pods, which has no rights: policies refuse pods of the account
+// "default". A person who may not create one gets pods of that.
+func (s *Session) makeAccount(ctx context.Context, p *place) error {
+	account := &corev1.ServiceAccount{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+		ObjectMeta: metav1.ObjectMeta{Name: s.ownerName(), Labels: s.labels(),
+			OwnerReferences: []metav1.OwnerReference{p.owner}},
+		AutomountServiceAccountToken: ptr.To(false),
+	}
+	err := s.config.Client.Create(ctx, kube.ServiceAccounts, p.name, account, false)
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("create the ServiceAccount of the probe pods in namespace %s: %w", p.name, err)
+	}
+	p.account = account.Name
+	return nil
+}
+
+// account is the ServiceAccount of the session's pods in a namespace, "" where it has none.
+func (s *Session) account(namespace string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.places {
+		if p.name == namespace {
+			return p.account
+		}
+	}
+	return ""
 }
 
 // copyPullSecrets does what an install does for the workspaces' namespace. One that can't be read or is there

@@ -45,6 +45,17 @@ func TestNamespaces(t *testing.T) {
 	if err != nil || copied.Type != corev1.SecretTypeDockerConfigJson || len(copied.OwnerReferences) != 1 {
 		t.Errorf("%+v, %v", copied, err)
 	}
+	for _, namespace := range []string{here, temporary} {
+		account, err := kube.Get[corev1.ServiceAccount](t.Context(), s.Client(), kube.ServiceAccounts, namespace, s.ownerName())
+		if err != nil || account.Labels[RunLabel] != s.ID() || *account.AutomountServiceAccountToken {
+			t.Errorf("%+v, %v", account, err)
+		}
+		pod, err := s.build(Pod{Namespace: namespace, Purpose: "test"})
+		if err != nil || pod.Spec.ServiceAccountName != account.Name {
+			t.Errorf("a probe pod runs as ServiceAccount %q, want %q (%v): policies refuse default",
+				pod.Spec.ServiceAccountName, account.Name, err)
+		}
+	}
 	if meta := s.meta("nap", "x"); len(meta.OwnerReferences) != 1 || meta.OwnerReferences[0].Kind != "ConfigMap" {
 		t.Errorf("%+v", meta)
 	}
@@ -53,6 +64,9 @@ func TestNamespaces(t *testing.T) {
 	}
 	if _, err := kube.Get[corev1.Namespace](t.Context(), s.Client(), kube.Namespaces, "", temporary); err == nil {
 		t.Error("the temporary namespace is still there")
+	}
+	if _, err := kube.Get[corev1.ServiceAccount](t.Context(), s.Client(), kube.ServiceAccounts, "nap", s.ownerName()); err == nil {
+		t.Error("the ServiceAccount of the probe pods is still there")
 	}
 	if _, err := kube.Get[corev1.ConfigMap](t.Context(), s.Client(), kube.ConfigMaps, "nap", "neutree-preflight-"+s.ID()); err == nil {
 		t.Error("the owner is still there")
@@ -135,5 +149,22 @@ func TestVolumesGo(t *testing.T) {
 		if there := api.Object("/api/v1/namespaces/nap/"+path) != nil; there != want {
 			t.Errorf("%s is there: %v, want %v", path, there, want)
 		}
+	}
+}
+
+// A person who may not create ServiceAccounts gets probes all the same.
+func TestProbesWithoutTheRightToCreateAccounts(t *testing.T) {
+	api := kubetest.New(t, release)
+	api.Refuse(-1, "POST", "/api/v1/namespaces/nap/serviceaccounts", kubetest.Status(403, metav1.StatusReasonForbidden,
+		`serviceaccounts is forbidden: User "ann" cannot create resource "serviceaccounts" in the namespace "nap"`))
+	s := New(Config{Client: api.Client(), Image: "example.com/nap-hooks:1", Namespace: "nap"})
+	if _, err := s.Namespace(t.Context(), "nap", Restricted); err != nil {
+		t.Fatal(err)
+	}
+	if pod, err := s.build(Pod{Namespace: "nap", Purpose: "test"}); err != nil || pod.Spec.ServiceAccountName != "" {
+		t.Errorf("ServiceAccount %q, %v", pod.Spec.ServiceAccountName, err)
+	}
+	if err := s.Close(10 * time.Second); err != nil {
+		t.Error(err)
 	}
 }

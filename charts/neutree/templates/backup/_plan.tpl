@@ -42,7 +42,7 @@ set: {{ include "common.migrationSet" . }}
 {{ include "neutree.migrations" . }}
 {{- end }}
 
-{{/* What to run. Usage: include "neutree.backup.plan" (list $ <ConfigMap with the spec above>) */}}
+{{/* What to run. Usage: include "neutree.backup.plan" (list $ <ConfigMap with the spec above> <ServiceAccount>) */}}
 {{- define "neutree.backup.plan" -}}
 {{- $root := index . 0 -}}
 {{- $global := $root.Values.global -}}
@@ -51,9 +51,9 @@ revision: {{ $root.Release.Revision }}
 claim:
   {{- include "neutree.backup.claim" $root | nindent 2 }}
 create:
-  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "job" "backup" "env" (include "common.databaseEnv" $root) "initContainers" (include "common.installHooks" $root)) | nindent 2 }}
+  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "serviceAccount" (index . 2) "job" "backup" "env" (include "common.databaseEnv" $root) "initContainers" (include "common.installHooks" $root)) | nindent 2 }}
 restore:
-  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "job" "restore" "env" (include "neutree.bootstrap.env" $root) "initContainers" (include "neutree.bootstrap.initContainers" $root)) | nindent 2 }}
+  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "serviceAccount" (index . 2) "job" "restore" "env" (include "neutree.bootstrap.env" $root) "initContainers" (include "neutree.bootstrap.initContainers" $root)) | nindent 2 }}
 {{- if not (include "common.externalDatabase" $root) }}
 {{- if not $global.backup.image.repository }}
 cluster: {{ include "common.name" (list $root "pg") }}
@@ -103,8 +103,7 @@ spec:
 {{- end }}
 
 {{/*
-A Job that has both databases at hand. It asks nothing of Kubernetes and has to run before this release's own accounts
-exist, hence the namespace's default one, without its token.
+A Job that has both databases at hand. It asks nothing of Kubernetes: its ServiceAccount has no rights, its pod no token.
 */}}
 {{- define "neutree.backup.job" -}}
 {{- $global := .root.Values.global -}}
@@ -119,7 +118,7 @@ metadata:
     app.kubernetes.io/instance: {{ .root.Release.Name }}
 spec:
   {{- include "common.jobSpec" (dict "root" .root "name" $name "component" "backup"
-    "configMap" .configMap "serviceAccount" "default"
+    "configMap" .configMap "serviceAccount" .serviceAccount
     "command" "backup" "timeout" $global.hooks.timeouts.backup
     "startSeconds" (add $global.hooks.timeouts.start 600)
     "env" .env
@@ -162,7 +161,10 @@ podAffinity:
     claimName: {{ include "common.afsControllerClaim" . | quote }}
 {{- end }}
 
-{{/* Files for the hook before an upgrade, in its ConfigMap. Usage: include "neutree.backup.hookFiles" (list $ <ConfigMap>) */}}
+{{/*
+Files for the hook before an upgrade, in its ConfigMap.
+Usage: include "neutree.backup.hookFiles" (list $ <ConfigMap> <ServiceAccount>)
+*/}}
 {{- define "neutree.backup.hookFiles" -}}
 {{- if include "neutree.backup.beforeUpgrade" (index . 0) }}
 backup.yaml: |

@@ -13,7 +13,7 @@ pull-job.yaml: |
   {{- include "neutree.pull.job" . | nindent 2 }}
 migrate-job.yaml: |
   {{- include "neutree.migrate.job" . | nindent 2 }}
-{{- with include "neutree.backup.hookFiles" (list . (include "neutree.prepare.phase" .)) }}{{ nindent 0 (trim .) }}{{ end }}
+{{- with include "neutree.backup.hookFiles" (list . (include "neutree.prepare.phase" .) (include "neutree.prepare.jobsAccount" .)) }}{{ nindent 0 (trim .) }}{{ end }}
 migrate.yaml: |
   {{- include "neutree.migrate.spec" . | nindent 2 }}
 {{- if not (include "common.externalDatabase" .) }}

@@ -112,6 +112,20 @@ sets:
   {{- end }}
 {{- end }}
 
+{{/*
+ServiceAccount of the Jobs that prepare runs and that ask nothing of Kubernetes: it has no rights. It belongs to the phase,
+since the ServiceAccounts of the release do not exist before its first install, nor before an upgrade from 0.1.0.
+*/}}
+{{- define "neutree.prepare.jobsAccount" -}}
+{{ include "common.name" (list . "prepare-jobs") }}
+{{- end }}
+
+{{/* ServiceAccounts of the Jobs that prepare runs, with their rights, as a YAML list. */}}
+{{- define "neutree.prepare.accounts" -}}
+{{- $app := dict "root" . "name" (include "neutree.prepare.jobsAccount" .) "component" "prepare-jobs" -}}
+{{- concat (list (include "common.serviceAccount" $app | fromYaml)) (include "neutree.migrate.account" . | fromYamlArray) | toYaml }}
+{{- end }}
+
 {{/* What the Job that migrates runs as: all that it may do is read whether its upgrade is still wanted. */}}
 {{- define "neutree.migrate.account" -}}
 {{- $app := dict "root" . "name" (include "common.name" (list . "migrate")) "component" "migrate" -}}

@@ -29,7 +29,7 @@ spec:
     spec:
       restartPolicy: Never
       # Wherever a service runs an image can be pulled, also on a node that is being drained.
-      {{- include "common.pod" (dict "root" . "name" "default" "anywhere" true
+      {{- include "common.pod" (dict "root" . "name" (include "neutree.prepare.jobsAccount" .) "anywhere" true
         "values" (dict "tolerations" (list (dict "operator" "Exists")))) | nindent 6 }}
       initContainers:
         {{- include "common.installHooks" . | nindent 8 }}
