@@ -34,7 +34,7 @@ published_chart() {
 unit() {
   step "gofmt, go vet, staticcheck"
   env -u GOGC hack/lint.sh
-  hack/packages.sh postgresql slapd
+  hack/packages.sh postgresql slapd coturn
   # Run with the cluster tests, each package may take several times as long.
   step "unit, chart and database tests"
   go test -timeout 30m ./...

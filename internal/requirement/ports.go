@@ -2,6 +2,7 @@ package requirement
 
 import (
 	"cmp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -63,6 +64,9 @@ func (d *derivation) relay() {
 	for _, pod := range d.set.Pods {
 		if pod.Owner == "Deployment coturn" {
 			relay.Own, relay.Owner, relay.HostNetwork = true, pod.Owner, pod.Spec.HostNetwork
+			relay.HostPort = slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+				return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.HostPort != 0 })
+			})
 			relay.NodeSelector, relay.Tolerations = pod.Spec.NodeSelector, pod.Spec.Tolerations
 		}
 	}

@@ -131,6 +131,11 @@ func TestPorts(t *testing.T) {
 	if set.Relay == nil || !set.Relay.Own || !set.Relay.HostNetwork || set.Relay.Host != "203.0.113.10" {
 		t.Errorf("relay = %+v", set.Relay)
 	}
+	onPort := requirementtest.Load(t, "global.modules.browser.enabled=true", "global.modules.sandbox.enabled=true",
+		"sandbox.openSandbox.url=http://o.o.svc", "browser.turn.host=203.0.113.10", "browser.coturn.network=hostPort")
+	if diff := cmp.Diff(want[:1], onPort.HostPorts); diff != "" || !onPort.Relay.HostPort || onPort.Relay.HostNetwork {
+		t.Errorf("network hostPort: relay = %+v, host ports (-want +got):\n%s", onPort.Relay, diff)
+	}
 	if plain := requirementtest.Load(t); plain.Relay != nil || len(plain.HostPorts) > 0 {
 		t.Errorf("without browsers there are a relay %+v and host ports %v", plain.Relay, plain.HostPorts)
 	}

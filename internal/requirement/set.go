@@ -305,9 +305,13 @@ type Relay struct {
 	Host     string
 	Port     int32
 	Min, Max int32
-	// HostNetwork says that it takes its ports on its node.
+	// HostNetwork says that it takes all its ports on its node, HostPort that it takes Port there.
 	HostNetwork  bool
+	HostPort     bool
 	NodeSelector map[string]string
 	Tolerations  []corev1.Toleration
 	Owner        string
 }
+
+// OnNode says whether users reach it by an address of its node.
+func (r *Relay) OnNode() bool { return r.HostNetwork || r.HostPort }

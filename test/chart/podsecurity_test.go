@@ -27,8 +27,14 @@ var exceptions = map[string]struct {
 	},
 	"browser.coturn.network=hostNetwork": {
 		pod:        "coturn",
-		reason:     "a relay is reached on a hundred ports of an address that users know",
+		reason:     "clusters without a load balancer and without host ports have no other way to a relay",
 		forbidden:  []string{"host namespaces"},
+		privileged: true,
+	},
+	"browser.coturn.network=hostPort": {
+		pod:        "coturn",
+		reason:     "clusters without a load balancer reach a relay by an address of its node",
+		forbidden:  []string{"hostPort"},
 		privileged: true,
 	},
 }
@@ -76,7 +82,7 @@ func TestPodsAreBaseline(t *testing.T) {
 func TestPodsOfEveryProfileAreRestricted(t *testing.T) {
 	excepted := map[string][]string{}
 	for _, exception := range exceptions {
-		excepted[exception.pod] = exception.forbidden
+		excepted[exception.pod] = append(excepted[exception.pod], exception.forbidden...)
 	}
 	for name, to := range profiles(t) {
 		for p, results := range forbiddenFor(t, api.LevelRestricted, to) {

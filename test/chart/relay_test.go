@@ -57,16 +57,20 @@ func TestRelayRelaysIntoNoPrivateNetwork(t *testing.T) {
 	for _, want := range []string{
 		"denied-peer-ip=10.0.0.0-10.255.255.255", "denied-peer-ip=172.16.0.0-172.31.255.255", "denied-peer-ip=192.168.0.0-192.168.255.255",
 		"denied-peer-ip=169.254.0.0-169.254.255.255", "denied-peer-ip=127.0.0.0-127.255.255.255", "no-multicast-peers", "no-tcp-relay",
-		"allowed-peer-ip=10.244.0.0-10.244.255.255", "allowed-peer-ip=203.0.113.10", "use-auth-secret", "listening-port=3478", "realm=localhost",
+		"allowed-peer-ip=10.244.0.0-10.244.255.255", "use-auth-secret", "listening-port=3478", "realm=localhost",
 	} {
 		if !slices.Contains(strings.Split(text, "\n"), want) {
 			t.Errorf("turnserver.conf lacks %s:\n%s", want, text)
 		}
 	}
+	// coturn maps it to the pod's address. Where it is also the node's, an exception would open the node.
+	if strings.Contains(text, "allowed-peer-ip=203.0.113.10") {
+		t.Errorf("turnserver.conf admits turn.host with all its ports:\n%s", text)
+	}
 }
 
 func TestRelayKnowsItsOutsideAddress(t *testing.T) {
-	for _, mode := range []string{"hostNetwork", "loadBalancer"} {
+	for _, mode := range []string{"hostNetwork", "hostPort", "loadBalancer"} {
 		objects := renderAll(t, "browser.coturn.network="+mode).Objects
 		p := podOf(t, objects, "Deployment", "coturn")
 		c := p.container(t, "coturn")
@@ -78,8 +82,23 @@ func TestRelayKnowsItsOutsideAddress(t *testing.T) {
 				t.Errorf("%s: args %v lack %s", p.from, c.Args, want)
 			}
 		}
+		notes := renderAll(t, "browser.coturn.network="+mode).Notes
+		if warned := strings.Contains(notes, "send UDP packets to any port of that node"); warned != (mode == "hostNetwork") {
+			t.Errorf("network %s: NOTES warn of the node's open ports: %t:\n%s", mode, warned, notes)
+		}
 		balanced := mode == "loadBalancer"
-		if p.spec().HostNetwork == balanced {
+		// On the node's network coturn admits the node's address whatever is denied.
+		onNode := mode == "hostNetwork"
+		if denied := slices.Contains(c.Args, "--denied-peer-ip=$(HOST_IP)"); denied == onNode {
+			t.Errorf("network %s: args %v; the node's own address is denied: %t", mode, c.Args, denied)
+		}
+		if ref := variables(t, p, c)["HOST_IP"].ValueFrom; ref == nil || ref.FieldRef.FieldPath != "status.hostIP" {
+			t.Errorf("%s: HOST_IP is not the node's address", p.from)
+		}
+		if port := c.Ports[0]; (port.HostPort == platform.TurnPort) != (mode == "hostPort") {
+			t.Errorf("network %s: port %+v", mode, port)
+		}
+		if p.spec().HostNetwork != onNode {
 			t.Errorf("network %s: hostNetwork = %t", mode, p.spec().HostNetwork)
 		}
 		// Its headless Service stays as it is: an address can't be given to it later.

@@ -53,7 +53,7 @@ podSecurity:
     value: global.workspaces.namespace
   {{- else }}
   {{- $relay := dig "coturn" dict (.Values.browser | default dict) }}
-  {{- if and $global.modules.browser.enabled $relay.enabled (eq $relay.network "hostNetwork") }}
+  {{- if and $global.modules.browser.enabled $relay.enabled (has $relay.network (list "hostNetwork" "hostPort")) }}
   - namespace: {{ .Release.Namespace }}
     level: privileged
     value: browser.coturn.network

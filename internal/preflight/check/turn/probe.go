@@ -37,7 +37,7 @@ func probes() []preflight.Check {
 
 func relayOnNode(s *preflight.Subject) (bool, string) {
 	r := s.Requirements.Relay
-	return r != nil && r.Own && r.HostNetwork, "no relay takes ports of its node"
+	return r != nil && r.Own && r.OnNode(), "no relay takes ports of its node"
 }
 
 func hasRelay(s *preflight.Subject) (bool, string) {
@@ -47,7 +47,7 @@ func hasRelay(s *preflight.Subject) (bool, string) {
 		return false, "no browser is watched through a relay"
 	case r.Host == "":
 		return false, "the relay has no address (browser.turn.host)"
-	case r.Own && !r.HostNetwork:
+	case r.Own && !r.OnNode():
 		return false, "the relay's load balancer is there only after the install"
 	}
 	return true, ""
@@ -121,6 +121,9 @@ func relayPorts(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 }
 
 func portsOf(r *requirement.Relay) []agent.Ports {
+	if r.HostPort && !r.HostNetwork {
+		return []agent.Ports{{Protocol: "tcp", First: int(r.Port)}}
+	}
 	return []agent.Ports{
 		{Protocol: "tcp", First: int(r.Port)},
 		{Protocol: "udp", First: int(r.Port)},
@@ -163,7 +166,11 @@ func relayReach(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 		return nil, err
 	}
 	greeting := "preflight " + s.Probes.ID()
-	serve := agent.Task{ID: "serve", Serve: &agent.Serve{TCP: []int{int(r.Port)}, UDP: []int{int(r.Min)}, Greeting: greeting, Seconds: 100}}
+	serving := &agent.Serve{TCP: []int{int(r.Port)}, Greeting: greeting, Seconds: 100}
+	if r.HostNetwork {
+		serving.UDP = []int{int(r.Min)}
+	}
+	serve := agent.Task{ID: "serve", Serve: serving}
 	started, err := onnodes.Each(ctx, nodes, func(ctx context.Context, node string) ([]preflight.Finding, error) {
 		running, err := s.Probes.Start(ctx, relayPod(s, namespace, node, serve))
 		if err != nil {
@@ -177,6 +184,9 @@ func relayReach(ctx context.Context, s *preflight.Subject) ([]preflight.Finding,
 	}
 	if err := fromhere.Greeted(ctx, "tcp", r.Host, r.Port, greeting); err != nil {
 		return []preflight.Finding{unreached(r, "tcp", r.Port, err)}, nil
+	}
+	if !r.HostNetwork {
+		return nil, nil
 	}
 	if err := fromhere.Greeted(ctx, "udp", r.Host, r.Min, greeting); err != nil {
 		finding := unreached(r, "udp", r.Min, err)

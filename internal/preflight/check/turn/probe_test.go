@@ -84,6 +84,15 @@ func TestRelayPorts(t *testing.T) {
 	}
 }
 
+// With a port of its node coturn takes nothing else there.
+func TestRelayPortsOfAHostPort(t *testing.T) {
+	r := relay()
+	r.HostNetwork, r.HostPort = false, true
+	if got, want := portsOf(r), []agent.Ports{{Protocol: "tcp", First: 3478}}; !slices.Equal(got, want) {
+		t.Errorf("it binds %v, want %v", got, want)
+	}
+}
+
 func coturnOn(namespace, node string) string {
 	return strings.NewReplacer("NAMESPACE", namespace, "NODE", node).Replace(`{apiVersion: v1, kind: Pod, metadata: {name: coturn, namespace: NAMESPACE},
   spec: {nodeName: NODE, containers: [{name: c, ports: [{containerPort: 3478, hostPort: 3478, protocol: TCP}]}]}, status: {phase: Running}}`)
@@ -102,6 +111,7 @@ func TestRelayApplies(t *testing.T) {
 		"none":               {nil, false, false},
 		"on a node":          {relay(), true, true},
 		"without an address": {change(func(r *requirement.Relay) { r.Host = "" }), true, false},
+		"a port of a node":   {change(func(r *requirement.Relay) { r.HostNetwork, r.HostPort = false, true }), true, true},
 		"a load balancer":    {change(func(r *requirement.Relay) { r.HostNetwork = false }), false, false},
 		"somebody else's":    {change(func(r *requirement.Relay) { r.Own, r.HostNetwork = false, false }), false, true},
 	} {

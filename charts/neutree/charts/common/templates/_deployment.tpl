@@ -7,6 +7,7 @@ it uses the database and so waits for it. Takes a dict:
   env             YAML list of its own variables; the database's address and trusted CA certificates are added
   volumes         list of volumes, each with its mountPath and readOnly
   container       dict of more fields of the container
+  hostPort        true for a pod that also takes its port on its node
   pod             dict of more fields of the pod
   podMetadata     dict of more "labels" and "annotations" of the pod
 */}}
@@ -59,6 +60,9 @@ spec:
           ports:
             - name: {{ $facts.portName }}
               containerPort: {{ . }}
+              {{- if $.hostPort }}
+              hostPort: {{ . }}
+              {{- end }}
           {{- end }}
           {{- with include "common.env" (dict "base" $env "extra" .values.extraEnv) | fromYamlArray }}
           env:

@@ -27,7 +27,7 @@ no-tcp-relay
 {{- range $coturn.deniedPeers }}
 denied-peer-ip={{ . }}
 {{- end }}
-{{- range prepend $coturn.allowedPeers $values.turn.host }}
+{{- range $coturn.allowedPeers }}
 allowed-peer-ip={{ . }}
 {{- end }}
 log-file=stdout
@@ -35,15 +35,24 @@ pidfile=/tmp/turnserver.pid
 userdb=/tmp/turndb
 {{- end }}
 
-{{/* Its own address: on its node's network that is the node's. */}}
+{{/* Its own address, which on its node's network is the node's, and its node's. */}}
 {{- define "browser.coturn.env" -}}
 - name: POD_IP
   valueFrom:
     fieldRef:
       fieldPath: status.podIP
+- name: HOST_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.hostIP
 {{- end }}
 
-{{/* The image's own start goes through a shell. */}}
+{{/*
+The image's own start goes through a shell. A browser and its user each have an address at coturn and send to the
+other's, so coturn must relay to itself, and it admits addresses, not ports. The address that external-ip maps it admits
+whatever is denied: in the node's network that is the node with all its ports. In a network of its own it is the pod, and
+the node is denied.
+*/}}
 {{- define "browser.coturn.command" -}}
 command: [turnserver]
 args:
@@ -53,4 +62,7 @@ args:
   - --relay-ip=$(POD_IP)
   - --external-ip={{ .Values.turn.host }}/$(POD_IP)
   - --allowed-peer-ip=$(POD_IP)
+  {{- if ne .Values.coturn.network "hostNetwork" }}
+  - --denied-peer-ip=$(HOST_IP)
+  {{- end }}
 {{- end }}
