@@ -76,6 +76,8 @@ type Run struct {
 	KubernetesAPI bool `json:"kubernetesAPI,omitempty"`
 	// TrustedCAs says that it is a Node service that calls others, and reads the user's CA certificates.
 	TrustedCAs bool `json:"trustedCAs,omitempty"`
+	// Proxy says whether its calls out of the cluster can go through a proxy, and what makes them do so.
+	Proxy Proxy `json:"proxy,omitempty"`
 	// User is the uid that its image is made for, 0 for any.
 	User int64 `json:"user,omitempty"`
 	// WritableRoot is why its root file system is not read-only, or empty.
@@ -84,6 +86,28 @@ type Run struct {
 	Capability *Capability `json:"capability,omitempty"`
 	// Cache is a folder that it fills up to a limit.
 	Cache *Cache `json:"cache,omitempty"`
+}
+
+// Proxy is how a service learns of a proxy.
+type Proxy string
+
+// A service that has neither calls nothing outside the cluster by HTTP but the platform's own addresses.
+const (
+	// ReadsProxy is a program that reads HTTP_PROXY, HTTPS_PROXY and NO_PROXY itself.
+	ReadsProxy Proxy = "reads"
+	// NodeProxy is a program for which Node.js, from 22.21 on, reads them, if NODE_USE_ENV_PROXY is 1.
+	NodeProxy Proxy = "node"
+)
+
+// WithoutProxy are the calls out of the cluster that no proxy can be named for: what calls, and what to do about it.
+func WithoutProxy() []string {
+	return []string{
+		"agents in workspaces, since the platform passes no such variables to them: open the way to models and Git servers",
+		"WebSockets and AWS SQS of the channel gateway (Slack, WeCom): open the way to them",
+		"LDAP of the control plane: open the way to the server",
+		"image pulls of nodes: name the proxy in the container runtime",
+		"sandboxes and browsers, which OpenSandbox starts: name the proxy there",
+	}
 }
 
 // Limit is a time limit and its reason.
@@ -117,18 +141,19 @@ func Runs() map[string]Run {
 	return map[string]Run{
 		"cp": {
 			Component: "control-plane", PortName: "http", NodePort: "web", KubernetesAPI: true, TrustedCAs: true,
+			Proxy: ReadsProxy,
 			Start: &Limit{25, "It waits for the database in its init container, so one that does not listen by now lost it while it " +
 				"started: it never will, and lives on all the same."},
 			// Streams get five seconds to end, after five in which nodes still send to the pod.
 			Grace: &Limit{Seconds: 40},
 		},
 		"cg": {
-			Component: "channel-gateway", PortName: "http", AwaitsControlPlane: true, TrustedCAs: true,
+			Component: "channel-gateway", PortName: "http", AwaitsControlPlane: true, TrustedCAs: true, Proxy: NodeProxy,
 			Start: &Limit{Seconds: 120},
 			Grace: &Limit{Seconds: 40},
 		},
 		"skills": {
-			Component: "skills", PortName: "http", AwaitsControlPlane: true, TrustedCAs: true,
+			Component: "skills", PortName: "http", AwaitsControlPlane: true, TrustedCAs: true, Proxy: NodeProxy,
 			Start: &Limit{Seconds: 120},
 			Cache: &Cache{Volume: "dufs-cache", Path: "/var/cache/skills-content"},
 		},
@@ -148,7 +173,7 @@ func Runs() map[string]Run {
 			Replace: "Two runners would both apply every change.",
 		},
 		"scheduler": {
-			Component: "scheduler", AwaitsControlPlane: true, TrustedCAs: true,
+			Component: "scheduler", AwaitsControlPlane: true, TrustedCAs: true, Proxy: NodeProxy,
 			Replace: "Two schedulers at once would run twice as many jobs as their limits say.",
 			// Jobs get time to finish.
 			Grace: &Limit{Seconds: 45},

@@ -190,7 +190,8 @@ func TestValuesAreNotExpanded(t *testing.T) {
 		"global.ldap.existingSecret=bind",
 		"global.ldap.bindDN="+evil, "global.ldap.searchBase="+evil, "global.ldap.searchFilter=("+evil+")", "global.ldap.attributes.username=uid",
 		"global.ldap.attributes.name="+evil, "global.ldap.attributes.email="+evil, "global.admin.displayName="+evil,
-		"controlPlane.cp.proxy.http=http://proxy:3128", "controlPlane.cp.proxy.noProxy[0]="+evil).Objects
+		"controlPlane.cp.proxy.http=http://proxy:3128", "controlPlane.cp.proxy.noProxy[0]="+evil,
+		"global.proxy.noProxy[0]="+evil).Objects
 	escaped := 0
 	for _, object := range ours(objects) {
 		for _, at := range regexp.MustCompile(`\$*\$\(CREDENTIAL_ENCRYPTION_KEY\)`).FindAllString(object.YAML, -1) {

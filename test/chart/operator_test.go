@@ -216,34 +216,3 @@ func TestExtraObjects(t *testing.T) {
 		}
 	}
 }
-
-// The control plane alone knows of proxies, and must not ask one for what is inside the cluster.
-func TestProxy(t *testing.T) {
-	objects := ours(renderAll(t, "controlPlane.cp.proxy.https=http://proxy.example.org:3128", "controlPlane.cp.proxy.noProxy[0]=10.0.0.0/8").Main())
-	for _, w := range workloads(objects) {
-		p, c := mainContainer(t, w, objects)
-		set := variables(t, p, c)
-		if w.Name != "cp" {
-			if env, found := set["HTTPS_PROXY"]; found {
-				t.Errorf("%s: HTTPS_PROXY = %s", p.from, env.Value)
-			}
-			continue
-		}
-		if got := set["HTTPS_PROXY"].Value; got != "http://proxy.example.org:3128" {
-			t.Errorf("%s: HTTPS_PROXY = %q", p.from, got)
-		}
-		without := strings.Split(set["NO_PROXY"].Value, ",")
-		for _, want := range []string{".svc", ".cluster.local", "localhost", "$(KUBERNETES_SERVICE_HOST)", "10.0.0.0/8"} {
-			if !slices.Contains(without, want) {
-				t.Errorf("%s: NO_PROXY = %v lacks %s", p.from, without, want)
-			}
-		}
-		if _, found := set["HTTP_PROXY"]; found {
-			t.Errorf("%s: HTTP_PROXY is set though no such proxy is", p.from)
-		}
-	}
-	p := podOf(t, render(t).Objects, "Deployment", "nap-cp")
-	if env, found := variables(t, p, p.container(t, "control-plane"))["NO_PROXY"]; found {
-		t.Errorf("%s: NO_PROXY = %q without a proxy", p.from, env.Value)
-	}
-}

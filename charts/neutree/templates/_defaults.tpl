@@ -108,6 +108,11 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     "openshift": {
       "enabled": false
     },
+    "proxy": {
+      "httpProxy": "",
+      "httpsProxy": "",
+      "noProxy": []
+    },
     "publicUrls": {
       "browser": "",
       "files": "",

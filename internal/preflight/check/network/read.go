@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
@@ -23,7 +24,7 @@ func Checks() []preflight.Check {
 	return append([]preflight.Check{
 		{ID: "network.domain", Title: "The cluster's names end in cluster.local", Needs: preflight.Cluster, Severity: preflight.Error, Run: domain},
 		{ID: "network.proxy", Title: "The proxy's settings can work", Severity: preflight.Error, Applies: proxied, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-			return settings(proxyOf(s.Requirements)), nil
+			return settings(proxiesOf(s.Requirements)), nil
 		}},
 	}, probes()...)
 }
@@ -68,33 +69,48 @@ func domains(config *corev1.ConfigMap) []preflight.Finding {
 	}}
 }
 
-// proxy is what the control plane is told of proxies.
-type proxy struct {
-	http, https string
-	bypass      []string
+// proxies are the proxies in the values, in the order in which a value wins over the next.
+type proxies struct {
+	http, https []setting
+	bypass      []setting
 }
 
-func proxyOf(set *requirement.Set) proxy {
-	p := proxy{}
-	p.http, _, _ = unstructured.NestedString(set.Values, "controlPlane", "cp", "proxy", "http")
-	p.https, _, _ = unstructured.NestedString(set.Values, "controlPlane", "cp", "proxy", "https")
-	p.bypass, _, _ = unstructured.NestedStringSlice(set.Values, "controlPlane", "cp", "proxy", "noProxy")
+// setting is a value and where it is set.
+type setting struct{ value, text string }
+
+func proxiesOf(set *requirement.Set) proxies {
+	var p proxies
+	read := func(at *[]setting, fields ...string) {
+		if text, _, _ := unstructured.NestedString(set.Values, fields...); text != "" {
+			*at = append(*at, setting{strings.Join(fields, "."), text})
+		}
+	}
+	read(&p.http, "controlPlane", "cp", "proxy", "http")
+	read(&p.http, "global", "proxy", "httpProxy")
+	read(&p.https, "controlPlane", "cp", "proxy", "https")
+	read(&p.https, "global", "proxy", "httpsProxy")
+	for _, fields := range [][]string{{"controlPlane", "cp", "proxy", "noProxy"}, {"global", "proxy", "noProxy"}} {
+		entries, _, _ := unstructured.NestedStringSlice(set.Values, fields...)
+		for _, entry := range entries {
+			p.bypass = append(p.bypass, setting{strings.Join(fields, "."), entry})
+		}
+	}
 	return p
 }
 
 func proxied(s *preflight.Subject) (bool, string) {
-	p := proxyOf(s.Requirements)
-	return p.http != "" || p.https != "", "no proxy is set"
+	p := proxiesOf(s.Requirements)
+	return len(p.http) > 0 || len(p.https) > 0, "no proxy is set"
 }
 
-func settings(p proxy) []preflight.Finding {
+func settings(p proxies) []preflight.Finding {
 	var findings []preflight.Finding
-	for _, one := range []struct{ value, text string }{{"controlPlane.cp.proxy.http", p.http}, {"controlPlane.cp.proxy.https", p.https}} {
+	for _, one := range slices.Concat(p.http, p.https) {
 		u, err := url.Parse(one.text)
-		finding := preflight.Finding{Value: one.value, Why: "no call out of the cluster gets through", Fix: "write it as http://host:port"}
+		finding := preflight.Finding{
+			Value: one.value, Why: "no call out of the cluster gets through", Fix: "write it as http://host:port",
+		}
 		switch {
-		case one.text == "":
-			continue
 		case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
 			finding.Found = fmt.Sprintf("%s is no address of a proxy", one.value)
 		case u.Port() == "":
@@ -102,26 +118,35 @@ func settings(p proxy) []preflight.Finding {
 			finding.Found = fmt.Sprintf("%s, for host %s, names no port", one.value, u.Hostname())
 		case u.User != nil:
 			finding.Severity = preflight.Warning
-			finding.Found = fmt.Sprintf("%s holds a password, which then stands in the release's values and in the pod", one.value)
-			finding.Why, finding.Fix = "whoever may read either reads it", "put it into a Secret, and take the variable from there by controlPlane.cp.extraEnv"
+			finding.Found = one.value + " contains a password, which is then in the release's values and in the pod"
+			finding.Why = "everyone who may read either can read the password"
+			finding.Fix = "put the address into a Secret, and set the variable from there in extraEnv of each service"
 		default:
 			continue
 		}
 		findings = append(findings, finding)
 	}
-	if p.https == "" {
+	if len(p.https) == 0 {
+		value := strings.Replace(p.http[0].value, "proxy.http", "proxy.https", 1)
 		findings = append(findings, preflight.Finding{
-			Value: "controlPlane.cp.proxy.https", Severity: preflight.Warning,
+			Value: value, Severity: preflight.Warning,
 			Found: "a proxy is set for http and none for https", Why: "models and log-in services are called by https, past the proxy",
-			Fix: "set controlPlane.cp.proxy.https too",
+			Fix: "set " + value + " too",
 		})
 	}
-	if !slices.ContainsFunc(p.bypass, func(entry string) bool { return strings.Contains(entry, "/") }) {
-		findings = append(findings, preflight.Finding{
-			Value: "controlPlane.cp.proxy.noProxy", Severity: preflight.Warning,
-			Found: "noProxy names no network", Why: "calls to pods and Services by their address go to the proxy, which can't reach them",
-			Fix: "add the networks of pods and Services, such as 10.0.0.0/8",
-		})
+	for _, entry := range p.bypass {
+		if strings.Contains(entry.text, "/") {
+			findings = append(findings, preflight.Finding{
+				Value: entry.value, Severity: preflight.Warning,
+				Found: fmt.Sprintf("%s has the network %s, which Node.js does not understand", entry.value, entry.text),
+				Why:   "calls to addresses in it go to the proxy",
+				Fix: "write names, domains such as .example.com, or single addresses; " +
+					"the chart adds the cluster's own names",
+			})
+		}
+	}
+	for _, calls := range platform.WithoutProxy() {
+		findings = append(findings, preflight.Finding{Severity: preflight.Note, Found: "no proxy is used by " + calls})
 	}
 	return findings
 }

@@ -1,7 +1,11 @@
 package network
 
 import (
+	"cmp"
+	"fmt"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
@@ -27,19 +31,38 @@ func TestDomain(t *testing.T) {
 }
 
 func TestProxy(t *testing.T) {
-	nets := []string{"10.0.0.0/8"}
+	const without = "note: no proxy is used by "
+	unproxied := []string{
+		without + "agents in workspaces", without + "WebSockets and AWS SQS of the channel gateway",
+		without + "LDAP", without + "image pulls", without + "sandboxes and browsers",
+	}
 	for _, tc := range []struct {
-		name  string
-		proxy proxy
-		words []string
+		name, global, own string
+		words             []string
 	}{
-		{name: "good", proxy: proxy{"http://proxy:3128", "http://proxy:3128", nets}},
-		{name: "no address", proxy: proxy{"proxy:3128", "http://proxy:3128", nets}, words: []string{"controlPlane.cp.proxy.http is no address of a proxy -> write it as http://host:port"}},
-		{name: "no port", proxy: proxy{"", "http://proxy", nets}, words: []string{"warning: controlPlane.cp.proxy.https, for host proxy, names no port"}},
-		{name: "a password", proxy: proxy{"", "http://me:hunter2@proxy:1", nets}, words: []string{"warning: controlPlane.cp.proxy.https holds a password"}},
-		{name: "http only", proxy: proxy{"http://proxy:1", "", nets}, words: []string{"warning: a proxy is set for http and none for https"}},
-		{name: "no networks", proxy: proxy{"", "http://proxy:1", []string{".example.com"}}, words: []string{"warning: noProxy names no network"}},
+		{name: "good", global: `{httpProxy: "http://proxy:3128", httpsProxy: "http://proxy:3128"}`},
+		{name: "no address", global: `{httpProxy: "proxy:3128", httpsProxy: "http://proxy:3128"}`, words: []string{
+			"global.proxy.httpProxy is no address of a proxy -> write it as http://host:port"}},
+		{name: "no port", global: `{httpsProxy: "http://proxy"}`, words: []string{
+			"warning: global.proxy.httpsProxy, for host proxy, names no port"}},
+		{name: "a password", global: `{httpsProxy: "http://me:hunter2@proxy:1"}`, words: []string{
+			"warning: global.proxy.httpsProxy contains a password"}},
+		{name: "http only", global: `{httpProxy: "http://proxy:1"}`, words: []string{
+			"warning: a proxy is set for http and none for https -> set global.proxy.httpsProxy too"}},
+		{name: "a network", global: `{httpsProxy: "http://proxy:1", noProxy: [.example.com, 10.0.0.0/8]}`, words: []string{
+			"warning: global.proxy.noProxy has the network 10.0.0.0/8, which Node.js does not understand"}},
+		{name: "the control plane's own", own: `{http: "proxy:3128"}`, words: []string{
+			"controlPlane.cp.proxy.http is no address of a proxy", "-> set controlPlane.cp.proxy.https too"}},
 	} {
-		t.Run(tc.name, func(t *testing.T) { checktest.Want(t, settings(tc.proxy), tc.words...) })
+		t.Run(tc.name, func(t *testing.T) {
+			values := map[string]any{}
+			document := fmt.Sprintf("global: {proxy: %s}\ncontrolPlane: {cp: {proxy: %s}}\n",
+				cmp.Or(tc.global, "{}"), cmp.Or(tc.own, "{}"))
+			if err := yaml.Unmarshal([]byte(document), &values); err != nil {
+				t.Fatal(err)
+			}
+			s := checktest.Subject(t, kubetest.New(t), &requirement.Set{Values: values})
+			checktest.Want(t, checktest.Run(t, Checks(), "network.proxy", s), append(tc.words, unproxied...)...)
+		})
 	}
 }

@@ -17,7 +17,7 @@ it uses the database and so waits for it. Takes a dict:
 {{- $app := dict "root" .root "name" $name "component" $facts.component -}}
 {{- $more := .podMetadata | default dict -}}
 {{- $user := hasKey .values "runAsUser" | ternary .values.runAsUser ($facts.user | default 1000) -}}
-{{- $env := include "common.serviceEnv" (list .root $facts .env) -}}
+{{- $env := include "common.serviceEnv" (list .root $facts .env .values) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -102,7 +102,7 @@ spec:
 
 {{/*
 Variables of a service, as a YAML list: those that all services of its kind need, and its own.
-Usage: include "common.serviceEnv" (list $ <facts of the service> <YAML list>)
+Usage: include "common.serviceEnv" (list $ <facts of the service> <YAML list> <its values>)
 */}}
 {{- define "common.serviceEnv" -}}
 {{- $root := index . 0 -}}
@@ -114,5 +114,6 @@ Usage: include "common.serviceEnv" (list $ <facts of the service> <YAML list>)
 {{- if $facts.trustedCAs }}
 {{- $env = concat $env (include "common.trustEnv" $root | fromYamlArray) }}
 {{- end }}
+{{- $env = concat $env (include "common.proxyEnv" (list $root $facts (index . 3)) | default "[]" | fromYamlArray) -}}
 {{- concat $env (index . 2 | default "[]" | fromYamlArray) | toYaml }}
 {{- end }}

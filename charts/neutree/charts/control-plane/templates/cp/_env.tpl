@@ -19,21 +19,6 @@
   value: {{ include "common.serviceURL" (list . "browser") }}
 - name: SANDBOX_SERVICE_URL
   value: {{ include "common.serviceURL" (list . "sandbox") }}
-{{- with .Values.cp.proxy }}
-{{- if or .http .https }}
-{{- with .http }}
-- name: HTTP_PROXY
-  value: {{ . | quote }}
-{{- end }}
-{{- with .https }}
-- name: HTTPS_PROXY
-  value: {{ . | quote }}
-{{- end }}
-# What is inside the cluster no proxy reaches.
-- name: NO_PROXY
-  value: {{ concat (list "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") (list (include "common.literal" (join "," .noProxy))) | compact | join "," | quote }}
-{{- end }}
-{{- end }}
 {{- if .Values.global.modules.sandbox.enabled }}
 - name: SANDBOX_PUBLIC_URL
   value: {{ include "common.sandboxURL" . | quote }}
