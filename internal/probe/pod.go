@@ -67,6 +67,9 @@ type Container struct {
 // build makes the pod.
 func (s *Session) build(p Pod) (*corev1.Pod, error) {
 	meta := s.meta(p.Namespace, s.name(p.Purpose))
+	// A proxy of a service mesh would keep the pod from ending.
+	meta.Labels["sidecar.istio.io/inject"] = "false"
+	meta.Annotations = map[string]string{"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
 	for name, value := range p.Labels {
 		meta.Labels[name] = value
 	}

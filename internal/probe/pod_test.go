@@ -170,3 +170,12 @@ func TestDiagnosis(t *testing.T) {
 		})
 	}
 }
+
+// A proxy that a service mesh adds keeps a pod from ending.
+func TestProbesAreOutsideServiceMeshes(t *testing.T) {
+	pod := build(t, Pod{Namespace: "nap", Purpose: "test", Labels: map[string]string{"app": "nap-cp"}})
+	if pod.Labels["sidecar.istio.io/inject"] != "false" || pod.Annotations["sidecar.istio.io/inject"] != "false" ||
+		pod.Annotations["linkerd.io/inject"] != "disabled" || pod.Labels["app"] != "nap-cp" {
+		t.Errorf("labels %v, annotations %v", pod.Labels, pod.Annotations)
+	}
+}

@@ -86,6 +86,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "searchFilter": "(objectClass=person)",
       "url": ""
     },
+    "mesh": "",
     "modules": {
       "browser": {"enabled":false},
       "ldap": {"enabled":false},

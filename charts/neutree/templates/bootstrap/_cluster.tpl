@@ -27,13 +27,19 @@ spec:
   priorityClassName: {{ . | quote }}
   {{- end }}
   {{- $labels := merge (dict) $cnpg.podLabels $global.commonLabels }}
-  {{- if or $labels $cnpg.podAnnotations }}
+  {{- $annotations := $cnpg.podAnnotations }}
+  {{- if $global.mesh }}
+  {{- /* Jobs of the operator would never end, and hooks and the operator connect without a proxy. */}}
+  {{- $labels = merge $labels (include "common.noProxyLabels" . | fromYaml) }}
+  {{- $annotations = merge (dict) $annotations (include "common.noProxyAnnotations" . | fromYaml) }}
+  {{- end }}
+  {{- if or $labels $annotations }}
   # Of everything that the operator makes for it.
   inheritedMetadata:
     labels:
       {{- toYaml $labels | nindent 6 }}
     annotations:
-      {{- toYaml $cnpg.podAnnotations | nindent 6 }}
+      {{- toYaml $annotations | nindent 6 }}
   {{- end }}
   {{- with include "common.imagePullPolicy" . }}{{ nindent 2 . }}{{ end }}
   {{- with include "common.imagePullSecrets" . }}{{ nindent 2 . }}{{ end }}

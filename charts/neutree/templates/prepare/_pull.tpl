@@ -25,7 +25,7 @@ spec:
   activeDeadlineSeconds: {{ .Values.global.hooks.timeouts.pull }}
   template:
     metadata:
-      {{- include "common.podMetadata" (dict "app" $app "values" .Values.global.hooks) | nindent 6 }}
+      {{- include "common.podMetadata" (dict "app" $app "values" .Values.global.hooks "noProxy" true) | nindent 6 }}
     spec:
       restartPolicy: Never
       # Wherever a service runs an image can be pulled, also on a node that is being drained.

@@ -9,6 +9,7 @@ it uses the database and so waits for it. Takes a dict:
   container       dict of more fields of the container
   hostPort        true for a pod that also takes its port on its node
   pod             dict of more fields of the pod
+  noProxy         true for a pod that no service mesh adds a proxy to
   podMetadata     dict of more "labels" and "annotations" of the pod
 */}}
 {{- define "common.deployment" -}}
@@ -16,6 +17,8 @@ it uses the database and so waits for it. Takes a dict:
 {{- $name := include "common.serviceName" (list .root .service) -}}
 {{- $app := dict "root" .root "name" $name "component" $facts.component -}}
 {{- $more := .podMetadata | default dict -}}
+{{- $mesh := include "common.meshAnnotations" (list .root $facts) | fromYaml -}}
+{{- $annotations := merge dict ($more.annotations | default dict) (.noProxy | default false | ternary dict $mesh) -}}
 {{- $user := hasKey .values "runAsUser" | ternary .values.runAsUser ($facts.user | default 1000) -}}
 {{- $env := include "common.serviceEnv" (list .root $facts .env .values) -}}
 apiVersion: apps/v1
@@ -37,7 +40,7 @@ spec:
       {{- include "common.selector" $app | nindent 6 }}
   template:
     metadata:
-      {{- include "common.podMetadata" (dict "app" $app "values" .values "labels" $more.labels "annotations" $more.annotations) | nindent 6 }}
+      {{- include "common.podMetadata" (dict "app" $app "values" .values "labels" $more.labels "annotations" $annotations "noProxy" .noProxy) | nindent 6 }}
     spec:
       {{- include "common.pod" (dict "root" .root "name" $name "values" .values "automount" $facts.kubernetesAPI "user" $user "images" (list (include "common.image" (list .root $facts.image)))) | nindent 6 }}
       {{- with .pod }}{{ toYaml . | nindent 6 }}{{ end }}

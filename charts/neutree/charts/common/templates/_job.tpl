@@ -45,7 +45,7 @@ podFailurePolicy:
         values: [2, 10, 11, 13, 14, 20]
 template:
   metadata:
-    {{- include "common.podMetadata" (dict "app" . "values" $global.hooks "labels" .labels) | nindent 4 }}
+    {{- include "common.podMetadata" (dict "app" . "values" $global.hooks "labels" .labels "noProxy" true) | nindent 4 }}
   spec:
     # OnFailure would delete the pod, and its log, with the Job's last failure.
     restartPolicy: Never

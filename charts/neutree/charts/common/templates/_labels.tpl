@@ -49,12 +49,16 @@ labels:
 
 {{/*
 Metadata of the pods of a workload: the chart's labels, and what its values add to them.
-Usage: include "common.podMetadata" (dict "app" $app "values" <the workload's> "annotations" (dict …) "labels" (dict …))
+Usage: include "common.podMetadata" (dict "app" $app "values" <the workload's> "annotations" (dict …) "labels" (dict …)
+       "noProxy" <no service mesh adds a proxy, unless the values say so>)
 */}}
 {{- define "common.podMetadata" -}}
+{{- $noProxy := .noProxy | default false -}}
+{{- $labels := $noProxy | ternary (include "common.noProxyLabels" . | fromYaml) dict -}}
+{{- $annotations := $noProxy | ternary (include "common.noProxyAnnotations" . | fromYaml) dict -}}
 labels:
-  {{- toYaml (merge (include "common.podLabels" .app | fromYaml) (.labels | default dict) (.values.podLabels | default dict)) | nindent 2 }}
-{{- with merge (.annotations | default dict) (.values.podAnnotations | default dict) }}
+  {{- toYaml (merge (include "common.podLabels" .app | fromYaml) (.labels | default dict) (.values.podLabels | default dict) $labels) | nindent 2 }}
+{{- with merge (.annotations | default dict) (.values.podAnnotations | default dict) $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -32,6 +32,10 @@ what changed restarts. Usage: include "common.wait" (list $ <facts of the servic
     {{- include "common.resources" $hooks.resources | nindent 4 }}
   securityContext:
     {{- include "common.containerSecurityContext" (dict) | nindent 4 }}
+    {{- with include "common.meshUser" $root }}
+    # Its connections are not sent to the proxy of the service mesh, which does not run yet.
+    runAsUser: {{ . }}
+    {{- end }}
   {{- with include "common.databaseMount" $root }}
   volumeMounts:
     {{- . | nindent 4 }}
