@@ -93,7 +93,7 @@ func newWorld(t *testing.T, objects string) *world {
 		Set:         "a-set",
 		Labels:      map[string]string{"team": "platform"},
 		Database:    hook.BootstrapDatabase{Mode: "cnpg", Cluster: "nap-pg", Manifest: filepath.Join(w.dir, "cluster.yaml")},
-		SharedClaim: hook.ManifestFile{Manifest: filepath.Join(w.dir, "claim.yaml")},
+		SharedClaim: hook.SharedClaim{Manifest: filepath.Join(w.dir, "claim.yaml")},
 		Workspaces:  hook.BootstrapWorkspaces{Namespace: "ws", PullSecrets: []string{"regcred"}},
 		Storage: hook.BootstrapStorage{ConfigMap: "nap-storage", Classes: []hook.StorageClass{
 			{Key: "workspaces", AccessMode: "ReadWriteOnce", Value: "global.workspaces.storageClass"},

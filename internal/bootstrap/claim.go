@@ -9,8 +9,8 @@ import (
 )
 
 // keepClaim changes desired so that only what may change of a claim differs from live, and says
-// what it kept: everything but a larger size is immutable.
-func keepClaim(desired, live *unstructured.Unstructured) ([]string, error) {
+// what it kept: everything but a larger size is immutable, and so is the size where the values name none.
+func keepClaim(desired, live *unstructured.Unstructured, defaultSize bool) ([]string, error) {
 	var kept []string
 	now, _, err := unstructured.NestedMap(desired.Object, "spec")
 	if err != nil {
@@ -34,11 +34,14 @@ func keepClaim(desired, live *unstructured.Unstructured) ([]string, error) {
 			now[field] = value
 		}
 	}
-	size, sizeKept, err := keepSize(now, was)
-	if err != nil {
-		return nil, err
+	size, _, _ := unstructured.NestedString(was, "resources", "requests", "storage")
+	if !defaultSize {
+		var sizeKept []string
+		if size, sizeKept, err = keepSize(now, was); err != nil {
+			return nil, err
+		}
+		kept = append(kept, sizeKept...)
 	}
-	kept = append(kept, sizeKept...)
 	if size != "" {
 		if err := unstructured.SetNestedField(now, size, "resources", "requests", "storage"); err != nil {
 			return nil, err

@@ -2,12 +2,14 @@ package bootstrap
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -67,6 +69,33 @@ spec: {accessModes: [ReadWriteOnce], storageClassName: old, volumeName: pv-1, vo
 	}
 	if strings.Contains(w.log.String(), "storageClassName of the shared claim") {
 		t.Errorf("the log complains of a class that nobody named:\n%s", w.log)
+	}
+}
+
+// Without a size in the values a volume that exists keeps its own, whatever the default of this version is, and a new
+// one gets the default.
+func TestClaimKeepsItsSizeWithoutAValue(t *testing.T) {
+	for _, was := range []string{"", "10Gi", "100Gi"} {
+		objects, want := cluster, "50Gi"
+		if was != "" {
+			want = was
+			objects += fmt.Sprintf(`---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: afs-shared-storage, namespace: ws}
+spec: {accessModes: [ReadWriteMany], storageClassName: old, resources: {requests: {storage: %s}}}
+`, was)
+		}
+		w := newWorld(t, objects)
+		w.spec.SharedClaim.DefaultSize = true
+		w.mustRun(t)
+		got, _, _ := unstructured.NestedString(w.server.Object(claimPath).Object, "spec", "resources", "requests", "storage")
+		if got != want {
+			t.Errorf("a volume of %q gets %s, want %s", was, got, want)
+		}
+		if strings.Contains(w.log.String(), "the shared claim stays") {
+			t.Errorf("the log complains of a size that no value names:\n%s", w.log)
+		}
 	}
 }
 

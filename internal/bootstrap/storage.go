@@ -104,7 +104,7 @@ func (b *Bootstrap) sharedClaim(ctx context.Context) error {
 	case err != nil:
 		return kube.Refused(err, "read claim %s/%s", namespace, name)
 	}
-	kept, err := keepClaim(desired, live)
+	kept, err := keepClaim(desired, live, b.Spec.SharedClaim.DefaultSize)
 	if err != nil {
 		return hook.Refusef(finding.StorageClaims, "", "claim %s/%s: %v", namespace, name, err)
 	}

@@ -172,7 +172,7 @@ type BootstrapSpec struct {
 	// Labels are those that everything gets which it creates itself.
 	Labels      map[string]string   `json:"labels,omitempty"`
 	Database    BootstrapDatabase   `json:"database"`
-	SharedClaim ManifestFile        `json:"sharedClaim"`
+	SharedClaim SharedClaim         `json:"sharedClaim"`
 	Workspaces  BootstrapWorkspaces `json:"workspaces"`
 	Storage     BootstrapStorage    `json:"storage"`
 	Migrations  []Migration         `json:"migrations"`
@@ -207,9 +207,12 @@ type ExternalDatabase struct {
 	Connections int `json:"connections"`
 }
 
-// ManifestFile names a file that holds one Kubernetes object.
-type ManifestFile struct {
+// SharedClaim is the PersistentVolumeClaim of the volume that all workspaces share.
+type SharedClaim struct {
+	// Manifest names the file that holds it, empty for one of the user's own.
 	Manifest string `json:"manifest,omitempty"`
+	// DefaultSize says that the values name no size, so that a claim which exists keeps its own.
+	DefaultSize bool `json:"defaultSize,omitempty"`
 }
 
 // BootstrapWorkspaces says what the namespace of the workspaces needs.

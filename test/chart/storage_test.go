@@ -72,6 +72,45 @@ func TestVolumesMadeByHand(t *testing.T) {
 	}
 }
 
+// Without a size in the values a volume of several nodes gets 500Gi when it is new, and one of a single node 50Gi.
+// Bootstrap sees from the cluster whether it is new: nothing else compares or applies a size that no value names.
+func TestSizeOfTheSharedVolume(t *testing.T) {
+	const shared = "global.storage.shared."
+	export := []string{shared + "nfs.server=nfs", shared + "nfs.path=/x"}
+	for name, c := range map[string]struct {
+		set   []string
+		files []string
+		want  string
+		given bool
+	}{
+		"several nodes":       {want: "500Gi"},
+		"a class":             {set: []string{shared + "storageClass=files"}, want: "500Gi"},
+		"an export by csi":    {set: append(slices.Clone(export), shared+"nfs.csi=true"), want: "500Gi"},
+		"an export":           {set: export, want: "50Gi"},
+		"a folder":            {set: []string{shared + "nodeLocal.enabled=true"}, want: "50Gi"},
+		"one node's class":    {set: []string{shared + "accessMode=ReadWriteOnce"}, want: "50Gi"},
+		"the single-node one": {files: []string{source + "/values-single-node.yaml"}, want: "50Gi", given: true},
+		"several, for HA":     {files: []string{source + "/values-ha.yaml"}, want: "500Gi"},
+		"a size":              {set: []string{shared + "size=2Ti"}, want: "2Ti", given: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := ours(renderFor(t, target{set: c.set, files: c.files, upgrade: true}).Objects)
+			size := sharedClaim(t, objects).Spec.Resources.Requests[corev1.ResourceStorage]
+			if size.String() != c.want {
+				t.Errorf("a new volume has %s, want %s", size.String(), c.want)
+			}
+			if spec := bootstrapSpec(t, objects); spec.SharedClaim.DefaultSize == c.given {
+				t.Errorf("bootstrap.yaml: sharedClaim = %+v, so a volume that exists would be changed", spec.SharedClaim)
+			}
+			for _, claim := range guardSpec(t, objects).Claims {
+				if claim.Name == "afs-shared-storage" && (claim.Size != "") != c.given {
+					t.Errorf("guard.yaml compares the size of a volume that exists with %q", claim.Size)
+				}
+			}
+		})
+	}
+}
+
 func TestExportThroughItsDriver(t *testing.T) {
 	objects := ours(render(t, "global.storage.shared.nfs.server=nfs.example.org", "global.storage.shared.nfs.path=/exports/nap", "global.storage.shared.nfs.csi=true").Objects)
 	class := find[*storagev1.StorageClass](t, objects, namespace, "nap-nap-nfs")

@@ -135,7 +135,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     },
     "storage": {
       "afsController": {"accessMode":"ReadWriteOnce","existingClaim":"","size":"1Gi","storageClass":""},
-      "shared": {"accessMode":"ReadWriteMany","existingClaim":"","nfs":{"csi":false,"mountOptions":["nfsvers=4.1","hard","noresvport"],"path":"","server":""},"nodeLocal":{"enabled":false,"node":"","path":"/var/lib/neutree/shared"},"size":"50Gi","storageClass":""}
+      "shared": {"accessMode":"ReadWriteMany","existingClaim":"","nfs":{"csi":false,"mountOptions":["nfsvers=4.1","hard","noresvport"],"path":"","server":""},"nodeLocal":{"enabled":false,"node":"","path":"/var/lib/neutree/shared"},"size":"","storageClass":""}
     },
     "trustedCAs": {
       "existingSecret": "",

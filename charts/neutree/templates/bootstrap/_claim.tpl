@@ -25,5 +25,16 @@ spec:
   {{- end }}
   resources:
     requests:
-      storage: {{ $storage.size }}
+      storage: {{ include "neutree.sharedSize" . }}
+{{- end }}
+
+{{/*
+Size of a new volume. The size of an export or of a folder is a number that nothing enforces, and such a volume is part of
+the release: without a value it stays what it was in 0.1.0.
+*/}}
+{{- define "neutree.sharedSize" -}}
+{{- $storage := .Values.global.storage.shared -}}
+{{- $made := has (include "common.sharedSource" .) (list "class" "nfsClass") -}}
+{{- $several := and $made (eq $storage.accessMode "ReadWriteMany") -}}
+{{ $storage.size | default ($several | ternary "500Gi" "50Gi") }}
 {{- end }}

@@ -31,6 +31,7 @@ database:
 {{- if ne (include "common.sharedSource" .) "claim" }}
 sharedClaim:
   manifest: /spec/claim.yaml
+  defaultSize: {{ empty .Values.global.storage.shared.size }}
 {{- end }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}

@@ -30,7 +30,9 @@ claims:
     required: true
     value: global.storage.shared.existingClaim
     {{- else }}
-    size: {{ $storage.shared.size }}
+    {{- with $storage.shared.size }}
+    size: {{ . }}
+    {{- end }}
     value: global.storage.shared.size
     kept: {{ .Values.global.upgrade.allowKeptValues }}
     {{- $source := include "common.sharedSource" . }}
