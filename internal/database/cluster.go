@@ -108,6 +108,25 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 	})
 }
 
+// Admits lets the operator judge, in a dry run, what Apply would bring a Cluster to that exists. An operator that gives
+// no answer now has not refused: Apply waits for it.
+func (c *Cluster) Admits(ctx context.Context, manifest *unstructured.Unstructured) error {
+	live, err := c.get(ctx)
+	if err != nil || live == nil || live.GetDeletionTimestamp() != nil {
+		return err
+	}
+	desired, _, err := c.desired(manifest, live)
+	if err != nil {
+		return err
+	}
+	_, err = c.client.Apply(ctx, kube.Clusters, c.namespace, desired, true)
+	if err == nil || olderCRD(err) {
+		return nil
+	}
+	_, _, err = c.admission(ctx, err)
+	return err
+}
+
 // desired is what Apply brings the Cluster to, and one sentence for each thing of manifest that stays as it is in live.
 func (c *Cluster) desired(manifest, live *unstructured.Unstructured) (*unstructured.Unstructured, []string, error) {
 	desired, kept, err := KeepLive(manifest, live)

@@ -5,6 +5,7 @@ package finding
 const (
 	AdmissionPodSecurity ID = "admission.pod-security"
 	AdmissionPolicy      ID = "admission.policy"
+	AdmissionPriority    ID = "admission.priority"
 	AdmissionQuota       ID = "admission.quota"
 
 	BackupBusy          ID = "backup.busy"

@@ -3,6 +3,9 @@ package hook
 import (
 	"errors"
 	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // PrepareSpec says what has to be so before any object of a revision is applied. Of what an install or an
@@ -17,8 +20,10 @@ type PrepareSpec struct {
 	Guard   GuardSpec   `json:"guard"`
 	Gate    GateSpec    `json:"gate"`
 	Secrets SecretsSpec `json:"secrets"`
-	Pull    PullSpec    `json:"pull"`
-	Migrate MigrateJob  `json:"migrate"`
+	// Workloads are what Helm applies after this.
+	Workloads WorkloadsSpec `json:"workloads,omitzero"`
+	Pull      PullSpec      `json:"pull"`
+	Migrate   MigrateJob    `json:"migrate"`
 	// Operator is what the revision makes of the CloudNativePG operator.
 	Operator *OperatorSpec `json:"operator,omitempty"`
 	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
@@ -96,6 +101,31 @@ type NFSExport struct {
 type NodeFolder struct {
 	Path string `json:"path"`
 	Node string `json:"node,omitempty"`
+}
+
+// WorkloadsSpec says which workloads the API server is to judge in dry runs.
+type WorkloadsSpec struct {
+	// Manifests is the file with Workloads; without it none is judged.
+	Manifests string `json:"manifests,omitempty"`
+	// HookResources are those of the pod that runs this: it is gone when Helm applies the workloads.
+	HookResources corev1.ResourceRequirements `json:"hookResources,omitzero"`
+	// BringsPriorityClasses says that the release itself creates PriorityClasses, which are missing before it does.
+	BringsPriorityClasses bool `json:"bringsPriorityClasses,omitempty"`
+	// AllowRefused makes a warning of each refusal.
+	AllowRefused bool `json:"allowRefused,omitempty"`
+}
+
+// Workloads are those of the release's namespace.
+type Workloads struct {
+	Workloads []Workload `json:"workloads"`
+	// Left are those that did not fit into the file.
+	Left []string `json:"left"`
+}
+
+// Workload is one object, and the path of its values in the chart.
+type Workload struct {
+	Value  string                    `json:"value"`
+	Object unstructured.Unstructured `json:"object"`
 }
 
 // PullSpec lists the images that serve, and the Job that brings those that change to their nodes.

@@ -82,3 +82,23 @@ func (p *Prepare) changeCluster(ctx context.Context, db found) (string, error) {
 	changing := &database.Changing{Cluster: cluster, URL: db.url, Patience: p.ChangeTime, Forward: p.forward}
 	return changing.Run(ctx, change)
 }
+
+// admitCluster lets the operator judge the Cluster of this revision before anything is changed. One that would upgrade
+// the data is judged when that begins.
+func (p *Prepare) admitCluster(ctx context.Context) error {
+	gate := p.Spec.Gate
+	if p.Spec.Migrate.External != nil || gate.Manifest == "" {
+		return nil
+	}
+	manifest, err := database.ReadManifest(gate.Manifest)
+	if err != nil {
+		return err
+	}
+	cluster := database.New(p.Log, p.Client, p.Spec.Namespace, p.Spec.Migrate.Cluster)
+	if gate.Allow.MajorUpgrade {
+		if _, to, err := cluster.RaisesMajor(ctx, manifest); err != nil || to > 0 {
+			return err
+		}
+	}
+	return cluster.Admits(ctx, manifest)
+}

@@ -44,6 +44,8 @@ type Prepare struct {
 	ChangeTime time.Duration
 	// forward says that a change of the database stays, also one that takes longer: see database.Changing.
 	forward bool
+	// JudgeTime bounds the wait for an API server or a webhook that does not answer dry runs; 0 means 30 seconds.
+	JudgeTime time.Duration
 	// StopTime bounds the wait for what an earlier upgrade left running; 0 means a minute.
 	StopTime time.Duration
 
@@ -147,6 +149,8 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		func() ([]finding.Finding, error) { return p.gate(ctx) },
 		func() ([]finding.Finding, error) { return p.operator(ctx) },
 		func() ([]finding.Finding, error) { return p.plaintext(ctx) },
+		func() ([]finding.Finding, error) { return p.workloads(ctx) },
+		func() ([]finding.Finding, error) { return nil, p.admitCluster(ctx) },
 		func() ([]finding.Finding, error) {
 			return secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
 		},

@@ -49,6 +49,8 @@ type stage struct {
 	answerTime time.Duration
 	// compareTime is how long the operator may take to say what would change, if not the usual time.
 	compareTime time.Duration
+	// judgeTime is how long a dry run may stay without an answer, if not the usual time.
+	judgeTime time.Duration
 	// stopTime bounds the wait for what an earlier upgrade left running, and log is what was said meanwhile.
 	stopTime time.Duration
 	log      bytes.Buffer
@@ -146,7 +148,7 @@ func (s *stage) prepare() (string, error) {
 	log := slog.New(slog.NewTextHandler(&s.log, nil))
 	return (&Prepare{
 		Log: log, Client: s.server.Client(), Spec: s.spec, Jobs: s, AnswerTime: s.answerTime, CompareTime: s.compareTime,
-		ChangeTime: s.changeTime, StopTime: s.stopTime,
+		ChangeTime: s.changeTime, StopTime: s.stopTime, JudgeTime: s.judgeTime,
 	}).Run(ctx)
 }
 

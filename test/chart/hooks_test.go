@@ -69,6 +69,11 @@ func TestHooksHoldNoData(t *testing.T) {
 		}
 		switch object.GetKind() {
 		case "Job", "ServiceAccount", "ConfigMap", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "NetworkPolicy":
+		case "Secret":
+			// What Helm applies, for the API server to judge: its environment may hold what must not be in a ConfigMap.
+			if object.GetName() != "nap-pre-install-workloads" {
+				t.Errorf("%s: a hook of this kind", object)
+			}
 		default:
 			t.Errorf("%s: a hook of this kind", object)
 		}

@@ -147,6 +147,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "allowMajorUpgrade": false,
       "allowOlderImages": false,
       "allowOperatorChange": false,
+      "allowRefusedWorkloads": false,
       "allowRenames": false,
       "allowSecretChanges": false
     },

@@ -1,3 +1,12 @@
+{{/* Where the values of each service are, as a JSON mapping. Its subchart is called like the first part. */}}
+{{- define "neutree.workloadPaths" -}}
+{{- dict
+  "cp" "controlPlane.cp" "scheduler" "controlPlane.scheduler" "skills" "controlPlane.skills"
+  "office-converter" "controlPlane.officeConverter" "cg" "gateway" "env-runner-k8s" "workspaceRuntime.runner"
+  "afs-controller" "workspaceRuntime.afsController" "sandbox" "sandbox.service" "browser" "browser.service"
+  "coturn" "browser.coturn" | toJson -}}
+{{- end }}
+
 {{/*
 Settings of pods, by the path of their values, and what the chart itself puts into these pods: names of volumes, and
 paths that they are mounted at. Those of a module count when it is on. A YAML mapping.
@@ -8,11 +17,7 @@ paths that they are mounted at. Those of a module count when it is on. A YAML ma
 {{- if and .Values.global.modules.browser.enabled .Values.browser.coturn.enabled }}
 {{- $services = append $services "coturn" }}
 {{- end }}
-{{- $paths := dict
-  "cp" "controlPlane.cp" "scheduler" "controlPlane.scheduler" "skills" "controlPlane.skills"
-  "office-converter" "controlPlane.officeConverter" "cg" "gateway" "env-runner-k8s" "workspaceRuntime.runner"
-  "afs-controller" "workspaceRuntime.afsController" "sandbox" "sandbox.service" "browser" "browser.service"
-  "coturn" "browser.coturn" -}}
+{{- $paths := include "neutree.workloadPaths" . | fromJson -}}
 {{- $own := dict
   "afs-controller" (dict "config" "/etc/afs" "data" "/var/lib/afs")
   "coturn" (dict "config" "/etc/coturn") -}}
@@ -32,7 +37,8 @@ paths that they are mounted at. Those of a module count when it is on. A YAML ma
 {{- if and .Values.global.modules.sandbox.enabled .Values.sandbox.imageWarmer.enabled }}
 {{- $_ := set $workloads "sandbox.imageWarmer" (dict "volumes" dict) }}
 {{- end }}
-{{- $hooks := dict "spec" "/spec" "neutree" "/neutree" "tmp" "/tmp" "backups" "/backups" "afs" "/afs" }}
+{{- $hooks := dict "spec" "/spec" "neutree" "/neutree" "tmp" "/tmp" "backups" "/backups" "afs" "/afs"
+  "workloads" "/workloads" }}
 {{- range include "common.databaseMount" . | fromYamlArray }}{{ $_ := set $hooks .name .mountPath }}{{ end }}
 {{- $_ := set $workloads "global.hooks" (dict "volumes" $hooks) }}
 {{- $workloads | toYaml }}

@@ -28,22 +28,11 @@ cluster.yaml: |
 - apiGroups: [""]
   resources: [services, pods]
   verbs: [create]
-- apiGroups: [""]
-  resources: [services]
-  resourceNames:
-    {{- range include "neutree.nodePorts" . | fromYamlArray }}
-    - {{ .service }}
-    {{- end }}
-  verbs: [get]
-# What runs, what an upgrade must not change, and what is restarted when its Secret has changed.
+# What runs, and what an upgrade must not change.
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
-- apiGroups: [apps]
-  resources: [deployments]
-  resourceNames: {{ include "neutree.prepare.secretUsers" . | fromYamlArray | toJson }}
-  verbs: [get, patch]
 {{- if not (include "common.externalDatabase" .) }}
 - apiGroups: [postgresql.cnpg.io]
   resources: [clusters]

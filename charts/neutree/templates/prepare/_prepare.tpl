@@ -66,6 +66,15 @@ operator:
 {{- end }}
 secrets:
   {{- include "neutree.secrets.spec" . | nindent 2 }}
+workloads:
+  manifests: /workloads/workloads.yaml
+  # What the pod of this hook has of a quota is free again when Helm applies them.
+  hookResources:
+    {{- include "common.resources" $global.hooks.resources | nindent 4 }}
+  allowRefused: {{ $global.upgrade.allowRefusedWorkloads | default false }}
+  {{- if contains "PriorityClass" (toYaml .Values.extraObjects) }}
+  bringsPriorityClasses: true
+  {{- end }}
 pull:
   job: /spec/pull-job.yaml
   seconds: {{ $global.hooks.timeouts.pull }}
