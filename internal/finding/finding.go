@@ -112,6 +112,15 @@ func (l List) Error() string {
 	return b.String()
 }
 
+// Lines are the findings, one line each, with its ID.
+func (l List) Lines() []string {
+	lines := make([]string, len(l))
+	for i, f := range l {
+		lines[i] = f.line()
+	}
+	return lines
+}
+
 // IDs are those of the findings.
 func (l List) IDs() []string {
 	var ids []string

@@ -59,11 +59,7 @@ func (o *Options) Finish(err error, w io.Writer) int {
 		if lerr != nil {
 			log = slog.New(slog.NewJSONHandler(w, nil))
 		}
-		attributes := []any{"exitCode", int(CodeOf(err))}
-		if ids := finding.Of(err).IDs(); len(ids) > 0 {
-			attributes = append(attributes, "findings", ids)
-		}
-		log.Error(message, attributes...)
+		o.logFailure(log, err)
 	}
 	if message != "" {
 		if werr := WriteTermination(o.TerminationLog, message); werr != nil {
@@ -71,6 +67,26 @@ func (o *Options) Finish(err error, w io.Writer) int {
 		}
 	}
 	return int(CodeOf(err))
+}
+
+// logFailure writes the outcome: in a log for people one line for each finding, else one event with the exit code.
+func (o *Options) logFailure(log *slog.Logger, err error) {
+	findings := finding.Of(err)
+	if o.LogFormat != "plain" {
+		attributes := []any{"exitCode", int(CodeOf(err))}
+		if ids := findings.IDs(); len(ids) > 0 {
+			attributes = append(attributes, "findings", ids)
+		}
+		log.Error(err.Error(), attributes...)
+		return
+	}
+	lines := []string{err.Error()}
+	if err.Error() == findings.Error() {
+		lines = findings.Lines()
+	}
+	for _, line := range lines {
+		log.Error(line)
+	}
 }
 
 // NewLogger makes the logger of a command. format is "json", "text", or "plain" for what people read where Helm prints

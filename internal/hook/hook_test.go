@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
@@ -257,5 +258,33 @@ func TestPlainLog(t *testing.T) {
 		"no (helm.cause: 403)\n"
 	if b.String() != want {
 		t.Errorf("it says\n%swant\n%s", b.String(), want)
+	}
+}
+
+// In a log for people each finding has a line of its own, and an exit code is for machines.
+func TestPlainLogOfAFailure(t *testing.T) {
+	first := finding.Finding{ID: finding.StorageClass, Found: "no StorageClass is the default", Fix: "name one"}
+	second := finding.Finding{ID: finding.UpgradeRename, Found: "the prefix\nchanged", Fix: "restore it"}
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"findings": {hook.Refuse(first, second), "error: no StorageClass is the default: name one [storage.class]\n" +
+			"error: the prefix changed: restore it [upgrade.rename]\n"},
+		"one finding": {hook.Refuse(first), "error: no StorageClass is the default: name one [storage.class]\n"},
+		"findings with more around them": {fmt.Errorf("pull: %w", hook.Refuse(first)),
+			"error: pull: no StorageClass is the default: name one [storage.class]\n"},
+		"none": {errors.New("boom"), "error: boom\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := hook.Options{LogFormat: "plain"}
+			var log bytes.Buffer
+			if code := o.Finish(tc.err, &log); code != int(hook.CodeOf(tc.err)) {
+				t.Errorf("exit code %d", code)
+			}
+			if log.String() != tc.want {
+				t.Errorf("it says\n%swant\n%s", &log, tc.want)
+			}
+		})
 	}
 }

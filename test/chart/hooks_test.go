@@ -61,6 +61,20 @@ func TestHooksCleanUpAfterThemselves(t *testing.T) {
 	}
 }
 
+// People read what Helm prints of its hooks' logs. The Jobs that stay are for those who collect logs.
+func TestHooksLogForPeople(t *testing.T) {
+	for _, object := range ours(renderAll(t).Objects) {
+		job, ok := typed(t, object).(*batchv1.Job)
+		if !ok {
+			continue
+		}
+		args := job.Spec.Template.Spec.Containers[0].Args
+		if plain := slices.Contains(args, "--log-format=plain"); plain != (object.Hook != nil) {
+			t.Errorf("%s: args = %q", object, args)
+		}
+	}
+}
+
 // What holds data would be deleted with the hook, and is neither kept nor upgraded.
 func TestHooksHoldNoData(t *testing.T) {
 	for _, object := range render(t).Objects {

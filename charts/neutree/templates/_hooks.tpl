@@ -23,6 +23,8 @@ Job of one phase. Its name without the prefix is its component and its command o
 {{- $objects := dict "configMap" $app.name "serviceAccount" $app.name "command" .name -}}
 {{- /* A cluster that adds nodes as they are needed has ten minutes for that. Helm's --timeout may end sooner. */ -}}
 {{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start "nodeSeconds" 600 -}}
+{{- /* Helm prints what a hook logs, Helm 4 as one line in quotes. */ -}}
+{{- $log := dict "args" (prepend (.job.args | default list) "--log-format=plain") -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -31,7 +33,7 @@ metadata:
     {{- include "neutree.hook" .hook | nindent 4 }}
     helm.sh/hook-output-log-policy: {{ .logs }}
 spec:
-  {{- include "common.jobSpec" (merge $app .job $objects $start) | nindent 2 }}
+  {{- include "common.jobSpec" (merge $log $app .job $objects $start) | nindent 2 }}
 {{- end }}
 
 {{/*
