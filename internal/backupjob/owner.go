@@ -11,8 +11,8 @@ import (
 )
 
 // A client that scales a Deployment becomes the field manager of its replicas. Helm 4 applies by server-side apply and
-// refuses to change a field of another manager ("conflict with nap-hooks"), so after a restore no upgrade could change
-// the replicas. So the field is given back to the manager that had it.
+// refuses to change a field of another manager ("conflict with nap-hooks"), so after a restore, or an upgrade of
+// PostgreSQL's data, no upgrade could change the replicas. So the field is given back to the manager that had it.
 
 // owner is the field manager of a Deployment's replicas, if there is one.
 func (r *Restore) owner(ctx context.Context, name string) (restorenote.Owner, bool) {
@@ -22,6 +22,20 @@ func (r *Restore) owner(ctx context.Context, name string) (restorenote.Owner, bo
 	}
 	_, owner := replicasOwner(deployment.ManagedFields)
 	return owner, owner.Manager != "" && owner.Manager != kube.FieldManager
+}
+
+// owners are the field managers of the replicas of Deployments, by their names; nil where there are none.
+func (r *Restore) owners(ctx context.Context, names []string) map[string]restorenote.Owner {
+	var owners map[string]restorenote.Owner
+	for _, name := range names {
+		if owner, is := r.owner(ctx, name); is {
+			if owners == nil {
+				owners = map[string]restorenote.Owner{}
+			}
+			owners[name] = owner
+		}
+	}
+	return owners
 }
 
 // replicasOwner is the manager of the replicas, and its place in the list.
@@ -47,7 +61,7 @@ func decodeFields(entry metav1.ManagedFieldsEntry) (map[string]any, bool) {
 	return fields, entry.FieldsV1 != nil && json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil
 }
 
-// giveBack makes owner the manager of the replicas that a restore has set back to what they were. An error is only worth
+// giveBack makes owner the manager of the replicas, which are set back to what they were. An error is only worth
 // a warning: the services run.
 func (r *Restore) giveBack(ctx context.Context, name string, owner restorenote.Owner) {
 	deployment, err := r.deployment(ctx, name)

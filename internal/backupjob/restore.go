@@ -255,7 +255,7 @@ func (r *Restore) workspaceIDs(ctx context.Context) []string {
 // an image, may take an upgrade to fix.
 func (r *Restore) finish(ctx context.Context, l *lock) error {
 	note := l.get()
-	if err := r.startServices(ctx, note); err != nil {
+	if err := r.startServices(ctx, note.Services()); err != nil {
 		l.leave(ctx)
 		return &hook.Error{Code: hook.HalfRestored,
 			Err: fmt.Errorf("the services could not all be started, so run the same command again: %w", err)}
@@ -285,7 +285,7 @@ func (r *Restore) recover(ctx context.Context, l *lock, cause error) error {
 		return r.unfinished(note, cause)
 	}
 	log.Info("starting the services again")
-	if err := r.startServices(cleaning, note); err != nil {
+	if err := r.startServices(cleaning, note.Services()); err != nil {
 		l.leave(cleaning)
 		return errors.Join(cause, fmt.Errorf("the services could not be started; run the same command again: %w", err))
 	}

@@ -46,13 +46,10 @@ func (r *Restore) stopServices(ctx context.Context, l *lock) error {
 	names := slices.Sorted(maps.Keys(l.get().Replicas))
 	r.Log.Info("stopping the services", "deployments", describe(names))
 	owners := maps.Clone(l.get().Owners)
-	for _, name := range names {
-		if owner, is := r.owner(ctx, name); is {
-			if owners == nil {
-				owners = map[string]restorenote.Owner{}
-			}
-			owners[name] = owner
-		}
+	if now := r.owners(ctx, names); owners == nil {
+		owners = now
+	} else {
+		maps.Copy(owners, now)
 	}
 	if err := l.change(ctx, func(n *restorenote.Note) { n.Owners = owners }); err != nil {
 		return err
@@ -227,12 +224,12 @@ func (r *Restore) restoreJob() batchv1.Job {
 	return *job
 }
 
-func (r *Restore) startServices(ctx context.Context, note restorenote.Note) error {
-	for _, name := range slices.Sorted(maps.Keys(note.Replicas)) {
-		if err := r.scale(ctx, name, note.Replicas[name]); err != nil {
+func (r *Restore) startServices(ctx context.Context, services restorenote.Services) error {
+	for _, name := range slices.Sorted(maps.Keys(services.Replicas)) {
+		if err := r.scale(ctx, name, services.Replicas[name]); err != nil {
 			return err
 		}
-		if owner, is := note.Owners[name]; is {
+		if owner, is := services.Owners[name]; is {
 			r.giveBack(ctx, name, owner)
 		}
 	}

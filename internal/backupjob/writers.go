@@ -8,17 +8,24 @@ import (
 	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
-// WriterReplicas is how many pods each service that uses the databases is meant to have.
-func (r *Runner) WriterReplicas(ctx context.Context) (map[string]int32, error) {
-	return (&Restore{Runner: r}).replicas(ctx)
+// Writers are the services that use the databases, as they are meant to run.
+func (r *Runner) Writers(ctx context.Context) (*restorenote.Services, error) {
+	restore := &Restore{Runner: r}
+	replicas, err := restore.replicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	owners := restore.owners(ctx, slices.Sorted(maps.Keys(replicas)))
+	return &restorenote.Services{Replicas: replicas, Owners: owners}, nil
 }
 
 // StopWriters scales the services to none and returns when none of their pods is left.
-func (r *Runner) StopWriters(ctx context.Context, replicas map[string]int32) error {
-	return (&Restore{Runner: r}).standStill(ctx, slices.Sorted(maps.Keys(replicas)))
+func (r *Runner) StopWriters(ctx context.Context, services *restorenote.Services) error {
+	return (&Restore{Runner: r}).standStill(ctx, slices.Sorted(maps.Keys(services.Replicas)))
 }
 
-// StartWriters scales the services to as many pods as they are meant to have.
-func (r *Runner) StartWriters(ctx context.Context, replicas map[string]int32) error {
-	return (&Restore{Runner: r}).startServices(ctx, restorenote.Note{Replicas: replicas})
+// StartWriters scales the services to as many pods as they are meant to have, and gives these numbers back to the field
+// managers that they had.
+func (r *Runner) StartWriters(ctx context.Context, services *restorenote.Services) error {
+	return (&Restore{Runner: r}).startServices(ctx, *services)
 }

@@ -16,16 +16,17 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 const (
-	// stoppedAnnotation keeps, on a Cluster whose data is upgraded, how many pods the services had that are stopped.
+	// stoppedAnnotation keeps, on a Cluster whose data is upgraded, what the services were like that are stopped.
 	stoppedAnnotation = "neutree.ai/stopped-services"
 	majorJobs         = ",cnpg.io/jobRole=major-upgrade"
 )
 
-// StoppedServices is how many pods each service had that was stopped for an upgrade of the data, nil if none was.
-func (c *Cluster) StoppedServices(ctx context.Context) (map[string]int32, error) {
+// StoppedServices are those that were stopped for an upgrade of the data, nil if none was.
+func (c *Cluster) StoppedServices(ctx context.Context) (*restorenote.Services, error) {
 	live, err := c.get(ctx)
 	if err != nil || live == nil {
 		return nil, err
@@ -34,18 +35,21 @@ func (c *Cluster) StoppedServices(ctx context.Context) (map[string]int32, error)
 	if note == "" {
 		return nil, nil
 	}
-	var replicas map[string]int32
-	if err := json.Unmarshal([]byte(note), &replicas); err != nil {
+	services := &restorenote.Services{}
+	if err := json.Unmarshal([]byte(note), services); err != nil {
 		return nil, fmt.Errorf("read annotation %s of Cluster %s: %w", stoppedAnnotation, c.name, err)
 	}
-	return replicas, nil
+	if services.Replicas == nil {
+		return nil, fmt.Errorf("annotation %s of Cluster %s says of no service how many pods it had", stoppedAnnotation, c.name)
+	}
+	return services, nil
 }
 
-// NoteStopped keeps how many pods services have that are stopped next; nil forgets it.
-func (c *Cluster) NoteStopped(ctx context.Context, replicas map[string]int32) error {
+// NoteStopped keeps what services were like that are stopped next; nil forgets it.
+func (c *Cluster) NoteStopped(ctx context.Context, services *restorenote.Services) error {
 	var note any
-	if replicas != nil {
-		raw, err := json.Marshal(replicas)
+	if services != nil {
+		raw, err := json.Marshal(services)
 		if err != nil {
 			return err
 		}

@@ -202,6 +202,67 @@ func TestANewMajorVersionThatIsMeant(t *testing.T) {
 	}
 }
 
+// Helm 4 refuses to change a field of another manager, so the replicas are given back to the manager that they had, also
+// by a run that continues one which was cut off.
+func TestANewMajorVersionLeavesTheReplicasToHelm(t *testing.T) {
+	const (
+		owned = `{manager: helm, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1, ` +
+			`fieldsV1: {"f:spec": {%s"f:template": {}}}}`
+		scaled = `, {manager: nap-hooks, operation: Update, subresource: scale, apiVersion: apps/v1, ` +
+			`fieldsType: FieldsV1, fieldsV1: {"f:spec": {"f:replicas": {}}}}`
+		raised = `{image: "registry.test/postgresql:18.1", majorVersion: 18}`
+	)
+	managed := func(replicas int, entries string) string {
+		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, "+
+			"managedFields: [%s]}\nspec: {replicas: %d}\n", entries, replicas)
+	}
+	// As the API server notes the change of the scale.
+	stopped := managed(0, fmt.Sprintf(owned, "")+scaled)
+	for name, tc := range map[string]struct {
+		cluster, deployment string
+	}{
+		"at once": {running, managed(2, fmt.Sprintf(owned, `"f:replicas": {}, `))},
+		"after it was cut off": {half(`{"replicas":{"nap-cp":2},"owners":{"nap-cp":{"manager":"helm","operation":"Apply"}}}`),
+			stopped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := raisingMajor(t, func(s *stage) {
+				s.server.Put(stopped)
+				annotations, _, _ := unstructured.NestedStringMap(s.server.Object(clusterPath).Object, "metadata",
+					"annotations")
+				s.server.Put(strings.Replace(half(annotations["neutree.ai/stopped-services"]), oldData, raised, 1))
+			})
+			s.server.Put(tc.cluster)
+			s.server.Put(tc.deployment)
+			s.wantDone("the data was upgraded")
+			var got []string
+			for _, entry := range s.server.Object(deployments + "/nap-cp").GetManagedFields() {
+				got = append(got, entry.Manager+" "+entry.FieldsV1.GetRawString())
+			}
+			want := []string{`helm {"f:spec":{"f:replicas":{},"f:template":{}}}`}
+			if !slices.Equal(got, want) || s.replicas() != "2" {
+				t.Errorf("nap-cp has %s pods, and its fields are those of %v, want %v", s.replicas(), got, want)
+			}
+		})
+	}
+}
+
+// oldData is what a Cluster says of data of the old version.
+const oldData = `{image: "registry.test/postgresql:17.10", majorVersion: 17}`
+
+// half is a Cluster whose data is being upgraded. services is what a run has noted of those that it stopped.
+func half(services string) string {
+	return `apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata:
+  name: nap-pg
+  namespace: nap
+  annotations: {cnpg.io/hibernation: "off", neutree.ai/stopped-services: '` + services + `'}
+spec: {imageName: "registry.test/postgresql:18.1", storage: {size: 10Gi}}
+status: {currentPrimary: nap-pg-1, pgDataImageInfo: ` + oldData + `}
+`
+}
+
 func TestANewMajorVersionThatFails(t *testing.T) {
 	s := raisingMajor(t, func(s *stage) {
 		s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: " +
@@ -222,12 +283,7 @@ func TestANewMajorVersionThatFails(t *testing.T) {
 
 // A run that was cut off has stopped the services and made the backup: another one continues.
 func TestANewMajorVersionThatWasCutOff(t *testing.T) {
-	const half = `apiVersion: postgresql.cnpg.io/v1
-kind: Cluster
-metadata: {name: nap-pg, namespace: nap, annotations: {cnpg.io/hibernation: "off", neutree.ai/stopped-services: '{"nap-cp":2}'}}
-spec: {imageName: "registry.test/postgresql:18.1", storage: {size: 10Gi}}
-status: {currentPrimary: nap-pg-1, pgDataImageInfo: {image: "registry.test/postgresql:17.10", majorVersion: 17}}
-`
+	half := half(`{"replicas":{"nap-cp":2}}`)
 	t.Run("and succeeds", func(t *testing.T) {
 		s := raisingMajor(t, func(s *stage) {
 			s.server.Put(strings.Replace(half, `{image: "registry.test/postgresql:17.10", majorVersion: 17}`,

@@ -12,6 +12,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 // startTime bounds starting services again after an upgrade of the data that did not end well.
@@ -65,7 +66,7 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	}
 	runner := backupjob.New(p.Log, p.Client, p.Spec.Namespace, plan)
 	if stopped == nil {
-		if stopped, err = runner.WriterReplicas(ctx); err != nil {
+		if stopped, err = runner.Writers(ctx); err != nil {
 			return "", err
 		}
 		if err := cluster.NoteStopped(ctx, stopped); err != nil {
@@ -109,7 +110,7 @@ func (p *Prepare) upgradesData(ctx context.Context) (bool, error) {
 // upgradeData does the work between stopping the services and starting them again. An upgrade that was started has its
 // backup.
 func (p *Prepare) upgradeData(ctx context.Context, db found, cluster *database.Cluster, runner *backupjob.Runner,
-	manifest *unstructured.Unstructured, stopped map[string]int32, begins bool) (string, error) {
+	manifest *unstructured.Unstructured, stopped *restorenote.Services, begins bool) (string, error) {
 	saved := ""
 	if begins {
 		p.Log.Warn("PostgreSQL is upgraded to a newer major version: the services are stopped until it is done")

@@ -72,6 +72,15 @@ type Owner struct {
 	Subresource string `json:"subresource,omitempty"`
 }
 
+// Services are those that are stopped for a while: how many pods each had, and the field managers of these numbers.
+type Services struct {
+	Replicas map[string]int32 `json:"replicas"`
+	Owners   map[string]Owner `json:"owners,omitempty"`
+}
+
+// Services are those that the restore stops.
+func (n *Note) Services() Services { return Services{Replicas: n.Replicas, Owners: n.Owners} }
+
 // Env is the variable that says where the Job that restores finds the note. The program of version 0.1.0 does not know it.
 const Env = "RESTORE_NOTE"
 
