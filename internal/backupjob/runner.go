@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -73,7 +74,10 @@ func (r *Runner) beforeUpgrade(ctx context.Context, options ...string) (string, 
 	if err := r.ensureClaim(ctx); err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("before-r%d-%s", r.Plan.Revision, backup.NewName(time.Now()))
+	name, err := r.nameBeforeUpgrade(ctx)
+	if err != nil {
+		return "", err
+	}
 	reason := fmt.Sprintf("before the upgrade to revision %d", r.Plan.Revision)
 	message, err := r.run(ctx, r.Plan.Create, r.Plan.Create.Name, append(createArgs(name, reason), options...)...)
 	if err != nil {
@@ -84,6 +88,25 @@ func (r *Runner) beforeUpgrade(ctx context.Context, options ...string) (string, 
 		return saved.Summary, nil
 	}
 	return saved.Summary, r.snapshot(ctx, name)
+}
+
+// nameBeforeUpgrade is the name of the backup that a Job of an earlier attempt of the same upgrade is making now, else a
+// new one. The name is part of what identifies the Job, and with another one its work would start over.
+func (r *Runner) nameBeforeUpgrade(ctx context.Context) (string, error) {
+	prefix := fmt.Sprintf("before-r%d-", r.Plan.Revision)
+	name := r.Plan.Create.Name
+	live, err := kube.Get[batchv1.Job](ctx, r.Client, kube.Jobs, r.Namespace, name)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("look for Job %s in namespace %s: %w", name, r.Namespace, err)
+	}
+	if err == nil && live.DeletionTimestamp == nil && !jobrun.Ended(live) {
+		for _, arg := range live.Spec.Template.Spec.Containers[0].Args {
+			if backup, is := strings.CutPrefix(arg, "--name="); is && strings.HasPrefix(backup, prefix) {
+				return backup, nil
+			}
+		}
+	}
+	return prefix + backup.NewName(time.Now()), nil
 }
 
 // List returns what backups there are.

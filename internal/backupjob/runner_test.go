@@ -1,6 +1,7 @@
 package backupjob_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -155,6 +156,56 @@ func TestBackupBeforeAnUpgrade(t *testing.T) {
 	args, _, _ := unstructured.NestedSlice(made.Body, "spec", "template", "spec", "containers")
 	if text := fmt.Sprint(args); !strings.Contains(text, "--name=before-r4-") || !strings.Contains(text, "--reason=before the upgrade to revision 4") {
 		t.Error(text)
+	}
+}
+
+// Another pod of prepare finds the Job of the one before it, whenever that began, and awaits it. The Job of another
+// revision is replaced.
+func TestAnotherAttemptAwaitsTheBackup(t *testing.T) {
+	const path = "/apis/batch/v1/namespaces/nap/jobs/nap-backup"
+	for name, tc := range map[string]struct {
+		revision, made int
+		do             func(*backupjob.Runner, context.Context) (string, error)
+	}{
+		"of the same upgrade":                        {4, 1, (*backupjob.Runner).BeforeUpgrade},
+		"of the same upgrade of PostgreSQL's data":   {4, 1, (*backupjob.Runner).BeforeMajorUpgrade},
+		"of an earlier upgrade":                      {5, 2, (*backupjob.Runner).BeforeUpgrade},
+		"of an earlier upgrade of PostgreSQL's data": {5, 2, (*backupjob.Runner).BeforeMajorUpgrade},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.on("nap-backup", outcome{hang: true})
+			first := c.runner()
+			first.Plan.Revision = 4
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				for c.Object(path) == nil {
+					time.Sleep(time.Millisecond)
+				}
+				cancel()
+			}()
+			if _, err := tc.do(first, ctx); err == nil {
+				t.Fatal("the first attempt was not cut off")
+			}
+			// Backups are named after the second in which they begin.
+			time.Sleep(1100 * time.Millisecond)
+			c.on("nap-backup", outcome{message: "backup saved", before: func() { time.Sleep(300 * time.Millisecond) }})
+			second := c.runner()
+			second.Plan.Revision = tc.revision
+			if said, err := tc.do(second, within(t, 20*time.Second)); err != nil || said != "backup saved" {
+				t.Fatal(said, err)
+			}
+			made := 0
+			for _, change := range c.Changes() {
+				if change.Method == "POST" && change.Path == "/apis/batch/v1/namespaces/nap/jobs" {
+					made++
+				}
+			}
+			if made != tc.made {
+				t.Errorf("%d Jobs were made, want %d", made, tc.made)
+			}
+		})
 	}
 }
 
