@@ -22,7 +22,7 @@ func newBackupCreateCommand(o *backupOptions) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger, r *backupjob.Runner) error {
 				name := backup.NewName(time.Now())
-				summary, err := r.Create(ctx, name, reason, "")
+				summary, err := r.CreateByHand(ctx, name, reason)
 				if err != nil {
 					return err
 				}

@@ -224,3 +224,42 @@ func TestReplacedClientStops(t *testing.T) {
 		t.Errorf("it touched what is the other's: %v, %s", c.steps(), c.replicas())
 	}
 }
+
+// A backup of two databases that may not fit together is of no use, and one that a restore depends on must stay.
+func TestBackupsDuringAnUnfinishedRestore(t *testing.T) {
+	const left = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: nap-restore, namespace: nap}
+data: {restore.json: '{"backup":"b1","safety":"before-restore-x","earlier":["before-restore-w"],"phase":"restoring","replicas":{}}'}
+`
+	c := newCluster(t, left)
+	r := c.runner()
+	wantRefused := func(err error, words ...string) {
+		t.Helper()
+		if hook.CodeOf(err) != hook.Refused {
+			t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
+		}
+		for _, word := range append(words, "the restore of backup b1 has not ended", "[backup.unfinished-restore]",
+			"finish it with helm neutree backup restore b1 --namespace nap") {
+			if !strings.Contains(err.Error(), word) {
+				t.Errorf("the message does not say %q: %v", word, err)
+			}
+		}
+	}
+	_, err := r.CreateByHand(within(t, 10*time.Second), "b2", "by hand")
+	wantRefused(err, "a backup of what is there now may hold half of two states")
+	for _, name := range []string{"b1", "before-restore-x", "before-restore-w"} {
+		wantRefused(r.Delete(within(t, 10*time.Second), name), "backup "+name+" may be needed to end it")
+	}
+	if steps := c.steps(); len(steps) > 0 {
+		t.Errorf("refused, and yet it did %v", steps)
+	}
+	// Others may be in the way of the restore, which needs room.
+	if err := r.Delete(within(t, 10*time.Second), "b0"); err != nil {
+		t.Error(err)
+	}
+	c.Delete(notePath)
+	if _, err := r.CreateByHand(within(t, 10*time.Second), "b2", "by hand"); err != nil {
+		t.Error(err)
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
 // Runner works on the backups of one release.
@@ -40,6 +41,20 @@ type Runner struct {
 func New(log *slog.Logger, client *kube.Client, namespace string, plan Plan) *Runner {
 	return &Runner{Log: log, Client: client, Namespace: namespace, Plan: plan,
 		Jobs: &jobrun.Runner{Log: log, Client: client, Namespace: namespace}}
+}
+
+// CreateByHand makes the backup called name, which a person has asked for, unless a restore has not ended.
+func (r *Runner) CreateByHand(ctx context.Context, name, reason string) (string, error) {
+	note, _, err := restorenote.Read(ctx, r.Client, r.Namespace, r.noteName())
+	if err != nil {
+		return "", err
+	}
+	if note != nil {
+		f := note.Finding(r.Namespace, r.noteName())
+		f.Why = "a backup of what is there now may hold half of two states"
+		return "", hook.Refuse(f)
+	}
+	return r.Create(ctx, name, reason, "")
 }
 
 // Create makes the backup called name. It keeps the backup called keep whatever the retention says.
@@ -126,12 +141,21 @@ func (r *Runner) List(ctx context.Context) (backup.Listing, error) {
 	return listing, nil
 }
 
-// Delete deletes one backup.
+// Delete deletes one backup, unless a restore that has not ended depends on it.
 func (r *Runner) Delete(ctx context.Context, name string) error {
+	note, _, err := restorenote.Read(ctx, r.Client, r.Namespace, r.noteName())
+	if err != nil {
+		return err
+	}
+	if note != nil && (name == note.Backup || name == note.Safety || slices.Contains(note.Earlier, name)) {
+		f := note.Finding(r.Namespace, r.noteName())
+		f.Why = fmt.Sprintf("backup %s may be needed to end it", name)
+		return hook.Refuse(f)
+	}
 	if err := r.needClaim(ctx, name); err != nil {
 		return err
 	}
-	_, err := r.runOwn(ctx, r.Plan.Create, "delete", "delete", "--name="+name)
+	_, err = r.runOwn(ctx, r.Plan.Create, "delete", "delete", "--name="+name)
 	return err
 }
 

@@ -52,7 +52,7 @@ func (r *Restore) patience() time.Duration {
 }
 
 // noteName is that of the ConfigMap. It is called after the Job.
-func (r *Restore) noteName() string { return r.Plan.Restore.Name }
+func (r *Runner) noteName() string { return r.Plan.Restore.Name }
 
 // thisClient names this process to the one who runs the other.
 func thisClient() string {
