@@ -63,6 +63,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 		newMigrateCommand(o),
 		newPrepareCommand(o),
 		newProbeCommand(o),
+		newRebuildCommand(o),
 		newRollbackCommand(o),
 		newSeedCommand(o),
 		newTeardownCommand(o),

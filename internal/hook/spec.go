@@ -263,6 +263,15 @@ type Seed struct {
 	Command []string `json:"command"`
 }
 
+// RebuildSpec says how workspaces are rebuilt after an upgrade.
+type RebuildSpec struct {
+	Namespace string `json:"namespace"`
+	// Deployments are those whose rollout has to be complete before.
+	Deployments []string `json:"deployments"`
+	// URL is the control plane's call that rebuilds.
+	URL string `json:"url"`
+}
+
 // TeardownSpec says what to stop when the release is uninstalled.
 type TeardownSpec struct {
 	Namespace string `json:"namespace"`

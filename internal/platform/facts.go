@@ -240,6 +240,7 @@ func HookJobs() []HookJob {
 		// A part of the release, which outlives the Helm client.
 		{Name: Bootstrap, Component: Bootstrap, Database: true, Upgrades: true},
 		{Name: Seed, Component: Seed, Awaited: true, Database: true, Upgrades: true},
+		{Name: "rebuild", Component: "rebuild", Awaited: true, Upgrades: true},
 		// A test of a release that is not pending.
 		{Name: Test, Component: Test, Database: true},
 		{Name: "backup", Component: "backup", Awaited: true, Database: true, Stays: true, Upgrades: true},

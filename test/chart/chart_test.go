@@ -117,6 +117,8 @@ type target struct {
 	revision   int
 	// release and namespace are the usual ones where they are empty.
 	release, namespace string
+	// answer, when set, is what the cluster answers to lookups.
+	answer func(chart.Lookup) map[string]any
 }
 
 // render fills in the chart with settings as given to --set.
@@ -179,7 +181,7 @@ func tryRender(to target) (*chart.Rendered, error) {
 	}
 	return chart.Render(loaded, chart.Options{
 		Release: cmp.Or(to.release, releaseName), Namespace: cmp.Or(to.namespace, namespace),
-		Values: merged, Upgrade: to.upgrade, Revision: to.revision,
+		Values: merged, Upgrade: to.upgrade, Revision: to.revision, Answer: to.answer,
 		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
 	})
 }

@@ -95,7 +95,7 @@ func TestDeploymentsFollowTheFacts(t *testing.T) {
 
 // The Jobs of the facts are those that the chart makes, and those that these make.
 func TestJobsAreThoseOfTheFacts(t *testing.T) {
-	objects := ours(renderAll(t, deleteData).Objects)
+	objects := ours(renderAll(t, deleteData, "global.upgrade.rebuildWorkspaces=true").Objects)
 	found := map[string]string{}
 	for _, p := range pods(t, objects) {
 		if p.from.GetKind() == "Job" {

@@ -95,6 +95,7 @@ func TestSpecsFitTheHooks(t *testing.T) {
 		"prepare":   func(t *testing.T, o []chart.Object, c string) { specOf[hook.PrepareSpec](t, o, c, "prepare") },
 		"bootstrap": func(t *testing.T, o []chart.Object, c string) { specOf[hook.BootstrapSpec](t, o, c, "bootstrap") },
 		"migrate":   func(t *testing.T, o []chart.Object, c string) { specOf[hook.MigrateSpec](t, o, c, "migrate") },
+		"rebuild":   func(t *testing.T, o []chart.Object, c string) { specOf[hook.RebuildSpec](t, o, c, "rebuild") },
 		"rollback":  func(t *testing.T, o []chart.Object, c string) { specOf[hook.RollbackSpec](t, o, c, "rollback") },
 		"seed":      func(t *testing.T, o []chart.Object, c string) { specOf[hook.SeedSpec](t, o, c, "seed") },
 		"test":      func(t *testing.T, o []chart.Object, c string) { specOf[hook.TestSpec](t, o, c, "test") },

@@ -149,7 +149,8 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "allowOperatorChange": false,
       "allowRefusedWorkloads": false,
       "allowRenames": false,
-      "allowSecretChanges": false
+      "allowSecretChanges": false,
+      "rebuildWorkspaces": false
     },
     "workspaces": {
       "createNamespace": true,

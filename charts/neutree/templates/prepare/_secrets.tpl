@@ -97,6 +97,13 @@ secrets:
       username: {value: {{ $global.admin.username | quote }}}
       password: {generate: {bytes: 12}}
     {{- end }}
+  {{- if $global.upgrade.rebuildWorkspaces }}
+  - name: {{ include "common.pluginAdminSecret" . }}
+    labels:
+      {{- include "neutree.secrets.labels" . | nindent 6 }}
+    data:
+      token: {generate: {bytes: 32}}
+  {{- end }}
   {{- if $global.modules.sandbox.enabled }}
   - name: {{ include "common.sandboxSecret" . | quote }}
     {{- include "neutree.secrets.keys" (list . "sandbox" "JWT_SECRET" "SERVICE_KEY") | nindent 4 }}

@@ -165,6 +165,7 @@ Usage: $facts := include "common.facts" . | fromJson
     {"name":"migrate","component":"migrate","awaited":true,"database":true,"stays":true,"upgrades":true},
     {"name":"bootstrap","component":"bootstrap","database":true,"upgrades":true},
     {"name":"seed","component":"seed","awaited":true,"database":true,"upgrades":true},
+    {"name":"rebuild","component":"rebuild","awaited":true,"upgrades":true},
     {"name":"test","component":"test","database":true},
     {"name":"backup","component":"backup","awaited":true,"database":true,"stays":true,"upgrades":true},
     {"name":"backup-bootstrap","component":"backup","stays":true},

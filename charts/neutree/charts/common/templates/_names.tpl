@@ -36,6 +36,11 @@ Usage: include "common.clusterName" (list $ "cp")
 {{ .Values.global.secrets.browser.existingSecret | default (include "common.name" (list . "browser-secret")) }}
 {{- end }}
 
+{{/* Secret with the token by which a hook has the control plane rebuild workspaces. */}}
+{{- define "common.pluginAdminSecret" -}}
+{{ include "common.name" (list . "plugin-admin") }}
+{{- end }}
+
 {{/* Secret with the first administrator's name and password. */}}
 {{- define "common.adminSecret" -}}
 {{ .Values.global.admin.existingSecret | default (include "common.name" (list . "admin")) }}

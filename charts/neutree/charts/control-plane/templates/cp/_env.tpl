@@ -2,6 +2,9 @@
 {{ include "common.secretEnv" (list "JWT_SECRET" (include "common.keysSecret" .) "JWT_SECRET") }}
 {{ include "common.secretEnv" (list "CREDENTIAL_ENCRYPTION_KEY" (include "common.keysSecret" .) "CREDENTIAL_ENCRYPTION_KEY") }}
 {{ include "common.secretEnv" (list "PLATFORM_SERVICE_KEY" (include "common.keysSecret" .) "PLATFORM_SERVICE_KEY") }}
+{{- if .Values.global.upgrade.rebuildWorkspaces }}
+{{ include "common.secretEnv" (list "PLUGIN_ADMIN_TOKEN" (include "common.pluginAdminSecret" .) "token") }}
+{{- end }}
 {{ include "common.workspaceEnv" . }}
 - name: WEB_PUBLIC_URL
   value: {{ include "common.webURL" . | quote }}

@@ -12,6 +12,9 @@
     {{- if $.Values.global.modules.browser.enabled }}
     {{- include "common.peers" (list $ "browser") | nindent 4 }}
     {{- end }}
+    {{- if $.Values.global.upgrade.rebuildWorkspaces }}
+    {{- include "common.peers" (list $ "rebuild") | nindent 4 }}
+    {{- end }}
     {{- include "common.workspacePeer" $ | nindent 4 }}
     {{- if $.Values.global.monitoring.enabled }}
     {{- toYaml $.Values.global.monitoring.from | nindent 4 }}
