@@ -74,8 +74,15 @@ func Brief(err error) string {
 	if errors.As(err, &network) {
 		message = "the API server does not answer: " + network.Error()
 	}
+	// Of a patch with an unknown field the API server shows the whole object, in which secrets may be.
+	if at := strings.LastIndex(message, strictDecoding); at >= 0 {
+		message = message[at:]
+	}
 	return strings.Join(strings.Fields(message), " ")
 }
+
+// strictDecoding begins what the API server says of a field that it does not know, or that is there twice.
+const strictDecoding = "strict decoding error: "
 
 var nodePortRange = regexp.MustCompile(`range of valid ports is ([0-9]+-[0-9]+)`)
 

@@ -35,6 +35,12 @@ func TestErrors(t *testing.T) {
 			brief:      `storageclasses.storage.k8s.io is forbidden: User "u" cannot list resource "storageclasses" in API group "storage.k8s.io" at the cluster scope`,
 		},
 		{
+			name: "a field that is not known, with the whole object around it",
+			err: status(422, metav1.StatusReasonInvalid, `"" is invalid: patch: Invalid value: "{\"value\":\"secret\"}": `+
+				`strict decoding error: unknown field "spec.volume"`),
+			permanent: true, brief: `strict decoding error: unknown field "spec.volume"`,
+		},
+		{
 			name:      "refused by admission, not by RBAC",
 			err:       status(403, metav1.StatusReasonForbidden, `admission webhook "x" denied the request: no`),
 			permanent: true, brief: `admission webhook "x" denied the request: no`,

@@ -113,6 +113,9 @@ func TestARefusedWorkloadEndsTheUpgradeFirst(t *testing.T) {
 			http.StatusInternalServerError, metav1.StatusReasonInternalError,
 			`Internal error occurred: failed calling webhook "validate.kyverno.svc": no endpoints`), []string{
 			"Deployment nap-cp", "failed calling webhook", "[admission.policy]"}},
+		"an unknown field": {http.MethodPatch, deployments + "/nap-cp", invalid(`"" is invalid: patch: Invalid value: ` +
+			`"{\"env\":\"secret\"}": strict decoding error: unknown field "spec.template.spec.volume"`), []string{
+			`Deployment nap-cp of the new version (strict decoding error: unknown field "spec.template.spec.volume")`}},
 		"a new service": {http.MethodPost, services, invalid(`Service "nap-cg" is invalid: spec.ports[0].name: Required`),
 			[]string{"Service nap-cg", "spec.ports[0].name", "below gateway"}},
 		"a quota": {http.MethodPost, pods, forbidden(`pods "nap-cp-x" is forbidden: exceeded quota: q, ` +
