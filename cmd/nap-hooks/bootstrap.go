@@ -25,6 +25,7 @@ A run that was killed is completed by the next one.`,
 			Log: log, Client: client, Spec: spec,
 			DatabaseURL:   os.Getenv("DATABASE_URL"),
 			CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
+			ResolvConf:    "/etc/resolv.conf",
 		}
 		result, err := b.Run(ctx)
 		if err != nil {

@@ -116,6 +116,10 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata, attempt *attem
 	if err != nil {
 		return err
 	}
+	beganEmpty, err := migrate.BeganEmpty(ctx, conn)
+	if err != nil {
+		return err
+	}
 	dump := filepath.Join(b.Spec.Dir, m.Name, databaseFile)
 	list, err := b.restoreList(ctx, conn, dump)
 	if err != nil {
@@ -138,7 +142,7 @@ func (b *Backup) restoreDatabase(ctx context.Context, m Metadata, attempt *attem
 		}
 	}
 	if owner.Known() {
-		if err := migrate.PutOwner(ctx, conn, owner); err != nil {
+		if err := migrate.PutOwner(ctx, conn, owner, beganEmpty); err != nil {
 			return err
 		}
 	}

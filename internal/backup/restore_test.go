@@ -80,8 +80,13 @@ func TestRestoreLeavesTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.create(t, "b1")
+	// The installation is a new one, which a dump does not say either.
+	f.exec(t, "UPDATE neutree.owner SET began_empty = true")
 	restore()
 	is(owner)
+	if standing, err := migrate.Compare(t.Context(), f.DatabaseURL, nil); err != nil || !standing.New {
+		t.Errorf("a restore makes it forget that the database began empty: %v", err)
+	}
 	moved := owner
 	moved.Cluster = "uid-2"
 	if err := migrate.Claim(t.Context(), f.DatabaseURL, moved, "nap/neutree@uid-1"); err != nil {

@@ -37,6 +37,8 @@ type Bootstrap struct {
 	CredentialKey string
 	// Jobs runs the Job that saves the database; nil for those of the cluster.
 	Jobs jobrun.Jobs
+	// ResolvConf is the file that names the name servers of pods; empty for none.
+	ResolvConf string
 
 	// spent is the time that steps have taken.
 	spent time.Duration
@@ -70,6 +72,7 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 			db, err = b.examine(ctx, cluster)
 			return err
 		}},
+		{"egress of workspaces", func(ctx context.Context) error { return b.egress(ctx, db) }},
 		{backup, func(ctx context.Context) error { return b.save(ctx, db) }},
 		{"migrations", func(ctx context.Context) (err error) {
 			// The backup may have taken as long as a restore needs to begin.

@@ -116,7 +116,7 @@ func (w *world) write(t *testing.T, name, content string) {
 
 func (w *world) run(ctx context.Context) error {
 	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec,
-		DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs}
+		DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs, ResolvConf: filepath.Join(w.dir, "resolv.conf")}
 	_, err := b.Run(ctx)
 	return err
 }

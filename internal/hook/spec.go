@@ -189,6 +189,18 @@ type BootstrapSpec struct {
 	Allow GateOverrides `json:"allow"`
 	// Operator is the CloudNativePG operator that the revision contains, if any.
 	Operator *OperatorSpec `json:"operator,omitempty"`
+	// Egress says what workspaces may connect to.
+	Egress BootstrapEgress `json:"egress,omitzero"`
+}
+
+// BootstrapEgress is the NetworkPolicy that limits what workspaces may connect to.
+type BootstrapEgress struct {
+	// Policy is its name, in the namespace of the workspaces.
+	Policy string `json:"policy,omitempty"`
+	// Mode is one of package egress: auto, closed or open.
+	Mode string `json:"mode,omitempty"`
+	// Manifest is the file with the policy. It is empty where the release has no NetworkPolicies at all.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // BootstrapDatabase says which database the platform uses: a CloudNativePG Cluster of ours, or one from outside.
@@ -294,6 +306,8 @@ type TeardownSpec struct {
 // TeardownWorkspaces finds the workspaces to stop.
 type TeardownWorkspaces struct {
 	Namespace string `json:"namespace,omitempty"`
+	// Policy is the name of the NetworkPolicy that bootstrap creates there. It goes with the release.
+	Policy string `json:"policy,omitempty"`
 }
 
 // Validate reports what the spec lacks.

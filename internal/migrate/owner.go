@@ -9,6 +9,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // Owner is the release that a database belongs to. Only the database can say so: two releases with copies of the same
@@ -64,7 +65,8 @@ func OtherOwner(owner, release Owner) finding.Finding {
 }
 
 // Claim records that the database at databaseURL belongs to release, and refuses if it belongs to another one that
-// adopt does not name. Of two releases that claim a database at once one is refused.
+// adopt does not name. Of two releases that claim a database at once one is refused. Whether the database was empty when
+// it was claimed for the first time is recorded too: see Standing.New.
 func Claim(ctx context.Context, databaseURL string, release Owner, adopt string) error {
 	conn, err := Connect(ctx, databaseURL)
 	if err != nil {
@@ -74,10 +76,14 @@ func Claim(ctx context.Context, databaseURL string, release Owner, adopt string)
 	if err := createOnce(ctx, conn, records); err != nil {
 		return fmt.Errorf("create the schema neutree: %w", err)
 	}
+	empty, err := neverMigrated(ctx, conn)
+	if err != nil {
+		return err
+	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		const claim = "INSERT INTO " + OwnerTable +
-			" (release, namespace, cluster) VALUES ($1, $2, $3) ON CONFLICT (one) DO NOTHING"
-		if _, err := tx.Exec(ctx, claim, release.Release, release.Namespace, release.Cluster); err != nil {
+			" (release, namespace, cluster, began_empty) VALUES ($1, $2, $3, $4) ON CONFLICT (one) DO NOTHING"
+		if _, err := tx.Exec(ctx, claim, release.Release, release.Namespace, release.Cluster, empty); err != nil {
 			return err
 		}
 		owner, err := scanOwner(tx.QueryRow(ctx, selectOwner+" FOR UPDATE"))
@@ -100,13 +106,40 @@ func Claim(ctx context.Context, databaseURL string, release Owner, adopt string)
 	return err
 }
 
-// PutOwner records owner as the one of the database, whatever it said before.
-func PutOwner(ctx context.Context, conn *pgx.Conn, owner Owner) error {
+// neverMigrated says whether no migration of the platform has ever run in a database.
+func neverMigrated(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	for _, source := range platform.MigrationSources() {
+		held, err := readLedger(ctx, conn, source)
+		if err != nil {
+			return false, fmt.Errorf("read the ledger %s: %w", source.Ledger(), err)
+		}
+		if len(held) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// BeganEmpty says whether a release claimed the database when it was empty. No release before 0.2.0 recorded that.
+func BeganEmpty(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var began bool
+	err := conn.QueryRow(ctx, "SELECT began_empty FROM "+OwnerTable).Scan(&began)
+	if errors.Is(err, pgx.ErrNoRows) || absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read whether the database was empty at first: %w", err)
+	}
+	return began, nil
+}
+
+// PutOwner records owner as the one of the database, whatever it said before, and whether the database began empty.
+func PutOwner(ctx context.Context, conn *pgx.Conn, owner Owner, beganEmpty bool) error {
 	err := createOnce(ctx, conn, records)
 	if err == nil {
-		_, err = conn.Exec(ctx, `INSERT INTO neutree.owner (release, namespace, cluster) VALUES ($1, $2, $3) ON CONFLICT (one)
- DO UPDATE SET release = excluded.release, namespace = excluded.namespace, cluster = excluded.cluster`,
-			owner.Release, owner.Namespace, owner.Cluster)
+		_, err = conn.Exec(ctx, `INSERT INTO neutree.owner (release, namespace, cluster, began_empty) VALUES ($1, $2, $3, $4)
+ ON CONFLICT (one) DO UPDATE SET release = excluded.release, namespace = excluded.namespace, cluster = excluded.cluster,
+ began_empty = excluded.began_empty`, owner.Release, owner.Namespace, owner.Cluster, beganEmpty)
 	}
 	if err != nil {
 		return fmt.Errorf("record which release the database belongs to: %w", err)

@@ -99,3 +99,43 @@ func TestOneOfManyClaimsADatabase(t *testing.T) {
 		t.Errorf("%d releases have claimed the database", claimed)
 	}
 }
+
+// A database that was empty when a release claimed it is one that this version, or a later one, has set up.
+func TestADatabaseRemembersThatItBeganEmpty(t *testing.T) {
+	owner := migrate.Owner{Release: "neutree", Namespace: "nap", Cluster: "uid-1"}
+	claimed := func(url string) bool {
+		t.Helper()
+		if err := migrate.Claim(t.Context(), url, owner, ""); err != nil {
+			t.Fatal(err)
+		}
+		standing, err := migrate.Compare(t.Context(), url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return standing.New
+	}
+	fresh := pgtest.Start(t)
+	if standing, err := migrate.Compare(t.Context(), fresh, nil); err != nil || standing.New {
+		t.Errorf("before it is claimed: %+v, %v", standing, err)
+	}
+	if !claimed(fresh) {
+		t.Error("a database that began empty does not say so")
+	}
+	const ledger = "CREATE TABLE public.schema_migrations (id text PRIMARY KEY, applied_at timestamptz DEFAULT now()); " +
+		"INSERT INTO public.schema_migrations (id) VALUES ('001_init')"
+	migrated := func(url string) {
+		t.Helper()
+		if _, err := open(t, url, "test").Exec(t.Context(), ledger); err != nil {
+			t.Fatal(err)
+		}
+	}
+	migrated(fresh)
+	if owner.Cluster = "uid-2"; migrate.Claim(t.Context(), fresh, owner, "nap/neutree@uid-1") != nil || !claimed(fresh) {
+		t.Error("it forgets that once it belongs to another release")
+	}
+	used := pgtest.Start(t)
+	migrated(used)
+	if claimed(used) {
+		t.Error("a database with data says that it began empty")
+	}
+}

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS neutree.encryption_key (
 CREATE TABLE IF NOT EXISTS neutree.owner (
   one boolean PRIMARY KEY DEFAULT true CHECK (one), release text NOT NULL, namespace text NOT NULL,
   cluster text NOT NULL, claimed_at timestamptz NOT NULL DEFAULT now());
+ALTER TABLE neutree.owner ADD COLUMN IF NOT EXISTS began_empty boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS neutree.seed_sets (
   set_hash text PRIMARY KEY, seeded_at timestamptz NOT NULL DEFAULT now())`
 

@@ -31,6 +31,9 @@ type Standing struct {
 	Owner Owner
 	// Server is the major version of PostgreSQL.
 	Server int
+	// New says that a release has claimed the database when it was empty, so that this version or a later one installed
+	// the platform.
+	New bool
 }
 
 // Compare says how the folders' sets stand to the database at databaseURL. It only reads.
@@ -45,6 +48,9 @@ func Compare(ctx context.Context, databaseURL string, folders []hook.Migration) 
 		return s, err
 	}
 	if s.Owner, err = ReadOwner(ctx, conn); err != nil {
+		return s, err
+	}
+	if s.New, err = BeganEmpty(ctx, conn); err != nil {
 		return s, err
 	}
 	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&s.Server); err != nil {

@@ -18,6 +18,8 @@ type Facts struct {
 	Operator            OperatorFacts `json:"operator"`
 	Database            DatabasePorts `json:"database"`
 	Workspaces          WorkspacePods `json:"workspaces"`
+	// Internet is what is not the cluster's own network, or another private one.
+	Internet []AddressRange `json:"internet"`
 	// RuntimeImages are pulled at run time.
 	RuntimeImages []RuntimeImage `json:"runtimeImages"`
 	// AMD64Only are the images, each repository:tag, that were published for amd64 alone.
@@ -354,6 +356,7 @@ func ChartFacts() Facts {
 		Operator:      operatorFacts(),
 		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187, Image: postgresql.Repository + ":" + postgresql.Tag},
 		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
+		Internet:      Internet(),
 		RuntimeImages: RuntimeImages(),
 	}
 	for repository, tag := range amd64Only {

@@ -331,9 +331,16 @@ func TestDatabaseOfAnotherRelease(t *testing.T) {
 func TestDatabaseWithoutAnOwnerIsClaimed(t *testing.T) {
 	s := newStage(t, pgtest.Start(t), running)
 	s.wantDone("1 migrations applied")
+	standing, err := migrate.Compare(t.Context(), s.url, nil)
+	if err != nil || !standing.New {
+		t.Errorf("a database that was empty does not say so: %+v, %v", standing, err)
+	}
 	pgtest.Exec(t, s.url, "DROP TABLE neutree.owner")
 	s.wantDone("up to date")
-	standing, err := migrate.Compare(t.Context(), s.url, nil)
+	standing, err = migrate.Compare(t.Context(), s.url, nil)
+	if standing.New {
+		t.Error("a database with data is claimed as an empty one")
+	}
 	if err != nil || standing.Owner != (migrate.Owner{Release: "neutree", Namespace: "nap"}) {
 		t.Errorf("it belongs to %+v, %v", standing.Owner, err)
 	}

@@ -79,6 +79,7 @@ func (t *Teardown) run(ctx context.Context) string {
 	// The workspaces may take all the time there is, so PostgreSQL is stopped meanwhile.
 	cluster := t.hibernate(ctx)
 	stopped := t.stopWorkspaces(ctx)
+	t.removePolicy(ctx)
 	hibernated := t.waitStopped(ctx, cluster)
 	summary := fmt.Sprintf("%d workspaces stopped", stopped)
 	if hibernated {
@@ -211,6 +212,26 @@ func (t *Teardown) stopWorkspaces(ctx context.Context) int {
 		t.note("stop the workspaces", cause)
 	}
 	return stopped
+}
+
+// removePolicy deletes the NetworkPolicy that bootstrap created, as Helm deletes those of the release. A new install on
+// the same data creates it again: the database remembers.
+func (t *Teardown) removePolicy(ctx context.Context) {
+	namespace, name := t.Spec.Workspaces.Namespace, t.Spec.Workspaces.Policy
+	if namespace == "" || name == "" {
+		return
+	}
+	// The waits before this one may have used up the time.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
+	defer cancel()
+	policies := t.Client.Resource(kube.NetworkPolicies, namespace)
+	live, err := policies.Get(ctx, name, metav1.GetOptions{})
+	if err == nil && live.GetLabels()[kube.ManagedByLabel] == kube.FieldManager {
+		err = policies.Delete(ctx, name, metav1.DeleteOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.warn("delete NetworkPolicy "+namespace+"/"+name, err)
+	}
 }
 
 // removeJobs deletes the Jobs of the release, but for the one that this runs in. Helm leaves those of hooks that failed.

@@ -84,7 +84,7 @@ metadata: {name: sh.helm.release.v1.other.v1, namespace: nap, labels: {owner: he
 
 var spec = hook.TeardownSpec{
 	Namespace: "nap", Release: "neutree", Prefix: "nap", Cluster: "nap-pg", Runner: "nap-env-runner-k8s",
-	Workspaces: hook.TeardownWorkspaces{Namespace: "ws"},
+	Workspaces: hook.TeardownWorkspaces{Namespace: "ws", Policy: "nap-workspaces-egress"},
 }
 
 func run(t *testing.T, server *kubetest.Server) (summary, log string) {
@@ -148,6 +148,28 @@ func TestRun(t *testing.T) {
 	}
 	if first := server.Changes()[0].Path; first != runnerPath+"/scale" {
 		t.Errorf("the first change is to %s: the runner must stop before the workspaces", first)
+	}
+}
+
+// The policy that bootstrap created goes with the release, as Helm's own do; one of the same name that it did not create
+// stays.
+func TestThePolicyOfWorkspacesGoes(t *testing.T) {
+	const path = "/apis/networking.k8s.io/v1/namespaces/ws/networkpolicies/nap-workspaces-egress"
+	for manager, gone := range map[string]bool{"nap-hooks": true, "Kustomize": false} {
+		server := kubetest.New(t, platform, uninstalling, `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nap-workspaces-egress, namespace: ws, labels: {app.kubernetes.io/managed-by: `+manager+`}}
+`)
+		if summary, _ := run(t, server); strings.Contains(summary, "warnings") || (server.Object(path) == nil) != gone {
+			t.Errorf("managed by %s: gone %t, want %t: %s", manager, server.Object(path) == nil, gone, summary)
+		}
+	}
+	server := kubetest.New(t, platform, uninstalling)
+	server.Refuse(-1, "GET", path, kubetest.Status(403, metav1.StatusReasonForbidden, "no"))
+	want := "delete NetworkPolicy ws/nap-workspaces-egress: "
+	if summary, _ := run(t, server); !strings.Contains(summary, want) {
+		t.Errorf("%q is not in the summary: %s", want, summary)
 	}
 }
 

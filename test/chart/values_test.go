@@ -77,7 +77,17 @@ func TestBadValuesAreNamed(t *testing.T) {
 			want: []string{`uninstall.deleteData is "other@1"`, "set uninstall.deleteData=neutree@1"}},
 		"deletes data at any revision": {set: "uninstall.deleteData=neutree",
 			want: []string{`uninstall.deleteData is "neutree"`, "set uninstall.deleteData=neutree@1"}},
-		"workspaces' namespace":           {set: "global.workspaces.namespace=Work", want: []string{"workspaces", "namespace"}},
+		"workspaces' namespace": {set: "global.workspaces.namespace=Work", want: []string{"workspaces", "namespace"}},
+		"unknown mode of egress": {set: "global.networkPolicies.workspaceEgress.mode=on",
+			want: []string{"workspaceEgress", "mode", "closed"}},
+		"egress to no range": {json: `global.networkPolicies.workspaceEgress.allow=[{"cidr":"10.0.0.1"}]`,
+			want: []string{"workspaceEgress", "allow", "cidr"}},
+		"egress to a range that is too small": {json: `global.networkPolicies.workspaceEgress.deny=["10.0.0.0/33"]`,
+			want: []string{"workspaceEgress", "deny"}},
+		"egress to a range and a namespace": {json: `global.networkPolicies.workspaceEgress.allow=` +
+			`[{"cidr":"10.0.0.1/32","namespace":"models"}]`, want: []string{"workspaceEgress", "allow"}},
+		"egress to a port by its name": {json: `global.networkPolicies.workspaceEgress.allow=` +
+			`[{"namespace":"models","ports":[{"port":"http"}]}]`, want: []string{"workspaceEgress", "allow", "port"}},
 		"peer of users":                   {json: `global.networkPolicies.usersFrom=[{"cidr":"10.0.0.0/8"}]`, want: []string{"networkPolicies", "usersFrom", "cidr"}},
 		"addresses of users":              {json: `global.networkPolicies.usersFrom=[{"ipBlock":{"cidr":"10.0.0.1"}}]`, want: []string{"usersFrom", "cidr"}},
 		"directory without anything":      {set: "global.modules.ldap.enabled=true", want: []string{"ldap.url", "ldap.bindDN", "ldap.existingSecret", "ldap.searchBase", "ldap.attributes.username"}},

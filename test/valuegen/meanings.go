@@ -38,6 +38,8 @@ var meanings = map[string]func(*rand.Rand) any{
 	"requests": oneOf(object{"cpu": "10m", "memory": "16Mi"}, object{"cpu": 0.01}),
 	"limits":   oneOf(object{"cpu": "8", "memory": "16Gi"}, object{"cpu": 8, "memory": "16Gi", "ephemeral-storage": "1Gi"}),
 	"cidr":     oneOf("10.0.0.0/8", "2001:db8::/32"),
+	"allow": oneOf(list{}, list{object{"cidr": "10.20.0.0/16", "ports": list{object{"port": 443}}}},
+		list{object{"namespace": "models"}}),
 	"usersFrom": oneOf(list{}, list{object{"ipBlock": object{"cidr": "10.0.0.0/8", "except": list{"10.1.0.0/16"}}}},
 		list{object{"namespaceSelector": object{"matchLabels": object{"kubernetes.io/metadata.name": "edge"}}, "podSelector": object{}}}),
 	"maxConnections": func(r *rand.Rand) any { return 250 + r.IntN(500) },

@@ -50,6 +50,12 @@ backup: {{ include "neutree.backup.app" . }}
 {{- end }}
 encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
 {{ include "neutree.gate.allow" . }}
+egress:
+  policy: {{ include "neutree.egress.policy" . }}
+  mode: {{ .Values.global.networkPolicies.workspaceEgress.mode }}
+  {{- if .Values.global.networkPolicies.enabled }}
+  manifest: /spec/egress.yaml
+  {{- end }}
 {{- if index .Values "cloudnative-pg" "enabled" }}
 operator:
   {{- include "neutree.operator.spec" . | nindent 2 }}
@@ -105,6 +111,10 @@ cluster.yaml: |
 {{- if ne (include "common.sharedSource" .) "claim" }}
 claim.yaml: |
   {{- include "neutree.sharedClaim" . | nindent 2 }}
+{{- end }}
+{{- if .Values.global.networkPolicies.enabled }}
+egress.yaml: |
+  {{- include "neutree.egress.manifest" . | nindent 2 }}
 {{- end }}
 {{- end }}
 

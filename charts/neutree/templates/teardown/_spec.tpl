@@ -10,6 +10,7 @@ restoreNote: {{ include "neutree.restoreNote" . }}
 runner: {{ include "common.name" (list . "env-runner-k8s") }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
+  policy: {{ include "neutree.egress.policy" . }}
 {{- if include "neutree.delete.asked" . }}
 deleteData: true
 revision: {{ .Release.Revision }}

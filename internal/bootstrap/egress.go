@@ -1,0 +1,108 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/neutree-ai/packaging/internal/egress"
+	"github.com/neutree-ai/packaging/internal/examine"
+	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
+)
+
+// egress applies the NetworkPolicy that limits what workspaces may connect to, or removes it. The policy is no part of
+// the release, since no template can know whether the installation is new: a policy that exists stays, whatever the
+// values say later, until they say "open". It comes before the first migration, after which a database is not empty any
+// more, and before any workspace can start.
+func (b *Bootstrap) egress(ctx context.Context, db examine.Database) error {
+	spec, namespace := b.Spec.Egress, b.Spec.Workspaces.Namespace
+	if spec.Policy == "" || namespace == "" {
+		return nil
+	}
+	live, err := b.Client.Resource(kube.NetworkPolicies, namespace).Get(ctx, spec.Policy, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		live = nil
+	case err != nil:
+		return kube.Refused(err, "read NetworkPolicy %s/%s", namespace, spec.Policy)
+	}
+	exists := live != nil
+	switch {
+	case spec.Manifest == "":
+		b.Log.Warn("NetworkPolicies are off: workspaces may connect to anything, and any pod to them",
+			"value", "global.networkPolicies.enabled")
+	case spec.Mode == egress.Closed, spec.Mode == egress.Auto && (exists || db.New || db.Asked && db.Empty):
+		return b.closeEgress(ctx, namespace)
+	default:
+		b.Log.Warn("workspaces may connect to anything, such as the API server, the cloud's metadata service and private "+
+			"networks: run helm neutree preflight to see what a policy would cut, then set "+
+			"global.networkPolicies.workspaceEgress.mode=closed", "mode", spec.Mode)
+	}
+	if !exists {
+		return nil
+	}
+	if live.GetLabels()[kube.ManagedByLabel] != kube.FieldManager {
+		b.Log.Warn("a NetworkPolicy that this release did not create stays", "policy", namespace+"/"+spec.Policy)
+		return nil
+	}
+	err = b.Client.Resource(kube.NetworkPolicies, namespace).Delete(ctx, spec.Policy, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return kube.Refused(err, "delete NetworkPolicy %s/%s", namespace, spec.Policy)
+	}
+	b.Log.Info("policy for connections of workspaces deleted", "policy", namespace+"/"+spec.Policy)
+	return nil
+}
+
+func (b *Bootstrap) closeEgress(ctx context.Context, namespace string) error {
+	policy, err := b.egressPolicy()
+	if err != nil {
+		return err
+	}
+	if _, err := b.Client.Apply(ctx, kube.NetworkPolicies, namespace, policy, false); err != nil {
+		return kube.Refused(err, "apply NetworkPolicy %s/%s, which global.networkPolicies.workspaceEgress describes",
+			namespace, policy.Name)
+	}
+	b.Log.Info("workspaces may connect to the platform, the internet, and what "+
+		"global.networkPolicies.workspaceEgress.allow names", "policy", namespace+"/"+policy.Name)
+	return nil
+}
+
+// egressPolicy is the policy of the chart with the name servers of this pod, which are those of workspaces too.
+func (b *Bootstrap) egressPolicy() (*networkingv1.NetworkPolicy, error) {
+	raw, err := os.ReadFile(b.Spec.Egress.Manifest)
+	if err != nil {
+		return nil, hook.Errorf(hook.Usage, "read the policy for connections of workspaces: %w", err)
+	}
+	policy := &networkingv1.NetworkPolicy{}
+	if err := yaml.UnmarshalStrict(raw, policy); err != nil {
+		return nil, hook.Errorf(hook.Usage, "%s: %w", b.Spec.Egress.Manifest, err)
+	}
+	if policy.Name != b.Spec.Egress.Policy {
+		return nil, hook.Errorf(hook.Usage, "%s contains NetworkPolicy %q, not %s", b.Spec.Egress.Manifest, policy.Name,
+			b.Spec.Egress.Policy)
+	}
+	if policy.Labels == nil {
+		policy.Labels = map[string]string{}
+	}
+	policy.Labels[kube.ManagedByLabel] = kube.FieldManager
+	if b.ResolvConf == "" {
+		return policy, nil
+	}
+	resolvers, err := os.ReadFile(b.ResolvConf)
+	if errors.Is(err, fs.ErrNotExist) {
+		return policy, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the name servers of workspaces: %w", err)
+	}
+	egress.AddResolvers(policy, egress.Resolvers(string(resolvers)))
+	return policy, nil
+}

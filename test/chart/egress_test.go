@@ -1,0 +1,187 @@
+package chart_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/egress"
+	"github.com/neutree-ai/packaging/internal/platform"
+	"github.com/neutree-ai/packaging/test/contract"
+)
+
+// egressPolicy is the policy that bootstrap applies for workspaces.
+func egressPolicy(t *testing.T, objects []chart.Object) *networkingv1.NetworkPolicy {
+	t.Helper()
+	config := find[*corev1.ConfigMap](t, withoutCRDs(objects), namespace, specConfigMap(t, bootstrapJob(t, objects)))
+	_, file, _ := strings.Cut(strings.TrimPrefix(bootstrapSpec(t, objects).Egress.Manifest, "/"), "/")
+	policy := &networkingv1.NetworkPolicy{}
+	if err := yaml.UnmarshalStrict([]byte(config.Data[file]), policy); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return policy
+}
+
+// reaches says whether a policy lets a pod be reached by its labels.
+func (n network) reaches(policy *networkingv1.NetworkPolicy, to host, port int32) bool {
+	return slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+		return n.opens(rule.Ports, to, port) && n.includes(rule.To, to, policy.Namespace)
+	})
+}
+
+// Workspaces call the control plane and the AFS controller, and by their public origins sandboxes and browsers. What
+// else the platform has they do not need.
+func TestWorkspacesReachWhatTheyCall(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		set  []string
+		want []string
+	}{
+		{"core", nil, []string{"afs-controller:9100", "cp:3000"}},
+		{"every module", everyModule, []string{"afs-controller:9100", "browser:3005", "cp:3000", "sandbox:3006"}},
+		{"one namespace", []string{"global.workspaces.namespace=" + namespace}, []string{"afs-controller:9100", "cp:3000"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			objects := render(t, c.set...).Objects
+			n, policy := networkOf(t, objects), egressPolicy(t, objects)
+			if !n.selects(&policy.Spec.PodSelector, map[string]string{"app": platform.WorkspaceApp}) ||
+				n.selects(&policy.Spec.PodSelector, map[string]string{"app": "nap-cp"}) {
+				t.Errorf("podSelector %v is not that of workspaces alone", policy.Spec.PodSelector)
+			}
+			ports := map[int32]bool{1: true, 53: true, 9090: true, 9443: true}
+			for _, flow := range slices.Concat(contract.Flows(), contract.ModuleFlows()) {
+				ports[flow.Port] = true
+			}
+			var got []string
+			for name, to := range n.hosts {
+				for port := range ports {
+					if n.reaches(policy, to, port) {
+						got = append(got, fmt.Sprintf("%s:%d", name, port))
+					}
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("workspaces reach %v, want %v", got, c.want)
+			}
+			dns := host{namespace: "kube-system", labels: map[string]string{"k8s-app": "kube-dns"}}
+			if !n.reaches(policy, dns, 53) || n.reaches(policy, dns, 8080) {
+				t.Error("the cluster's DNS is closed, or more than it is open")
+			}
+		})
+	}
+}
+
+func TestEgressOfWorkspacesByAddress(t *testing.T) {
+	const value = "global.networkPolicies.workspaceEgress."
+	for name, c := range map[string]struct {
+		set          []string
+		open, closed []string
+	}{
+		"defaults": {
+			open:   []string{"8.8.8.8:443", "8.8.8.8:22", "[2606:4700::1111]:443", "169.254.20.10:53", "[fd00::10]:53"},
+			closed: []string{"169.254.169.254:80", "[fd00:ec2::254]:80", "10.96.0.1:443", "169.254.20.10:80", "10.0.0.1:53"},
+		},
+		"allow and deny": {
+			set: []string{value + "allow[0].cidr=10.20.0.0/16", value + "allow[0].ports[0].port=443",
+				value + "allow[1].cidr=fd12::/16", value + "deny[0]=203.0.113.0/24", value + "deny[1]=2001:db8::/32"},
+			open:   []string{"10.20.1.1:443", "[fd12::1]:8000", "8.8.8.8:443", "[2606:4700::1111]:443"},
+			closed: []string{"10.20.1.1:80", "10.21.1.1:443", "203.0.113.5:6443", "[2001:db8::1]:6443", "[fd00:ec2::254]:80"},
+		},
+		"an address on the LAN as host": {
+			set:    slices.Concat(everyModule, []string{"global.host=192.168.7.9"}),
+			open:   []string{"192.168.7.9:30080", "192.168.7.9:30085", "192.168.7.9:30086"},
+			closed: []string{"192.168.7.9:6443", "192.168.7.9:10250", "192.168.7.10:30080"},
+		},
+		"an address in a public origin": {
+			set:    []string{"global.exposure.type=clusterIP", "global.publicUrls.web=https://10.9.8.7"},
+			open:   []string{"10.9.8.7:443"},
+			closed: []string{"10.9.8.7:80"},
+		},
+		"other name servers": {
+			set:    []string{value + "dns.addresses[0]=10.0.0.53/32"},
+			open:   []string{"10.0.0.53:53"},
+			closed: []string{"10.0.0.53:443", "169.254.20.10:53"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy := egressPolicy(t, render(t, c.set...).Objects)
+			for _, address := range slices.Concat(c.open, c.closed) {
+				want := slices.Contains(c.open, address)
+				if got := egress.Allows(policy, netip.MustParseAddrPort(address), corev1.ProtocolTCP); got != want {
+					t.Errorf("%s: allowed %t, want %t", address, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestEgressToNamesAndNamespaces(t *testing.T) {
+	const value = "global.networkPolicies.workspaceEgress."
+	objects := render(t, value+"allow[0].namespace=models", value+"allow[0].ports[0].port=8080",
+		"global.openshift.enabled=true").Objects
+	n, policy := networkOf(t, objects), egressPolicy(t, objects)
+	models := host{namespace: "models", labels: map[string]string{"app": "vllm"}}
+	if !n.reaches(policy, models, 8080) || n.reaches(policy, models, 8081) {
+		t.Error("port 8080 of namespace models is closed, or more than it is open")
+	}
+	dns := host{namespace: "openshift-dns", labels: map[string]string{"dns.operator.openshift.io/daemonset-dns": "default"}}
+	if !n.reaches(policy, dns, 5353) {
+		t.Error("the DNS of OpenShift is closed")
+	}
+}
+
+// The policy is no part of the release: only the database can say whether an installation is new. So who renders the
+// release can't prune it.
+func TestThePolicyForEgressIsBootstrapsAlone(t *testing.T) {
+	rendered := renderAll(t)
+	policy := egressPolicy(t, rendered.Objects)
+	spec := bootstrapSpec(t, rendered.Objects)
+	if spec.Egress.Policy != policy.Name || spec.Egress.Mode != egress.Auto || policy.Namespace != workspace {
+		t.Errorf("bootstrap.yaml: egress = %+v, and the policy is %s/%s", spec.Egress, policy.Namespace, policy.Name)
+	}
+	if _, is := policy.Labels["app.kubernetes.io/instance"]; is {
+		t.Errorf("labels %v: ArgoCD would take it for an object of the release", slices.Sorted(maps.Keys(policy.Labels)))
+	}
+	for _, object := range rendered.Objects {
+		if object.GetKind() == "NetworkPolicy" && object.GetName() == policy.Name {
+			t.Errorf("%s: it is rendered", object)
+		}
+	}
+	want := map[string][]string{
+		"nap-bootstrap-workspaces": {"get", "create", "patch", "delete"},
+		"nap-teardown-workspaces":  {"get", "delete"},
+	}
+	for _, object := range ours(rendered.Objects) {
+		role, is := typed(t, object).(*rbacv1.Role)
+		if !is {
+			continue
+		}
+		for _, rule := range role.Rules {
+			if !slices.Contains(rule.Resources, "networkpolicies") {
+				continue
+			}
+			if !slices.Equal(rule.ResourceNames, []string{policy.Name}) || !slices.Equal(rule.Verbs, want[role.Name]) ||
+				role.Namespace != workspace {
+				t.Errorf("%s: %v", object, rule)
+			}
+			delete(want, role.Name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no rights over the policy in %v", want)
+	}
+	off := bootstrapSpec(t, render(t, "global.networkPolicies.enabled=false").Objects).Egress
+	if off.Manifest != "" || off.Policy != policy.Name {
+		t.Errorf("with global.networkPolicies.enabled=false: %+v", off)
+	}
+}
