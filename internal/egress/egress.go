@@ -40,6 +40,17 @@ func Allows(policy *networkingv1.NetworkPolicy, to netip.AddrPort, protocol core
 	})
 }
 
+// AllowsNamespace says whether policy lets its pods connect to every pod of a namespace, on some port at least: behind
+// which ports of pods a Service is, is not known here.
+func AllowsNamespace(policy *networkingv1.NetworkPolicy, namespace string) bool {
+	return slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+		return len(rule.To) == 0 || slices.ContainsFunc(rule.To, func(peer networkingv1.NetworkPolicyPeer) bool {
+			return peer.PodSelector == nil && peer.NamespaceSelector != nil &&
+				peer.NamespaceSelector.MatchLabels[corev1.LabelMetadataName] == namespace
+		})
+	})
+}
+
 func opens(ports []networkingv1.NetworkPolicyPort, port uint16, protocol corev1.Protocol) bool {
 	return len(ports) == 0 || slices.ContainsFunc(ports, func(open networkingv1.NetworkPolicyPort) bool {
 		switch {

@@ -133,3 +133,18 @@ options ndots:5
 		t.Error("no name server makes a rule, which would open port 53 of everything")
 	}
 }
+
+func TestAllowsNamespace(t *testing.T) {
+	const models = "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: models}}"
+	for rules, want := range map[string]bool{
+		"  egress: [{to: [{" + models + "}], ports: [{port: 8080}]}]\n":                              true,
+		"  egress: [{to: [{" + models + ", podSelector: {matchLabels: {app: vllm}}}]}]\n":            false,
+		"  egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: x}}}]}]\n": false,
+		"  egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]\n":                                         false,
+		"  egress: [{}]\n": true,
+	} {
+		if got := AllowsNamespace(policyOf(t, rules), "models"); got != want {
+			t.Errorf("%s: allowed %t, want %t", rules, got, want)
+		}
+	}
+}

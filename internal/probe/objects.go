@@ -210,14 +210,20 @@ func (n *NodePort) Delete(ctx context.Context) {
 func (s *Session) Policy(ctx context.Context, namespace string, selector map[string]string, port int32) error {
 	open := intstr.FromInt32(port)
 	tcp := corev1.ProtocolTCP
+	ports := []networkingv1.NetworkPolicyPort{{Port: &open, Protocol: &tcp}}
+	return s.LimitPods(ctx, namespace, networkingv1.NetworkPolicySpec{
+		PodSelector: metav1.LabelSelector{MatchLabels: selector},
+		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+		Ingress:     []networkingv1.NetworkPolicyIngressRule{{Ports: ports}},
+	})
+}
+
+// LimitPods makes a NetworkPolicy for pods of the session, which spec selects by labels of theirs.
+func (s *Session) LimitPods(ctx context.Context, namespace string, spec networkingv1.NetworkPolicySpec) error {
 	policy := &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},
 		ObjectMeta: s.meta(namespace, s.name("policy")),
-		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: selector},
-			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
-			Ingress:     []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: &open, Protocol: &tcp}}}},
-		},
+		Spec:       spec,
 	}
 	if err := s.config.Client.Create(ctx, kube.NetworkPolicies, namespace, policy, false); err != nil {
 		return fmt.Errorf("make a NetworkPolicy in namespace %s: %w", namespace, err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -84,7 +85,8 @@ func (d *derivation) specs(*chart.Rendered) error {
 		if data["bootstrap.yaml"] == "" {
 			continue
 		}
-		for _, name := range []string{d.bootstrap.Database.Manifest, d.bootstrap.SharedClaim.Manifest} {
+		manifests := []string{d.bootstrap.Database.Manifest, d.bootstrap.SharedClaim.Manifest, d.bootstrap.Egress.Manifest}
+		for _, name := range manifests {
 			_, key, found := strings.Cut(strings.TrimPrefix(name, "/"), "/")
 			if !found || data[key] == "" {
 				continue
@@ -99,6 +101,12 @@ func (d *derivation) specs(*chart.Rendered) error {
 	}
 	for _, secret := range d.set.Prepare.Secrets.Secrets {
 		d.set.Secrets = append(d.set.Secrets, Secret{Secret: secret, Namespace: d.set.Prepare.Secrets.Namespace})
+	}
+	d.set.Egress.Mode = d.bootstrap.Egress.Mode
+	for _, policy := range each[networkingv1.NetworkPolicy](d, "NetworkPolicy") {
+		if policy.By == Bootstrap {
+			d.set.Egress.Policy = policy.typed
+		}
 	}
 	d.set.Workspaces = d.bootstrap.Workspaces.Namespace
 	if d.set.Workspaces == "" {

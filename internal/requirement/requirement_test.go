@@ -240,3 +240,15 @@ func TestLoadNamesTheMissingDependency(t *testing.T) {
 		t.Errorf("error = %v, want the command that builds the dependency", err)
 	}
 }
+
+func TestEgress(t *testing.T) {
+	egress := requirementtest.Load(t, "global.networkPolicies.workspaceEgress.mode=closed").Egress
+	if egress.Mode != "closed" || egress.Policy == nil || egress.Policy.Name != "nap-workspaces-egress" ||
+		len(egress.Policy.Spec.Egress) == 0 {
+		t.Errorf("%+v", egress)
+	}
+	// A policy of another kind is none for what workspaces connect to.
+	if off := requirementtest.Load(t, "global.networkPolicies.enabled=false").Egress; off.Policy != nil {
+		t.Errorf("with NetworkPolicies off: %+v", off)
+	}
+}

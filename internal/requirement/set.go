@@ -4,6 +4,7 @@ package requirement
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -52,6 +53,7 @@ type Set struct {
 	Database  Database
 	Operator  Operator
 	Workspace Workspace
+	Egress    Egress
 	// Directory is nil where log-in by a directory is off.
 	Directory *Directory
 	// Relay is nil where no browser is watched through a relay.
@@ -284,6 +286,14 @@ type Workspace struct {
 	// ControlPlaneURL and AFSAddress are what workspaces call.
 	ControlPlaneURL string
 	AFSAddress      string
+}
+
+// Egress is what workspaces may connect to.
+type Egress struct {
+	// Mode is global.networkPolicies.workspaceEgress.mode, one of package egress.
+	Mode string
+	// Policy limits them. It is nil where the release has none.
+	Policy *networkingv1.NetworkPolicy
 }
 
 // Directory is where users log in by.

@@ -115,6 +115,8 @@ type target struct {
 	kubernetes string
 	upgrade    bool
 	revision   int
+	// answer is what the cluster has, as for chart.Options.
+	answer func(chart.Lookup) map[string]any
 	// release and namespace are the usual ones where they are empty.
 	release, namespace string
 	// answer, when set, is what the cluster answers to lookups.

@@ -185,3 +185,45 @@ func TestThePolicyForEgressIsBootstrapsAlone(t *testing.T) {
 		t.Errorf("with global.networkPolicies.enabled=false: %+v", off)
 	}
 }
+
+func TestNotesSayWhatWorkspacesConnectTo(t *testing.T) {
+	const limited, open = "to the platform and to the internet", "Warning: workspaces may connect to anything"
+	live := func(names ...string) func(chart.Lookup) map[string]any {
+		return func(asked chart.Lookup) map[string]any {
+			if asked.Kind != "NetworkPolicy" || asked.Namespace != workspace || !slices.Contains(names, asked.Name) {
+				return nil
+			}
+			return map[string]any{"metadata": map[string]any{"name": asked.Name}}
+		}
+	}
+	for name, c := range map[string]struct {
+		to   target
+		want string
+	}{
+		"a new installation":                  {target{}, "Workspaces of a new installation may connect " + limited},
+		"an upgrade":                          {target{upgrade: true, answer: live("nap-workspaces", "nap-workspaces-egress")}, limited},
+		"an upgrade of an older one":          {target{upgrade: true, answer: live("nap-workspaces")}, open},
+		"an upgrade without a cluster to ask": {target{upgrade: true}, limited},
+		"closed": {target{upgrade: true, answer: live("nap-workspaces"),
+			set: []string{"global.networkPolicies.workspaceEgress.mode=closed"}}, "Workspaces may connect " + limited},
+		"open":                    {target{set: []string{"global.networkPolicies.workspaceEgress.mode=open"}}, open},
+		"without NetworkPolicies": {target{set: []string{"global.networkPolicies.enabled=false"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			notes := renderFor(t, c.to).Notes
+			for _, sentence := range []string{limited, open} {
+				if got := strings.Contains(notes, sentence); got != strings.Contains(c.want, sentence) {
+					t.Errorf("NOTES.txt says %q: %t\n%s", sentence, got, notes)
+				}
+			}
+			if !strings.Contains(notes, c.want) {
+				t.Errorf("NOTES.txt does not say %q:\n%s", c.want, notes)
+			}
+			for _, line := range strings.Split(notes, "\n") {
+				if len(line) > 120 && strings.Contains(line, "orkspaces may connect") {
+					t.Errorf("a line of %d columns: %s", len(line), line)
+				}
+			}
+		})
+	}
+}

@@ -67,6 +67,9 @@ func TestProbesOnGoodCluster(t *testing.T) {
 	if os.Getenv("NETWORK_POLICIES") == "false" {
 		wantFound(t, got["network.policies"], "does not enforce NetworkPolicies", "every pod reaches the workspaces' port 3001")
 		delete(got, "network.policies")
+		wantFound(t, got["network.workspace-egress"], "a workspace would reach kubernetes.default.svc:443",
+			"use a network plugin that enforces NetworkPolicies")
+		delete(got, "network.workspace-egress")
 	}
 	// It does not apply: the database is the release's own.
 	delete(got, "database.external")

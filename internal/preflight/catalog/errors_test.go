@@ -77,6 +77,9 @@ const present = `{apiVersion: v1, kind: Namespace, metadata: {name: nap}}
 ---
 {apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: web}, spec: {controller: example.com/web}}
 ---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy,
+  metadata: {name: nap-workspaces-egress, namespace: nap-workspaces}}
+---
 {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: edge, namespace: nap},
   spec: {listeners: [{name: web}]}}
 ---

@@ -88,3 +88,17 @@ func Told(ctx context.Context, s *preflight.Subject, judge func(Report) []prefli
 	}
 	return findings, nil
 }
+
+// NameServers are the lines of a pod's resolv.conf that name servers, from the first node that a probe ran on.
+func NameServers(ctx context.Context, s *preflight.Subject) (string, error) {
+	all, err := everywhere(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	for _, one := range all {
+		if servers := one.Names.Facts[agent.NameServers]; servers != "" {
+			return servers, nil
+		}
+	}
+	return "", nil
+}

@@ -17,18 +17,27 @@ type Resolve struct {
 	Names []string `json:"names"`
 }
 
+// What Resolve found.
+const (
+	// Addresses are those of the last name, with blanks between them.
+	Addresses = "addresses"
+	// NameServers are the lines of the pod's resolv.conf that name some.
+	NameServers = "nameservers"
+)
+
 func (r *Resolve) run(ctx context.Context, facts Facts) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if content, err := os.ReadFile("/etc/resolv.conf"); err == nil {
 		facts["search"] = searchOf(string(content))
+		facts[NameServers] = nameServersOf(string(content))
 	}
 	for _, name := range r.Names {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, name)
 		if err != nil {
 			return fmt.Errorf("look up %s: %w", name, err)
 		}
-		facts["address"] = addresses[0]
+		facts[Addresses] = strings.Join(addresses, " ")
 	}
 	return nil
 }
@@ -41,6 +50,17 @@ func searchOf(content string) string {
 		}
 	}
 	return ""
+}
+
+// nameServersOf are the lines of a resolv.conf that name servers.
+func nameServersOf(content string) string {
+	var lines []string
+	for _, line := range strings.Split(content, "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "nameserver") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Clock compares the machine's time with a server's.

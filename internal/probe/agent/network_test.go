@@ -75,7 +75,7 @@ func TestReachThroughProxy(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	if got := runOne(t, Task{Resolve: &Resolve{Names: []string{"localhost"}}}); !got.OK() || got.Facts["address"] == "" {
+	if got := runOne(t, Task{Resolve: &Resolve{Names: []string{"localhost"}}}); !got.OK() || got.Facts[Addresses] == "" {
 		t.Errorf("%+v", got)
 	}
 	if got := runOne(t, Task{Resolve: &Resolve{Names: []string{"localhost", "no-such-name.invalid."}}}); !strings.Contains(got.Error, "no-such-name.invalid") {
@@ -206,5 +206,33 @@ func TestIsolated(t *testing.T) {
 	}
 	if got := runOne(t, Task{Isolated: &Isolated{Host: "127.0.0.1", Open: closing, Closed: notClosed, Seconds: 1}}); got.Facts[Reachable] != ReachableNone {
 		t.Errorf("no network: %+v", got)
+	}
+}
+
+func TestShut(t *testing.T) {
+	listen := func() (net.Listener, string) {
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = listener.Close() })
+		return listener, listener.Addr().String()
+	}
+	late, closing := listen()
+	_, open := listen()
+	time.AfterFunc(500*time.Millisecond, func() { _ = late.Close() })
+	if got := runOne(t, Task{Shut: &Shut{Addresses: []string{closing}, Seconds: 5}}); !got.OK() {
+		t.Errorf("a policy that takes a moment: %+v", got)
+	}
+	got := runOne(t, Task{Shut: &Shut{Addresses: []string{closing, open}, Seconds: 1}})
+	if got.OK() || got.Facts[Reached] != open {
+		t.Errorf("an address that is reached: %+v, want %s", got, open)
+	}
+}
+
+func TestNameServersOf(t *testing.T) {
+	const text = "search svc.cluster.local\nnameserver 10.96.0.10\n  nameserver fd00::10 \noptions ndots:5\n"
+	if got := nameServersOf(text); got != "nameserver 10.96.0.10\nnameserver fd00::10" {
+		t.Errorf("%q", got)
 	}
 }

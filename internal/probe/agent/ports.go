@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -153,26 +154,60 @@ const (
 
 func (i *Isolated) run(ctx context.Context, facts Facts) error {
 	limit := seconds(i.Seconds, 15*time.Second)
-	if err := i.await(ctx, limit, i.Open, true, 1); err != nil {
+	if err := await(ctx, limit, i.address(i.Open), true, 1); err != nil {
 		facts[Reachable] = ReachableNone
 		return fmt.Errorf("the port that a policy lets through is not reached: %w", err)
 	}
 	// Plugins take a moment to learn of a policy; once it holds, it holds.
-	if err := i.await(ctx, limit, i.Closed, false, 2); err != nil {
+	if err := await(ctx, limit, i.address(i.Closed), false, 2); err != nil {
 		facts[Reachable] = ReachableBoth
 		return errors.New("a port that a policy closes is reached all the same")
 	}
 	return nil
 }
 
-// await tries the port until it was open, or shut, so many times in a row.
-func (i *Isolated) await(ctx context.Context, limit time.Duration, port int, open bool, times int) error {
+func (i *Isolated) address(port int) string { return net.JoinHostPort(i.Host, strconv.Itoa(port)) }
+
+// Shut proves that a NetworkPolicy keeps connections from addresses.
+type Shut struct {
+	// Addresses are host:port.
+	Addresses []string `json:"addresses"`
+	// Seconds bound the wait for all of them to be shut; 15 if 0.
+	Seconds int `json:"seconds,omitempty"`
+}
+
+// Reached is the fact that names the addresses that are not shut, with blanks between them.
+const Reached = "reached"
+
+func (s *Shut) run(ctx context.Context, facts Facts) error {
+	limit := seconds(s.Seconds, 15*time.Second)
+	errs := make([]error, len(s.Addresses))
+	var all sync.WaitGroup
+	for i, address := range s.Addresses {
+		all.Go(func() { errs[i] = await(ctx, limit, address, false, 2) })
+	}
+	all.Wait()
+	var reached []string
+	for i, address := range s.Addresses {
+		if errs[i] != nil {
+			reached = append(reached, address)
+		}
+	}
+	if len(reached) == 0 {
+		return nil
+	}
+	facts[Reached] = strings.Join(reached, " ")
+	return fmt.Errorf("connections are accepted at %s", strings.Join(reached, " and "))
+}
+
+// await tries an address until it was open, or shut, so many times in a row.
+func await(ctx context.Context, limit time.Duration, address string, open bool, times int) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	row := 0
 	for {
 		dialer := net.Dialer{Timeout: time.Second}
-		connection, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(i.Host, strconv.Itoa(port)))
+		connection, err := dialer.DialContext(ctx, "tcp", address)
 		if err == nil {
 			_ = connection.Close()
 		}

@@ -25,6 +25,7 @@ type Task struct {
 	Bind     *Bind     `json:"bind,omitempty"`
 	Serve    *Serve    `json:"serve,omitempty"`
 	Isolated *Isolated `json:"isolated,omitempty"`
+	Shut     *Shut     `json:"shut,omitempty"`
 	Fuse     *Fuse     `json:"fuse,omitempty"`
 	Mounted  *Mounted  `json:"mounted,omitempty"`
 	Database *Database `json:"database,omitempty"`
@@ -37,7 +38,7 @@ type job interface {
 
 // jobs are the kinds of t that are set.
 func (t Task) jobs() []job {
-	all := []job{t.Reach, t.Resolve, t.Clock, t.Files, t.Share, t.Bind, t.Serve, t.Isolated, t.Fuse, t.Mounted, t.Database}
+	all := []job{t.Reach, t.Resolve, t.Clock, t.Files, t.Share, t.Bind, t.Serve, t.Isolated, t.Shut, t.Fuse, t.Mounted, t.Database}
 	var set []job
 	for _, j := range all {
 		if !reflect.ValueOf(j).IsNil() {

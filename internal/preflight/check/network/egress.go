@@ -29,9 +29,9 @@ type target struct {
 	services, workspaces bool
 }
 
-// egress tries every address from where the control plane would run, with its proxy settings, and from where
+// outside tries every address from where the control plane would run, with its proxy settings, and from where
 // workspaces would, which have none.
-func egress(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+func outside(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	targets, err := targetsOf(ctx, s)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,11 @@ func probes() []preflight.Check {
 	return []preflight.Check{
 		{ID: "network.dns", Title: "Pods on every node find the cluster's services by name", Needs: pods, Severity: preflight.Error, Run: dns},
 		{ID: "network.api-server", Title: "Pods on every node reach the API server", Needs: pods, Severity: preflight.Error, Run: apiServer},
-		{ID: "network.egress", Title: "Pods reach what lies outside the cluster", Needs: pods, Severity: preflight.Error, Run: egress},
+		{ID: "network.egress", Title: "Pods reach what lies outside the cluster", Needs: pods, Severity: preflight.Error, Run: outside},
+		{
+			ID: "network.workspace-egress", Title: "Workspaces reach what they need, and nothing of the cluster's own network",
+			Needs: pods, Severity: preflight.Error, Applies: limitsWorkspaces, Run: workspaceEgress,
+		},
 		{
 			ID: "network.policies", Title: "NetworkPolicies are enforced", Needs: pods, Severity: preflight.Warning,
 			Applies: usesPolicies, Run: policies,

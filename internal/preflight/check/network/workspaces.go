@@ -1,0 +1,262 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/egress"
+	"github.com/neutree-ai/packaging/internal/preflight"
+	"github.com/neutree-ai/packaging/internal/preflight/onnodes"
+	"github.com/neutree-ai/packaging/internal/probe"
+	"github.com/neutree-ai/packaging/internal/probe/agent"
+)
+
+// The values that the findings below are about.
+const (
+	egressMode  = "global.networkPolicies.workspaceEgress.mode"
+	egressAllow = "global.networkPolicies.workspaceEgress.allow"
+	egressDeny  = "global.networkPolicies.workspaceEgress.deny"
+	egressDNS   = "global.networkPolicies.workspaceEgress.dns"
+)
+
+// apiServerAddress is the API server as pods reach it.
+const apiServerAddress = "kubernetes.default.svc:443"
+
+// metadataAddresses are the metadata services of clouds, which hand out credentials of the node.
+func metadataAddresses() []string { return []string{"169.254.169.254:80", "[fd00:ec2::254]:80"} }
+
+func limitsWorkspaces(s *preflight.Subject) (bool, string) {
+	return s.Requirements.Egress.Policy != nil, "the release has no NetworkPolicy for what workspaces connect to"
+}
+
+// workspaceEgress tries the policy for workspaces on a pod of its own, and judges by it every address that workspaces
+// are known to need.
+func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	policy := s.Requirements.Egress.Policy.DeepCopy()
+	limited, err := limitedEgress(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := onnodes.NameServers(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	egress.AddResolvers(policy, egress.Resolvers(nodes))
+	needs := needsOfWorkspaces(s)
+	tasks := []agent.Task{{ID: "names", Resolve: &agent.Resolve{Names: []string{"kubernetes.default.svc"}}}}
+	for i, n := range needs {
+		tasks = append(tasks, agent.Task{ID: n.task(i), Resolve: &agent.Resolve{Names: []string{n.host}}})
+	}
+	if limited {
+		shut := append([]string{apiServerAddress}, metadataAddresses()...)
+		tasks = append(tasks, agent.Task{ID: "shut", Shut: &agent.Shut{Addresses: shut}})
+	}
+	namespace, err := s.Probes.Namespace(ctx, s.Requirements.Workspaces, probe.Privileged)
+	if err != nil {
+		return nil, err
+	}
+	label := map[string]string{policyLabel: "egress-" + s.Probes.ID()}
+	if limited {
+		spec := policy.DeepCopy().Spec
+		spec.PodSelector = metav1.LabelSelector{MatchLabels: label}
+		if err := s.Probes.LimitPods(ctx, namespace, spec); err != nil {
+			return nil, err
+		}
+	}
+	where := onnodes.Workspace(s.Requirements)
+	outcome, err := s.Probes.Run(ctx, probe.Pod{
+		Purpose: "workspace-egress", Namespace: namespace, Labels: label, Limit: time.Minute,
+		NodeSelector: where.NodeSelector, Containers: []probe.Container{{Name: "probe", Tasks: tasks}},
+	})
+	if err != nil {
+		return onnodes.NotProved(err)
+	}
+	if names := outcome.Results["names"]; !names.OK() {
+		return []preflight.Finding{noNames(names, outcome.Node)}, nil
+	}
+	var findings []preflight.Finding
+	if !limited {
+		findings = append(findings, notLimited(s.Requirements.Egress.Mode))
+	} else if shut := outcome.Results["shut"]; !shut.OK() {
+		findings = append(findings, notShut(shut, outcome.Node))
+	}
+	for i, n := range needs {
+		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], limited)...)
+	}
+	return findings, nil
+}
+
+// limitedEgress says whether the policy holds after the install or upgrade: see bootstrap, which decides.
+func limitedEgress(ctx context.Context, s *preflight.Subject) (bool, error) {
+	set := s.Requirements
+	if set.Egress.Mode != egress.Auto || !s.Options.Upgrade {
+		return set.Egress.Mode != egress.Open, nil
+	}
+	name := set.Egress.Policy.Name
+	_, err := s.Cluster.Typed.NetworkingV1().NetworkPolicies(set.Workspaces).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read NetworkPolicy %s/%s: %w", set.Workspaces, name, err)
+	}
+	return true, nil
+}
+
+func notLimited(mode string) preflight.Finding {
+	finding := preflight.Finding{
+		Value: egressMode, Severity: preflight.Warning,
+		Found: "workspaces may connect to anything: an installation of an earlier version stays as it is until a value " +
+			"is set",
+		Why: "agents can use the node's credentials from a cloud's metadata service, and reach the API server, nodes and " +
+			"private networks",
+		Fix: "set " + egressMode + "=closed, after what it would cut is in " + egressAllow + "; or, if that is meant, open",
+	}
+	if mode == egress.Open {
+		finding.Severity, finding.Found = preflight.Note, "workspaces may connect to anything, as "+egressMode+"=open says"
+	}
+	return finding
+}
+
+func noNames(result agent.Result, node string) preflight.Finding {
+	return preflight.Finding{
+		Value: egressDNS, Node: node,
+		Found: "a workspace would find no names: under its NetworkPolicy a pod cannot look up kubernetes.default.svc: " +
+			result.Error,
+		Why: "workspaces find neither the control plane nor anything outside the cluster",
+		Fix: "name the pods of the cluster's DNS in " + egressDNS + ", or its address in " + egressDNS + ".addresses",
+	}
+}
+
+func notShut(result agent.Result, node string) preflight.Finding {
+	reached := strings.Join(strings.Fields(result.Facts[agent.Reached]), " and ")
+	if reached == "" {
+		reached = result.Error
+	}
+	return preflight.Finding{
+		Value: egressDeny, Node: node, Severity: preflight.Warning,
+		Found: "a workspace would reach " + reached + ", although its NetworkPolicy is to keep it from there",
+		Why:   "agents can use the node's credentials from a cloud's metadata service, or call the API server",
+		Fix: "if network.policies warns too, use a network plugin that enforces NetworkPolicies; else add the public " +
+			"addresses of the API server to " + egressDeny,
+	}
+}
+
+// need is an address that workspaces are known to use.
+type need struct {
+	url, host string
+	port      uint16
+	why       string
+	severity  preflight.Severity
+}
+
+func (n need) task(i int) string { return fmt.Sprintf("need%d", i) }
+
+// needsOfWorkspaces are the models, and the public origins that agents are told.
+func needsOfWorkspaces(s *preflight.Subject) []need {
+	var needs []need
+	add := func(raw, why string, severity preflight.Severity) {
+		u, err := url.Parse(raw)
+		if err != nil || u.Hostname() == "" || u.Hostname() == "localhost" {
+			return
+		}
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80"}[u.Scheme]
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			number = 443
+		}
+		needs = append(needs, need{url: origin(raw), host: u.Hostname(), port: uint16(number), why: why, severity: severity})
+	}
+	for _, model := range s.Options.Models {
+		add(model.URL, "agents of type "+model.Agent+" cannot reach their model", preflight.Error)
+	}
+	for _, name := range []string{"browser", "sandbox"} {
+		add(s.Requirements.Exposure.URLs[name], "agents cannot use what the module "+name+" offers", preflight.Warning)
+	}
+	return needs
+}
+
+// cut says which addresses of a host the policy keeps workspaces from. Names that lead nowhere are the topic of
+// network.egress.
+func (n need) cut(policy *networkingv1.NetworkPolicy, resolved agent.Result, limited bool) []preflight.Finding {
+	namespace := namespaceOf(n.host)
+	if !resolved.OK() || namespace != "" && egress.AllowsNamespace(policy, namespace) {
+		return nil
+	}
+	var cut []string
+	for _, text := range strings.Fields(resolved.Facts[agent.Addresses]) {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.IsLoopback() {
+			continue
+		}
+		if !egress.Allows(policy, netip.AddrPortFrom(address, n.port), corev1.ProtocolTCP) {
+			cut = append(cut, address.Unmap().WithZone("").String())
+		}
+	}
+	if len(cut) == 0 {
+		return nil
+	}
+	slices.Sort(cut)
+	finding := preflight.Finding{
+		Object: n.url, Value: egressAllow, Severity: n.severity, Why: n.why,
+		Found: fmt.Sprintf("the NetworkPolicy for workspaces cuts it: it leads to %s, port %d",
+			strings.Join(cut, ", "), n.port),
+		Fix: "set it with --set-json '" + egressAllow + "=" + n.entry(namespace, cut) + "'",
+	}
+	if !limited {
+		finding.Severity = preflight.Note
+		finding.Found = strings.Replace(finding.Found, "cuts", "would cut", 1)
+	}
+	return []preflight.Finding{finding}
+}
+
+// entry is what admits the addresses, as JSON.
+func (n need) entry(namespace string, addresses []string) string {
+	type port struct {
+		Port uint16 `json:"port"`
+	}
+	type entry struct {
+		CIDR      string `json:"cidr,omitempty"`
+		Namespace string `json:"namespace,omitempty"`
+		Ports     []port `json:"ports,omitempty"`
+	}
+	var entries []entry
+	if namespace != "" {
+		// The ports of pods may differ from those of their Service.
+		entries = append(entries, entry{Namespace: namespace})
+		addresses = nil
+	}
+	for _, text := range addresses {
+		address := netip.MustParseAddr(text)
+		cidr := netip.PrefixFrom(address, address.BitLen()).String()
+		entries = append(entries, entry{CIDR: cidr, Ports: []port{{n.port}}})
+	}
+	raw, err := json.Marshal(entries)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+// namespaceOf is the namespace of a Service that a host names, "" for other hosts.
+func namespaceOf(host string) string {
+	if parts := strings.Split(strings.TrimSuffix(host, "."), "."); len(parts) > 2 && parts[2] == "svc" {
+		return parts[1]
+	}
+	return ""
+}
