@@ -187,6 +187,8 @@ func TestFrom010(t *testing.T) {
 	t.Run("Helm 3 upgrades under the same images", func(t *testing.T) {
 		before := u.keptRows(t)
 		u.through(t, "upgrade", func() { under3.mustUpgrade(t, "--wait") })
+		// What existing workspaces may connect to stays as it is until a value is set.
+		u.wantEgressPolicy(t, false)
 		u.wantCalls(t, call, "", http.StatusOK)
 		u.wantRows(t, before)
 	})

@@ -50,6 +50,9 @@ func TestLifecycle(t *testing.T) {
 		t.Logf("helm test: %s\n%s", got.took, got.output)
 	})
 
+	// That the first workspace is ready shows that it finds names, the control plane and the AFS controller.
+	t.Run("a workspace reaches the platform and not the cluster", r.wantWorkspacesLimited)
+
 	t.Run("an upgrade that changes nothing restarts nothing", func(t *testing.T) {
 		before := r.podIdentities(t)
 		r.mustUpgrade(t, "--wait")
@@ -114,6 +117,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("uninstall keeps data and Secrets, and stops what runs", func(t *testing.T) {
 		claims := r.claims(t)
 		r.mustUninstall(t)
+		r.wantEgressPolicy(t, false)
 		if diff := cmp.Diff(secrets, r.secretData(t)); diff != "" {
 			t.Errorf("Secrets changed:\n%s", redact(diff))
 		}
@@ -142,6 +146,7 @@ func TestLifecycle(t *testing.T) {
 		if diff := cmp.Diff(secrets, r.secretData(t)); diff != "" {
 			t.Errorf("Secrets changed:\n%s", redact(diff))
 		}
+		r.wantEgressPolicy(t, true)
 		session := r.login(t)
 		want := map[string]string{first.ID: "first"}
 		if diff := cmp.Diff(want, session.workspaceNames(t)); diff != "" {

@@ -47,9 +47,15 @@ func (r *release) wantClosedToStrangers(t *testing.T) {
 // strangerConnects runs a pod in the namespace default that tries to connect.
 func (r *release) strangerConnects(t *testing.T, address string, port int) bool {
 	t.Helper()
-	pods := r.client.CoreV1().Pods(metav1.NamespaceDefault)
+	return r.podConnects(t, metav1.NamespaceDefault, nil, address, port)
+}
+
+// podConnects runs a pod with labels that tries to connect.
+func (r *release) podConnects(t *testing.T, namespace string, labels map[string]string, address string, port int) bool {
+	t.Helper()
+	pods := r.client.CoreV1().Pods(namespace)
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "stranger-"},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "stranger-", Labels: labels},
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever,
 			Containers: []corev1.Container{{
