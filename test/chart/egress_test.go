@@ -73,9 +73,15 @@ func TestWorkspacesReachWhatTheyCall(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("workspaces reach %v, want %v", got, c.want)
 			}
-			dns := host{namespace: "kube-system", labels: map[string]string{"k8s-app": "kube-dns"}}
-			if !n.reaches(policy, dns, 53) || n.reaches(policy, dns, 8080) {
-				t.Error("the cluster's DNS is closed, or more than it is open")
+			for _, app := range []string{"kube-dns", "coredns", "node-local-dns"} {
+				dns := host{namespace: "kube-system", labels: map[string]string{"k8s-app": app}}
+				if !n.reaches(policy, dns, 53) || n.reaches(policy, dns, 8080) {
+					t.Errorf("the cluster's DNS (%s) is closed, or more than it is open", app)
+				}
+			}
+			other := host{namespace: "kube-system", labels: map[string]string{"k8s-app": "metrics-server"}}
+			if n.reaches(policy, other, 53) {
+				t.Error("other pods of kube-system are open")
 			}
 		})
 	}

@@ -76,14 +76,22 @@ spec:
 {{- define "neutree.egress.names" -}}
 {{- $dns := .Values.global.networkPolicies.workspaceEgress.dns -}}
 {{- $openshift := .Values.global.openshift.enabled -}}
-{{- $usual := $openshift | ternary (dict "dns.operator.openshift.io/daemonset-dns" "default") (dict "k8s-app" "kube-dns") -}}
 - to:
     - namespaceSelector:
         matchLabels:
           kubernetes.io/metadata.name: {{ $dns.namespace | default ($openshift | ternary "openshift-dns" "kube-system") }}
       podSelector:
+        {{- if $dns.podLabels }}
         matchLabels:
-          {{- toYaml ($dns.podLabels | default $usual) | nindent 10 }}
+          {{- toYaml $dns.podLabels | nindent 10 }}
+        {{- else if $openshift }}
+        matchLabels:
+          dns.operator.openshift.io/daemonset-dns: default
+        {{- else }}
+        # As its own manifests and its Helm chart label it, and the cache on each node, to which Cilium redirects pods.
+        matchExpressions:
+          - {key: k8s-app, operator: In, values: [kube-dns, coredns, node-local-dns]}
+        {{- end }}
   ports:
     {{- range $dns.ports | default ($openshift | ternary (list 5353) (list 53)) }}
     - {port: {{ . }}, protocol: UDP}
