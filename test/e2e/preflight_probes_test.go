@@ -22,6 +22,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
 	probes "github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
+	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
 )
 
 const probeNamespace = "nap-probes"
@@ -54,6 +55,7 @@ func probeSubject(t *testing.T, change func(*requirement.Set)) *preflight.Subjec
 		set.Images = append(set.Images, requirement.Image{Ref: image.Ref(), Namespace: probeNamespace, PullPolicy: corev1.PullAlways, Why: image.Key, Value: "global.images." + image.Key})
 	}
 	set.Relay = &requirement.Relay{Own: true, Host: nodeAddress(t, view), Port: platform.TurnPort, Min: 49152, Max: 49252, HostNetwork: true}
+	set.Egress = requirementtest.Load(t).Egress
 	if change != nil {
 		change(set)
 	}
