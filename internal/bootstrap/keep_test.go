@@ -31,8 +31,15 @@ data: {workspaces: chosen-before}
 	if got := w.server.Object(configPath).Object["data"]; !cmp.Equal(got, map[string]any{"workspaces": "chosen-before"}) {
 		t.Errorf("the class changed to %v though none is named", got)
 	}
-	if line := "the storage class that was chosen once is gone, and new volumes will wait for it: set global.workspaces.storageClass"; !strings.Contains(w.log.String(), line) {
+	if line := "the StorageClass that an earlier install chose does not exist any more, so PVCs of new workspaces stay " +
+		"Pending: create it again, or name another in global.workspaces.storageClass"; !strings.Contains(w.log.String(), line) {
 		t.Errorf("the log lacks %q:\n%s", line, w.log)
+	}
+	// The same class by name stops no upgrade either, although it does not exist.
+	w.spec.Storage.Classes[0].Name = "chosen-before"
+	w.mustRun(t)
+	if got := w.server.Object(configPath).Object["data"]; !cmp.Equal(got, map[string]any{"workspaces": "chosen-before"}) {
+		t.Errorf("the class changed to %v though chosen-before is named", got)
 	}
 	w.spec.Storage.Classes[0].Name = "fast"
 	w.mustRun(t)

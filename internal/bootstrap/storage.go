@@ -19,7 +19,8 @@ import (
 )
 
 // storageClasses writes the names of the classes that pods of the platform hand on to a ConfigMap.
-// Where no class is named, what was chosen once stays, even if the cluster's default changes.
+// Where no class is named, what was chosen once stays, even if the cluster's default changes. A class that was chosen and
+// does not exist any more stops no upgrade: PVCs of workspaces that exist do not need it.
 func (b *Bootstrap) storageClasses(ctx context.Context) error {
 	spec := b.Spec.Storage
 	if spec.ConfigMap == "" || len(spec.Classes) == 0 {
@@ -38,10 +39,12 @@ func (b *Bootstrap) storageClasses(ctx context.Context) error {
 	data := map[string]string{}
 	for _, class := range spec.Classes {
 		kept := live.Data[class.Key]
-		if class.Name == "" && kept != "" {
+		exists := slices.ContainsFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == kept })
+		if storage.StaysChosen(kept, class.Name) && (class.Name == "" || !exists) {
 			data[class.Key] = kept
-			if !slices.ContainsFunc(classes, func(c storagev1.StorageClass) bool { return c.Name == kept }) {
-				b.Log.Warn("the storage class that was chosen once is gone, and new volumes will wait for it: set "+class.Value+" or make the class again", "key", class.Key, "class", kept)
+			if !exists {
+				b.Log.Warn("the StorageClass that an earlier install chose does not exist any more, so PVCs of new workspaces "+
+					"stay Pending: create it again, or name another in "+class.Value, "key", class.Key, "class", kept)
 			}
 			continue
 		}

@@ -89,6 +89,77 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// A StorageClass that does not exist any more stops an upgrade only where a PVC would be created.
+func TestClassThatIsGone(t *testing.T) {
+	const (
+		missing  = `StorageClass "local-path" for PostgreSQL does not exist: set global.x to one of growing (csi.example.org)`
+		data     = ", labels: {cnpg.io/cluster: nap-pg, cnpg.io/pvcRole: PG_DATA}"
+		chosen   = "{apiVersion: v1, kind: ConfigMap, metadata: {name: nap-storage, namespace: nap}, data: {workspaces: local-path}}"
+		deleting = ", deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [kubernetes.io/pvc-protection]"
+	)
+	pvc := func(name, more string) string {
+		return "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: " + name + ", namespace: nap" + more + "}"
+	}
+	named := &hook.PVCs{Namespace: "nap", Name: "afs-controller-db"}
+	labelled := &hook.PVCs{Namespace: "nap", Selector: "cnpg.io/cluster=nap-pg,cnpg.io/pvcRole=PG_DATA", Count: 2}
+	both, other := []string{pvc("nap-pg-1", data), pvc("nap-pg-2", data)}, []string{strings.Replace(chosen, "local-path", "growing", 1)}
+	noted := &hook.ChosenClass{ConfigMap: "nap-storage", Key: "workspaces"}
+	for name, test := range map[string]struct {
+		objects []string
+		class   string
+		pvc     *hook.PVCs
+		chosen  *hook.ChosenClass
+		want    string
+	}{
+		"its PVC exists":                          {[]string{pvc("afs-controller-db", "")}, "local-path", named, nil, ""},
+		"its PVC does not":                        {nil, "local-path", named, nil, missing},
+		"its PVC is being deleted":                {[]string{pvc("afs-controller-db", deleting)}, "local-path", named, nil, missing},
+		"its PVC exists, and the default is gone": {[]string{pvc("afs-controller-db", "")}, "", named, nil, ""},
+		"all instances have theirs":               {both, "local-path", labelled, nil, ""},
+		"an instance is added":                    {[]string{pvc("nap-pg-1", data)}, "local-path", labelled, nil, missing},
+		"chosen by an earlier install":            {[]string{chosen}, "local-path", nil, noted, ""},
+		"chosen, and none is named":               {[]string{chosen}, "", nil, noted, ""},
+		"another was chosen":                      {other, "local-path", nil, noted, missing},
+		"nothing was chosen yet":                  {nil, "local-path", nil, noted, missing},
+		"nothing is known of PVCs":                {nil, "local-path", nil, nil, missing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check := hook.StorageClassCheck{Purpose: "PostgreSQL", Value: "global.x", Name: test.class, AccessMode: "ReadWriteOnce",
+				PVC: test.pvc, Chosen: test.chosen}
+			wantOutcome(t, hook.GuardSpec{Namespace: "nap", StorageClasses: []hook.StorageClassCheck{check}},
+				append(test.objects, growing), test.want)
+		})
+	}
+}
+
+// The right to read a PVC in the workspaces' namespace comes with that namespace, which this release may create.
+func TestClassOfAPVCThatCannotBeRead(t *testing.T) {
+	check := hook.StorageClassCheck{Purpose: "the shared volume", Value: "global.x", Name: "gone",
+		AccessMode: "ReadWriteMany", PVC: &hook.PVCs{Namespace: "nap-workspaces", Name: "afs-shared-storage"}}
+	for name, test := range map[string]struct {
+		objects string
+		want    string
+	}{
+		"no namespace yet":      {"apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}", `StorageClass "gone" for the shared volume does not exist`},
+		"a namespace, no right": {namespaces, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := kubetest.New(t, test.objects, growing)
+			server.Refuse(-1, "GET", "/api/v1/namespaces/nap-workspaces/persistentvolumeclaims/*", forbidden(
+				`persistentvolumeclaims "afs-shared-storage" is forbidden: User "system:serviceaccount:nap:nap-pre-install" `+
+					`cannot get resource "persistentvolumeclaims" in API group "" in the namespace "nap-workspaces"`))
+			err := Run(t.Context(), slog.New(slog.DiscardHandler), server.Client(),
+				hook.GuardSpec{Namespace: "nap", StorageClasses: []hook.StorageClassCheck{check}})
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want != "" && (hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("%v\nwant a refusal that says %s", err, test.want)
+			}
+		})
+	}
+}
+
 func TestNodes(t *testing.T) {
 	check := hook.NodeCheck{Selector: "node-role.kubernetes.io/control-plane", Value: "global.storage.shared.nodeLocal.node"}
 	for name, test := range map[string]struct {

@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
-	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 // Run makes every check of spec and refuses with all that must be fixed at once.
@@ -82,30 +80,4 @@ func (g *guard) kubernetes(ctx context.Context, check hook.KubernetesCheck) erro
 			"version", info.GitVersion, "tested", check.Tested)
 	}
 	return nil
-}
-
-func (g *guard) storageClasses(ctx context.Context, checks []hook.StorageClassCheck) ([]finding.Finding, error) {
-	if len(checks) == 0 {
-		return nil, nil
-	}
-	classes, err := storage.ListClasses(ctx, g.client)
-	if err != nil {
-		return nil, err
-	}
-	var findings []finding.Finding
-	for _, check := range checks {
-		class, problem := storage.Resolve(classes, storage.ClassRequest{
-			Purpose: check.Purpose, Value: check.Value, Name: check.Name,
-			AccessMode: corev1.PersistentVolumeAccessMode(check.AccessMode),
-		})
-		switch {
-		case class == nil:
-			findings = append(findings, *problem)
-			continue
-		case problem != nil:
-			g.log.Warn(problem.Sentence(), "finding", problem.ID)
-		}
-		g.log.Info("StorageClass found", "purpose", check.Purpose, "class", class.Name)
-	}
-	return findings, nil
 }

@@ -41,12 +41,31 @@ type GuardSpec struct {
 	Kubernetes     KubernetesCheck     `json:"kubernetes,omitempty"`
 }
 
-// StorageClassCheck is a class that a claim will ask for. An empty Name asks for the cluster's default.
+// StorageClassCheck is a class that a PVC will ask for. An empty Name asks for the cluster's default.
 type StorageClassCheck struct {
 	Purpose    string `json:"purpose"`
 	Value      string `json:"value"`
 	Name       string `json:"name"`
 	AccessMode string `json:"accessMode"`
+	// PVC says what the class is for. Where all of it exists, an upgrade does without the class.
+	PVC *PVCs `json:"pvc,omitempty"`
+	// Chosen is where an earlier install has noted the class for PVCs that are created later, by name.
+	Chosen *ChosenClass `json:"chosen,omitempty"`
+}
+
+// PVCs are one PVC, by its name, or several, by labels.
+type PVCs struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name,omitempty"`
+	Selector  string `json:"selector,omitempty"`
+	// Count is how many there are to be; 0 stands for one.
+	Count int `json:"count,omitempty"`
+}
+
+// ChosenClass is a key of the ConfigMap in which bootstrap notes the StorageClasses that it has chosen.
+type ChosenClass struct {
+	ConfigMap string `json:"configMap"`
+	Key       string `json:"key"`
 }
 
 // ClaimCheck is a claim that the user made, or one that may be there from before and is to get a size.

@@ -107,9 +107,9 @@ func (d *derivation) cluster(object Object, c *cluster) error {
 		Spec: spec, Replicas: c.Spec.Instances, By: CloudNativePG, Why: "PostgreSQL", Value: "global.database.cnpg.resources",
 	})
 	for _, volume := range []struct {
-		suffix string
+		suffix, role string
 		*clusterStorage
-	}{{"", &c.Spec.Storage}, {"-wal", c.Spec.WalStorage}} {
+	}{{"", "PG_DATA", &c.Spec.Storage}, {"-wal", "PG_WAL", c.Spec.WalStorage}} {
 		storage := volume.clusterStorage
 		if storage == nil {
 			continue
@@ -121,7 +121,8 @@ func (d *derivation) cluster(object Object, c *cluster) error {
 		d.set.Claims = append(d.set.Claims, Claim{
 			Name: name + "-1" + volume.suffix, Namespace: object.GetNamespace(),
 			Class: storage.StorageClass, AccessMode: corev1.ReadWriteOnce,
-			Size: size, Count: c.Spec.Instances, Grows: true, User: &user, Group: &user, By: CloudNativePG,
+			Selector: "cnpg.io/cluster=" + name + ",cnpg.io/pvcRole=" + volume.role,
+			Size:     size, Count: c.Spec.Instances, Grows: true, User: &user, Group: &user, By: CloudNativePG,
 			Why: "PostgreSQL", Value: "global.database.cnpg.storage.storageClass",
 		})
 	}

@@ -141,8 +141,9 @@ type Claim struct {
 	Class      string
 	AccessMode corev1.PersistentVolumeAccessMode
 	Size       resource.Quantity
-	// Count is how many there are, at least.
-	Count int32
+	// Count is how many there are, at least. Selector finds those that others name.
+	Count    int32
+	Selector string
 	// Grows is set where the class must allow an expansion later.
 	Grows bool
 	// User and Group are whom files in it must belong to or be writable for; nil where any will do.

@@ -125,6 +125,10 @@ func Resolve(classes []storagev1.StorageClass, r ClassRequest) (*storagev1.Stora
 	return def, nil
 }
 
+// StaysChosen says whether the class that an earlier install chose for PVCs which are created later stays the one,
+// although it may not exist any more: no value names another.
+func StaysChosen(chosen, named string) bool { return chosen != "" && (named == "" || named == chosen) }
+
 // ServesOneNode says whether only one node at a time can mount a provisioner's volumes.
 func ServesOneNode(provisioner string) bool {
 	return slices.ContainsFunc(oneNodeProvisioners, func(known string) bool {

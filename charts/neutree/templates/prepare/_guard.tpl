@@ -18,29 +18,39 @@ storageClasses:
     value: global.database.cnpg.storage.storageClass
     name: {{ $global.database.cnpg.storage.storageClass | quote }}
     accessMode: ReadWriteOnce
+    pvc:
+      namespace: {{ .Release.Namespace | quote }}
+      selector: cnpg.io/cluster={{ include "common.name" (list . "pg") }},cnpg.io/pvcRole=PG_DATA
+      count: {{ $global.database.cnpg.instances }}
   {{- end }}
   {{- if eq (include "common.sharedSource" .) "class" }}
   - purpose: the volume that all workspaces share
     value: global.storage.shared.storageClass
     name: {{ $global.storage.shared.storageClass | quote }}
     accessMode: {{ $global.storage.shared.accessMode }}
+    pvc: {namespace: {{ $namespace | quote }}, name: {{ include "common.sharedClaim" . | quote }}}
   {{- end }}
   {{- if not $global.storage.afsController.existingClaim }}
   - purpose: the AFS controller's database
     value: global.storage.afsController.storageClass
     name: {{ $global.storage.afsController.storageClass | quote }}
     accessMode: {{ $global.storage.afsController.accessMode }}
+    pvc: {namespace: {{ .Release.Namespace | quote }}, name: {{ include "common.afsControllerClaim" . | quote }}}
   {{- end }}
   {{- if $global.backup.enabled }}
   - purpose: the backups
     value: global.backup.storageClass
     name: {{ $global.backup.storageClass | quote }}
     accessMode: {{ $global.backup.accessMode }}
+    pvc: {namespace: {{ .Release.Namespace | quote }}, name: {{ include "common.name" (list . "backups") | quote }}}
   {{- end }}
   - purpose: the volume of each workspace
     value: global.workspaces.storageClass
     name: {{ $global.workspaces.storageClass | quote }}
     accessMode: {{ $global.workspaces.multiReplica | ternary "ReadWriteMany" "ReadWriteOnce" }}
+    chosen:
+      configMap: {{ include "common.storageConfigMap" . | quote }}
+      key: {{ include "common.workspaceClassKey" . }}
 {{- include "neutree.guard.volumes" . }}
 {{- if eq $global.exposure.type "nodePort" }}
 nodePorts:

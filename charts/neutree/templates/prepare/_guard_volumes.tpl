@@ -64,5 +64,8 @@ nodes:
 {{- if eq (include "common.workspaceNamespace" $root) $root.Release.Namespace }}
 {{- $names = append $names (include "common.sharedClaim" $root) }}
 {{- end }}
+{{- if $root.Values.global.backup.enabled }}
+{{- $names = append $names (include "common.name" (list $root "backups")) }}
+{{- end }}
 {{- $names | toJson }}
 {{- end }}

@@ -31,7 +31,10 @@ cluster.yaml: |
 # What runs, and what an upgrade must not change.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
+  resourceNames:
+    - {{ include "neutree.installation" . }}
+    - {{ include "neutree.restoreNote" . }}
+    - {{ include "common.storageConfigMap" . }}
   verbs: [get]
 {{- if not (include "common.externalDatabase" .) }}
 - apiGroups: [postgresql.cnpg.io]

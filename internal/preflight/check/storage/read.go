@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
+	"github.com/neutree-ai/packaging/internal/guard"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
 	"github.com/neutree-ai/packaging/internal/storage"
@@ -18,7 +20,10 @@ import (
 // Checks are those of this topic.
 func Checks() []preflight.Check {
 	return append([]preflight.Check{
-		{ID: "storage.class", Title: "Every volume has a StorageClass that exists and can serve it", Needs: preflight.Cluster, Severity: preflight.Error, Run: over(classes)},
+		{
+			ID: "storage.class", Title: "Every volume has a StorageClass that exists and can serve it",
+			Needs: preflight.Cluster, Severity: preflight.Error, Run: served,
+		},
 		{ID: "storage.default", Title: "One StorageClass is the default", Needs: preflight.Cluster, Severity: preflight.Warning, Applies: leftToDefault, Run: over(defaults)},
 		{ID: "storage.growth", Title: "Volumes that may grow can", Needs: preflight.Cluster, Severity: preflight.Warning, Run: over(expansion)},
 		{ID: "storage.binding", Title: "Volumes are made where the pods that use them can run", Needs: preflight.Cluster, Severity: preflight.Warning, Run: binding},
@@ -45,9 +50,14 @@ func resolve(classes []storagev1.StorageClass, claim requirement.Claim) (*storag
 	return storage.Resolve(classes, storage.ClassRequest{Purpose: claim.Why, Value: claim.Value, Name: claim.Class, AccessMode: claim.AccessMode})
 }
 
-func classes(all []storagev1.StorageClass, claims []requirement.Claim) []preflight.Finding {
+// served checks the StorageClass of each PVC that would be created.
+func served(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	all, err := s.Cluster.StorageClasses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the StorageClasses: %w", err)
+	}
 	var findings []preflight.Finding
-	for _, claim := range claims {
+	for _, claim := range s.Requirements.Claims {
 		class, problem := resolve(all, claim)
 		if problem == nil {
 			continue
@@ -55,10 +65,36 @@ func classes(all []storagev1.StorageClass, claims []requirement.Claim) []preflig
 		problem.Object, problem.Why = name(claim), "the claim stays Pending for ever, and with it the pod that mounts it"
 		if class != nil {
 			problem.Why = "workspaces on every other node never start"
+			findings = append(findings, *problem)
+			continue
+		}
+		kept, err := guard.Unneeded(ctx, s.Cluster.Untyped, s.Requirements.Namespace, wanted(s.Requirements, claim))
+		if err != nil {
+			return findings, err
+		}
+		if kept != "" {
+			problem.Severity, problem.Why = preflight.Warning, "an upgrade is possible: "+kept
 		}
 		findings = append(findings, *problem)
 	}
-	return findings
+	return findings, nil
+}
+
+// wanted is what the chart's own hook asks of the class of a claim.
+func wanted(set *requirement.Set, claim requirement.Claim) hook.StorageClassCheck {
+	check := hook.StorageClassCheck{Name: claim.Class, PVC: &hook.PVCs{
+		Namespace: claim.Namespace, Name: claim.Name, Selector: claim.Selector, Count: int(claim.Count),
+	}}
+	if claim.By != requirement.Runner {
+		return check
+	}
+	check.PVC = nil
+	for _, known := range set.Prepare.Guard.StorageClasses {
+		if known.Value == claim.Value {
+			check.Chosen = known.Chosen
+		}
+	}
+	return check
 }
 
 // leftToDefault says whether a volume is left to the cluster's default class.

@@ -14,6 +14,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
 	"github.com/neutree-ai/packaging/internal/requirement"
 	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
+	"github.com/neutree-ai/packaging/internal/storage"
 )
 
 func class(name, provisioner string, change ...func(*storagev1.StorageClass)) storagev1.StorageClass {
@@ -65,7 +66,59 @@ func TestClasses(t *testing.T) {
 		{name: "the named one serves one node", classes: both, claim: claim("local", corev1.ReadWriteMany), words: []string{"StorageClass local for PostgreSQL is served by rancher.io/local-path, whose volumes only one node can mount"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			checktest.Want(t, classes(tc.classes, []requirement.Claim{tc.claim}), tc.words...)
+			var objects []string
+			for _, class := range tc.classes {
+				objects = append(objects, fmt.Sprintf("apiVersion: storage.k8s.io/v1\nkind: StorageClass\n"+
+					"metadata: {name: %s, annotations: {storageclass.kubernetes.io/is-default-class: %q}}\nprovisioner: %s",
+					class.Name, fmt.Sprint(storage.IsDefaultClass(&class)), class.Provisioner))
+			}
+			set := &requirement.Set{Namespace: "nap", Claims: []requirement.Claim{tc.claim}}
+			s := checktest.Subject(t, kubetest.New(t, objects...), set)
+			checktest.Want(t, checktest.Run(t, Checks(), "storage.class", s), tc.words...)
+		})
+	}
+}
+
+// A StorageClass that does not exist any more stops an upgrade only where a PVC would be created.
+func TestClassThatIsGone(t *testing.T) {
+	set := requirementtest.Load(t, "global.database.cnpg.instances=2", "global.workspaces.storageClass=fast",
+		"global.database.cnpg.storage.storageClass=fast", "global.storage.shared.storageClass=fast",
+		"global.storage.afsController.storageClass=fast", "global.backup.storageClass=fast")
+	pvc := func(namespace, name, labels string) string {
+		return fmt.Sprintf(`{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: %s, namespace: %s, labels: {%s}}}`,
+			name, namespace, labels)
+	}
+	const data = "cnpg.io/cluster: nap-pg, cnpg.io/pvcRole: PG_DATA"
+	chosen := `{apiVersion: v1, kind: ConfigMap, metadata: {name: nap-storage, namespace: nap}, data: {workspaces: fast}}`
+	all := []string{
+		pvc("nap", "afs-controller-db", ""), pvc(set.Workspaces, "afs-shared-storage", ""), pvc("nap", "nap-backups", ""),
+		pvc("nap", "nap-pg-1", data), pvc("nap", "nap-pg-2", data), chosen,
+	}
+	const missing = `StorageClass "fast" for %s does not exist -> set %s to one of other (example.com/files)`
+	for name, tc := range map[string]struct {
+		objects []string
+		words   []string
+	}{
+		"nothing exists": {words: []string{
+			fmt.Sprintf(missing, "the AFS controller's database", "global.storage.afsController.storageClass"),
+			fmt.Sprintf(missing, "the volume that all workspaces share", "global.storage.shared.storageClass"),
+			fmt.Sprintf(missing, "the backups", "global.backup.storageClass"),
+			fmt.Sprintf(missing, "PostgreSQL", "global.database.cnpg.storage.storageClass"),
+			fmt.Sprintf(missing, "the volume of each workspace", "global.workspaces.storageClass"),
+		}},
+		"everything exists": {objects: all, words: []string{
+			"warning: " + `StorageClass "fast" for the AFS controller's database does not exist`,
+			"warning: " + `StorageClass "fast" for the volume that all workspaces share does not exist`,
+			"warning: " + `StorageClass "fast" for the backups does not exist`,
+			"warning: " + `StorageClass "fast" for PostgreSQL does not exist`,
+			"warning: " + `StorageClass "fast" for the volume of each workspace does not exist`,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := append([]string{"{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: other}, " +
+				"provisioner: example.com/files}"}, tc.objects...)
+			s := checktest.Subject(t, kubetest.New(t, objects...), set)
+			checktest.Want(t, checktest.Run(t, Checks(), "storage.class", s), tc.words...)
 		})
 	}
 }
