@@ -25,6 +25,10 @@ func Of(rendered *chart.Rendered, release, namespace string, of Chart) (*Set, er
 			return nil, err
 		}
 	}
+	d.later()
+	if err := d.hookJobs(); err != nil {
+		return nil, err
+	}
 	d.claims()
 	d.nodePorts()
 	d.hostPorts()

@@ -34,7 +34,12 @@ type Set struct {
 
 	// Objects are all objects: the release's, its hooks, and what is made of them at run time. Those that live
 	// in a namespace name it.
-	Objects     []Object
+	Objects []Object
+	// Later are what hooks and the operator create besides, known by kind and name alone, and HookJobs the Jobs that
+	// the hook before an upgrade runs.
+	Later    []Object
+	HookJobs []Pod
+
 	Pods        []Pod
 	Images      []Image
 	Claims      []Claim

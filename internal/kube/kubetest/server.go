@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -44,6 +45,7 @@ type Server struct {
 	onChange func(number int)
 	crowds   map[string]*crowd
 	lists    []Listing
+	kinds    []schema.GroupVersionKind
 }
 
 // Request is one that would change something.
@@ -210,7 +212,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			defer s.onChange(number)
 		}
 	}
-	if s.serveCrowd(w, r) {
+	if s.serveKinds(w, r) || s.serveCrowd(w, r) {
 		return
 	}
 	if at, ok := strings.CutSuffix(r.URL.Path, "/scale"); ok {

@@ -4,59 +4,143 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	k8sresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	resourcehelpers "k8s.io/component-helpers/resource"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
-// quotas looks at what the API server says to each pod alone, and then whether all of them together fit.
+// quotas looks at whether everything together fits, and then at what the API server says to each pod and object alone.
 func quotas(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	trials, err := tryPods(ctx, s)
-	if err != nil {
-		return nil, err
+	var findings []preflight.Finding
+	for _, namespace := range namespaces(s.Requirements) {
+		found, err := compare(ctx, s, namespace)
+		if err != nil {
+			return findings, err
+		}
+		findings = append(findings, found...)
 	}
-	findings := exceeded(trials)
-	if len(findings) > 0 {
+	pods, err := tryPods(ctx, s)
+	if err != nil {
+		return findings, err
+	}
+	objects, err := tryObjects(ctx, s)
+	if err != nil {
+		return findings, err
+	}
+	findings = append(findings, exceeded("a pod of ", pods, findings)...)
+	findings = append(findings, exceeded("", objects, findings)...)
+	if slices.ContainsFunc(findings, func(f preflight.Finding) bool { return f.Severity == preflight.Unset }) {
 		return findings, nil
 	}
-	if err := unjudged(trials, quota); err != nil {
-		return nil, err
+	return findings, unjudged(pods, quota)
+}
+
+// compare finds the quotas of a namespace that leave less than the release takes.
+func compare(ctx context.Context, s *preflight.Subject, namespace string) ([]preflight.Finding, error) {
+	client := s.Cluster.Untyped
+	list, err := kube.List[corev1.ResourceQuota](ctx, client, kube.ResourceQuotas, namespace, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the ResourceQuotas in namespace %s: %w", namespace, err)
 	}
-	if s.Options.Upgrade {
-		// What an installed release uses is counted already.
-		return nil, nil
+	var findings []preflight.Finding
+	limited := map[corev1.ResourceName]bool{}
+	list = slices.DeleteFunc(list, func(quota corev1.ResourceQuota) bool {
+		if len(quota.Spec.Scopes) == 0 && quota.Spec.ScopeSelector == nil {
+			for name := range quota.Status.Hard {
+				limited[name] = true
+			}
+			return false
+		}
+		findings = append(findings, preflight.Finding{
+			Object: object(&quota), Severity: preflight.Note,
+			Found: fmt.Sprintf("quota %s in namespace %s counts only pods of its scopes: whether all of them fit together was "+
+				"not checked", quota.Name, namespace),
+		})
+		return true
+	})
+	if len(limited) == 0 {
+		return findings, nil
 	}
-	for _, namespace := range namespaces(s.Requirements) {
-		list, err := kube.List[corev1.ResourceQuota](ctx, s.Cluster.Untyped, kube.ResourceQuotas, namespace,
-			metav1.ListOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("list the ResourceQuotas in namespace %s: %w", namespace, err)
-		}
-		for i := range list {
-			findings = append(findings, sums(&list[i], s.Requirements)...)
-		}
+	asked := func(names ...corev1.ResourceName) bool {
+		return slices.ContainsFunc(names, func(name corev1.ResourceName) bool { return limited[name] })
+	}
+	takes, err := demanded(ctx, s, namespace, asked)
+	if err != nil {
+		return findings, err
+	}
+	for i := range list {
+		findings = append(findings, lacks(&list[i], takes, s.Options.Upgrade)...)
 	}
 	return findings, nil
 }
 
-func exceeded(trials []trial) []preflight.Finding {
+// lacks compares what a quota leaves with what the release takes.
+func lacks(quota *corev1.ResourceQuota, takes corev1.ResourceList, upgrade bool) []preflight.Finding {
+	who := "the install takes %s"
+	if upgrade {
+		who = "the upgrade takes %s more"
+	}
+	var findings []preflight.Finding
+	for _, name := range slices.Sorted(maps.Keys(quota.Status.Hard)) {
+		wanted := takes[name]
+		used := quota.Status.Used[name]
+		left := quota.Status.Hard[name].DeepCopy()
+		left.Sub(used)
+		if wanted.Sign() <= 0 || wanted.Cmp(left) <= 0 {
+			continue
+		}
+		if left.Sign() < 0 {
+			left.Set(0)
+		}
+		needed := used.DeepCopy()
+		needed.Add(wanted)
+		findings = append(findings, preflight.Finding{
+			Object: object(quota),
+			Found: fmt.Sprintf("quota %s leaves %s of %s in namespace %s, and "+who, quota.Name, left.String(), name,
+				quota.Namespace, wanted.String()),
+			Why: "the API server refuses what exceeds it: Helm stops half-way, or waits for pods that never start",
+			Fix: fmt.Sprintf("kubectl --namespace %s patch resourcequota %s --type merge --patch "+
+				`'{"spec":{"hard":{"%s":"%s"}}}'`, quota.Namespace, quota.Name, name, needed.String()),
+		})
+	}
+	return findings
+}
+
+func object(quota *corev1.ResourceQuota) string {
+	return fmt.Sprintf("ResourceQuota %s/%s", quota.Namespace, quota.Name)
+}
+
+var exceededQuota = regexp.MustCompile(`exceeded quota: ([^,]+),`)
+
+// exceeded are the pods or objects that a quota or a limit range refuses by themselves. A quota that is known to leave
+// too little is not named again.
+func exceeded(what string, trials []trial, known []preflight.Finding) []preflight.Finding {
 	var findings []preflight.Finding
 	for _, t := range trials {
-		if classify(t.err) == quota {
-			findings = append(findings, preflight.Finding{
-				Object: t.object, Value: t.value,
-				Found: fmt.Sprintf("a quota or limit range of namespace %s refuses a pod of %s: %s", t.namespace, t.object, kube.Brief(t.err)),
-				Why:   "the pod is never made, and an install with --wait times out",
-				Fix:   fmt.Sprintf("raise it (kubectl --namespace %s describe resourcequota,limitrange), or give containers that state none default requests and limits by a LimitRange", t.namespace),
-			})
+		if classify(t.err) != quota {
+			continue
 		}
+		if m := exceededQuota.FindStringSubmatch(t.err.Error()); m != nil {
+			named := fmt.Sprintf("ResourceQuota %s/%s", t.namespace, m[1])
+			isNamed := func(f preflight.Finding) bool { return f.Object == named && f.Severity == preflight.Unset }
+			if slices.ContainsFunc(known, isNamed) {
+				continue
+			}
+		}
+		findings = append(findings, preflight.Finding{
+			Object: t.object, Value: t.value,
+			Found: fmt.Sprintf("a quota or limit range of namespace %s refuses %s%s: %s",
+				t.namespace, what, t.object, kube.Brief(t.err)),
+			Why: "it is never created, and an install with --wait times out",
+			Fix: fmt.Sprintf("raise it (kubectl --namespace %s describe resourcequota,limitrange), or give containers "+
+				"that state none default requests and limits by a LimitRange", t.namespace),
+		})
 	}
 	return findings
 }
@@ -67,69 +151,4 @@ func namespaces(set *requirement.Set) []string {
 		all = append(all, set.Workspaces)
 	}
 	return all
-}
-
-// sums compares what a quota leaves with what the whole installation takes.
-func sums(quota *corev1.ResourceQuota, set *requirement.Set) []preflight.Finding {
-	if len(quota.Spec.Scopes) > 0 || quota.Spec.ScopeSelector != nil {
-		return nil // it counts only some pods
-	}
-	takes := total(quota.Namespace, set)
-	var findings []preflight.Finding
-	for _, name := range slices.Sorted(maps.Keys(quota.Status.Hard)) {
-		wanted, counted := takes[name]
-		if !counted {
-			continue
-		}
-		left := quota.Status.Hard[name].DeepCopy()
-		left.Sub(quota.Status.Used[name])
-		if wanted.Cmp(left) > 0 {
-			findings = append(findings, preflight.Finding{
-				Object: fmt.Sprintf("ResourceQuota %s/%s", quota.Namespace, quota.Name),
-				Found:  fmt.Sprintf("quota %s leaves %s of %s in namespace %s, and the platform takes %s", quota.Name, left.String(), name, quota.Namespace, wanted.String()),
-				Why:    "some of its pods are never made, and an install with --wait times out",
-				Fix:    fmt.Sprintf("kubectl --namespace %s edit resourcequota %s", quota.Namespace, quota.Name),
-			})
-		}
-	}
-	return findings
-}
-
-// total is what all pods and claims of a namespace count for, under the names that quotas use.
-func total(namespace string, set *requirement.Set) corev1.ResourceList {
-	sum := corev1.ResourceList{}
-	add := func(name corev1.ResourceName, amount k8sresource.Quantity) {
-		have := sum[name]
-		have.Add(amount)
-		sum[name] = have
-	}
-	for _, pod := range set.Pods {
-		if pod.Namespace != namespace || pod.Job || pod.EveryNode {
-			continue
-		}
-		one := &corev1.Pod{Spec: pod.Spec}
-		requests, limits := resourcehelpers.PodRequests(one, resourcehelpers.PodResourcesOptions{}), resourcehelpers.PodLimits(one, resourcehelpers.PodResourcesOptions{})
-		for range pod.Replicas {
-			add(corev1.ResourcePods, *k8sresource.NewQuantity(1, k8sresource.DecimalSI))
-			for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-				add("requests."+name, requests[name])
-				add(name, requests[name])
-				add("limits."+name, limits[name])
-			}
-		}
-	}
-	for _, claim := range set.Claims {
-		for range claim.Count {
-			if claim.Namespace == namespace {
-				add(corev1.ResourcePersistentVolumeClaims, *k8sresource.NewQuantity(1, k8sresource.DecimalSI))
-				add(corev1.ResourceRequestsStorage, claim.Size)
-			}
-		}
-	}
-	for _, port := range set.NodePorts {
-		if port.Namespace == namespace {
-			add(corev1.ResourceServicesNodePorts, *k8sresource.NewQuantity(1, k8sresource.DecimalSI))
-		}
-	}
-	return sum
 }
