@@ -127,17 +127,39 @@ func (s *Session) Namespace(ctx context.Context, wanted string, level Level) (st
 	if p, ok := s.places[key]; ok {
 		return p.name, nil
 	}
-	name := fmt.Sprintf("neutree-preflight-%s-%s", s.id, level)
-	labels := s.labels()
-	labels["pod-security.kubernetes.io/enforce"] = string(level)
+	labels := map[string]string{"pod-security.kubernetes.io/enforce": string(level)}
+	return s.temporary(ctx, key, wanted, string(level), labels)
+}
+
+// Like gives a temporary namespace with the labels that wanted, which does not exist yet, will have. Objects are tried
+// there in dry runs.
+func (s *Session) Like(ctx context.Context, wanted string, labels map[string]string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return "", errors.New("the probe session is closed")
+	}
+	key := "like " + wanted
+	if p, ok := s.places[key]; ok {
+		return p.name, nil
+	}
+	return s.temporary(ctx, key, wanted, fmt.Sprintf("like-%d", len(s.places)+1), labels)
+}
+
+// temporary creates a namespace that stands for another.
+func (s *Session) temporary(ctx context.Context, key, wanted, suffix string, labels map[string]string) (string, error) {
+	name := fmt.Sprintf("neutree-preflight-%s-%s", s.id, suffix)
+	own := s.labels()
+	maps.Copy(own, labels)
+	own[RunLabel] = s.id
 	making, cancel := uncut(ctx)
 	defer cancel()
-	err = s.config.Client.Create(making, kube.Namespaces, "", &corev1.Namespace{
+	err := s.config.Client.Create(making, kube.Namespaces, "", &corev1.Namespace{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: own},
 	}, false)
 	if err != nil {
-		return "", fmt.Errorf("make a temporary namespace for the probe pods, since %s does not exist yet: %w", wanted, err)
+		return "", fmt.Errorf("create a temporary namespace, since %s does not exist yet: %w", wanted, err)
 	}
 	return name, s.own(ctx, key, &place{name: name, temporary: true})
 }

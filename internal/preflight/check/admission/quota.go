@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -38,13 +39,29 @@ func quotas(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 	if slices.ContainsFunc(findings, func(f preflight.Finding) bool { return f.Severity == preflight.Unset }) {
 		return findings, nil
 	}
-	return findings, unjudged(pods, quota)
+	for _, t := range slices.Concat(pods, objects) {
+		if classify(t.err) == noNamespace {
+			return findings, errors.New(missingNamespace(t))
+		}
+	}
+	// An object that was refused for another reason is named by the check of that reason.
+	objects = slices.DeleteFunc(slices.Clone(objects), func(t trial) bool {
+		return classify(t.err) != noRight
+	})
+	return findings, errors.Join(unjudged("pods of ", pods, quota), unjudged("", objects, quota))
 }
 
 // compare finds the quotas of a namespace that leave less than the release takes.
 func compare(ctx context.Context, s *preflight.Subject, namespace string) ([]preflight.Finding, error) {
-	client := s.Cluster.Untyped
-	list, err := kube.List[corev1.ResourceQuota](ctx, client, kube.ResourceQuotas, namespace, metav1.ListOptions{})
+	at, err := s.TrialNamespace(ctx, namespace)
+	var untried *preflight.Untried
+	switch {
+	case errors.As(err, &untried):
+		return nil, nil // the pods that can't be tried say so
+	case err != nil:
+		return nil, err
+	}
+	list, err := kube.List[corev1.ResourceQuota](ctx, s.Cluster.Untyped, kube.ResourceQuotas, at, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list the ResourceQuotas in namespace %s: %w", namespace, err)
 	}
@@ -75,6 +92,7 @@ func compare(ctx context.Context, s *preflight.Subject, namespace string) ([]pre
 		return findings, err
 	}
 	for i := range list {
+		list[i].Namespace = namespace
 		findings = append(findings, lacks(&list[i], takes, s.Options.Upgrade)...)
 	}
 	return findings, nil

@@ -4,6 +4,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -31,8 +32,8 @@ func Checks() []preflight.Check {
 
 var violation = regexp.MustCompile(`violates PodSecurity "([a-z]+):[^"]*": (.*)`)
 
-// levels judges by the pods themselves where the namespace exists, else by the labels it will get, else by what the
-// cluster asks of a namespace without any.
+// levels judges by the pods themselves. Where they could not be tried it goes by the labels that a namespace has or
+// will get, or by what the cluster asks of a namespace without any.
 func levels(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	trials, err := tryPods(ctx, s)
 	if err != nil {
@@ -42,24 +43,26 @@ func levels(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, err
 	for _, need := range s.Requirements.PodSecurity {
 		namespace, err := s.Cluster.Namespace(ctx, need.Namespace)
 		if err != nil {
-			return nil, fmt.Errorf("read namespace %s: %w", need.Namespace, err)
+			return findings, fmt.Errorf("read namespace %s: %w", need.Namespace, err)
 		}
+		tried := slices.ContainsFunc(trials, func(t trial) bool {
+			return t.namespace == need.Namespace && classify(t.err) != noNamespace
+		})
+		var found []preflight.Finding
 		switch {
 		case namespace != nil:
-			found, err := refused(need, namespace, trials)
-			if err != nil {
-				return nil, err
-			}
-			findings = append(findings, found...)
+			found, err = refused(need, namespace, trials)
 		case need.Created:
 			// The release makes it, with the label that it needs.
+		case tried:
+			found, err = refusedLater(need, trials)
 		default:
-			found, err := unlabelled(ctx, s, need)
-			if err != nil {
-				return nil, err
-			}
-			findings = append(findings, found...)
+			found, err = unlabelled(ctx, s, need, trials)
 		}
+		if err != nil {
+			return findings, err
+		}
+		findings = append(findings, found...)
 	}
 	return findings, nil
 }
@@ -74,13 +77,10 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 		}
 		switch classify(t.err) {
 		case podSecurity:
-			m := violation.FindStringSubmatch(strings.Join(strings.Fields(t.err.Error()), " "))
-			if m == nil {
-				m = []string{"", "a stricter level", t.err.Error()}
-			}
-			detail := fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, m[2])
-			return []preflight.Finding{relabel(need, m[1], detail)}, nil
-		case noRight, cannotAsk:
+			level, detail := violated(t.err)
+			detail = fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, detail)
+			return []preflight.Finding{relabel(need, level, detail)}, nil
+		case noRight, cannotAsk, noNamespace:
 			denied = t.err
 		default:
 			unknown = false
@@ -120,14 +120,57 @@ func stricter(enforced, needed string) bool {
 	return err == nil && api.CompareLevels(a, b) > 0
 }
 
+// violated is the level that a pod was refused by, and what it lacks.
+func violated(err error) (level, detail string) {
+	if m := violation.FindStringSubmatch(strings.Join(strings.Fields(err.Error()), " ")); m != nil {
+		return m[1], m[2]
+	}
+	return "a stricter level", err.Error()
+}
+
+// refusedLater finds the first pod that pod security would keep out of a namespace which does not exist yet. Another
+// one without labels stood for it.
+func refusedLater(need requirement.PodSecurity, trials []trial) ([]preflight.Finding, error) {
+	for _, t := range trials {
+		if t.namespace != need.Namespace {
+			continue
+		}
+		switch classify(t.err) {
+		case podSecurity:
+			return []preflight.Finding{label(need, t.object, t.err)}, nil
+		case noRight, cannotAsk, noNamespace:
+			return nil, fmt.Errorf("try a pod of %s for namespace %s: %s", t.object, need.Namespace, kube.Brief(t.err))
+		}
+	}
+	return nil, nil
+}
+
+// label is the finding for a namespace that must be created with a label.
+func label(need requirement.PodSecurity, owner string, err error) preflight.Finding {
+	level, detail := violated(err)
+	finding := relabel(need, level, "")
+	finding.Found = fmt.Sprintf("namespace %s does not exist yet, and without a label this cluster enforces %q, which "+
+		"keeps out the pods of %s: %s", need.Namespace, level, owner, detail)
+	finding.Fix = fmt.Sprintf("kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=%[3]s",
+		need.Namespace, api.EnforceLevelLabel, need.Level)
+	return finding
+}
+
 // unlabelled asks what a new namespace would enforce, by trying pods in one that is there and has no label either.
-func unlabelled(ctx context.Context, s *preflight.Subject, need requirement.PodSecurity) ([]preflight.Finding, error) {
+func unlabelled(
+	ctx context.Context, s *preflight.Subject, need requirement.PodSecurity, trials []trial,
+) ([]preflight.Finding, error) {
 	namespace, err := s.Cluster.Namespace(ctx, corev1.NamespaceDefault)
 	if err != nil {
 		return nil, fmt.Errorf("read namespace %s: %w", corev1.NamespaceDefault, err)
 	}
 	if namespace == nil || namespace.Labels[api.EnforceLevelLabel] != "" {
-		return nil, nil
+		for _, t := range trials {
+			if t.namespace == need.Namespace {
+				return nil, errors.New(missingNamespace(t))
+			}
+		}
+		return nil, &preflight.Untried{Namespace: need.Namespace}
 	}
 	for _, pod := range s.Requirements.Pods {
 		if pod.Namespace != need.Namespace {
@@ -135,14 +178,7 @@ func unlabelled(ctx context.Context, s *preflight.Subject, need requirement.PodS
 		}
 		err := s.Cluster.Untyped.Create(ctx, kube.Pods, namespace.Name, podOf(pod), true)
 		if classify(err) == podSecurity {
-			m := violation.FindStringSubmatch(strings.Join(strings.Fields(err.Error()), " "))
-			if m == nil {
-				m = []string{"", "a stricter level", err.Error()}
-			}
-			finding := relabel(need, m[1], "")
-			finding.Found = fmt.Sprintf("namespace %s does not exist yet, and without a label this cluster enforces %q, which keeps out the pods of %s: %s", need.Namespace, m[1], pod.Owner, m[2])
-			finding.Fix = fmt.Sprintf("kubectl create namespace %[1]s && kubectl label namespace %[1]s %[2]s=%[3]s", need.Namespace, api.EnforceLevelLabel, need.Level)
-			return []preflight.Finding{finding}, nil
+			return []preflight.Finding{label(need, pod.Owner, err)}, nil
 		}
 		if unanswered(err) || kube.MissingPermission(err) != "" {
 			return nil, fmt.Errorf("try a pod of %s in namespace %s: %w", pod.Owner, namespace.Name, err)
@@ -167,8 +203,11 @@ func policies(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 		return findings, nil
 	}
 	for _, t := range trials {
-		if classify(t.err) == noRight {
+		switch classify(t.err) {
+		case noRight:
 			return findings, fmt.Errorf("not every object could be tried: %s", kube.Brief(t.err))
+		case noNamespace:
+			return findings, fmt.Errorf("not every object could be tried: %s", missingNamespace(t))
 		}
 	}
 	return findings, nil
@@ -208,8 +247,7 @@ func refusals(trials []trial) []preflight.Finding {
 	for _, namespace := range slices.Sorted(maps.Keys(untried)) {
 		findings = append(findings, preflight.Finding{
 			Object: "Namespace " + namespace, Severity: preflight.Note,
-			Found: fmt.Sprintf("%d objects were not tried: namespace %s does not exist yet. "+
-				"Create it first to have them tried", untried[namespace], namespace),
+			Found: fmt.Sprintf("%d objects were not tried, since namespace %s does not exist", untried[namespace], namespace),
 		})
 	}
 	if denied > 0 {

@@ -151,9 +151,9 @@ func TestRefusals(t *testing.T) {
 		"the policy no-latest refuses it: no latest tags",
 		"the API server refuses it: it is Tuesday",
 		"warning: an admission webhook can't be asked",
-		"note: 1 objects were not tried: namespace area does not exist yet",
-		"note: 1 objects were not tried: namespace field does not exist yet",
-		"note: 2 objects were not tried: namespace work does not exist yet",
+		"note: 1 objects were not tried, since namespace area does not exist",
+		"note: 1 objects were not tried, since namespace field does not exist",
+		"note: 2 objects were not tried, since namespace work does not exist",
 		"note: 1 objects were not tried: you may not make them, see rbac.install")
 }
 

@@ -3,10 +3,12 @@ package admission
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -32,35 +34,93 @@ type trial struct {
 }
 
 // tryPods lets the API server admit one pod of each kind, in a dry run: once, for all checks that look at the answers.
-// Namespaces that do not exist are left out.
 func tryPods(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 	return cluster.Once(ctx, s.Cluster, "admission/pods", func(ctx context.Context) ([]trial, error) {
-		var mu sync.Mutex
-		var trials []trial
+		t := &trying{s: s, places: map[string]place{}}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(atOnce)
 		for _, pod := range s.Requirements.Pods {
-			namespace, err := s.Cluster.Namespace(ctx, pod.Namespace)
-			if err != nil && !apierrors.IsForbidden(err) {
-				return nil, fmt.Errorf("read namespace %s: %w", pod.Namespace, err)
+			err := t.try(ctx, group, trial{object: pod.Owner, namespace: pod.Namespace, value: pod.Value},
+				func(ctx context.Context, namespace string) error {
+					return createPod(ctx, s.Cluster.Untyped, namespace, podOf(pod))
+				})
+			if err != nil {
+				return nil, err
 			}
-			if err == nil && namespace == nil {
-				continue
-			}
-			group.Go(func() error {
-				err := s.Cluster.Untyped.Create(ctx, kube.Pods, pod.Namespace, podOf(pod), true)
-				if unanswered(err) {
-					return err
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				trials = append(trials, trial{pod.Owner, pod.Namespace, pod.Value, err})
-				return nil
-			})
 		}
 		err := group.Wait()
-		return inOrder(trials), err
+		return inOrder(t.trials), err
 	})
+}
+
+// accountWait bounds the wait for the ServiceAccount that every namespace gets a moment after it is created.
+const accountWait = 10 * time.Second
+
+// createPod tries a pod. In a namespace that was created a moment ago there may be no ServiceAccount yet.
+func createPod(ctx context.Context, client *kube.Client, namespace string, pod *corev1.Pod) error {
+	until := time.Now().Add(accountWait)
+	for {
+		err := client.Create(ctx, kube.Pods, namespace, pod, true)
+		if err == nil || !strings.Contains(err.Error(), "error looking up service account") || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// trying collects trials that are made at the same time.
+type trying struct {
+	s *preflight.Subject
+	// places is where objects of a namespace are tried, or why they can't be.
+	places map[string]place
+
+	mu     sync.Mutex
+	trials []trial
+}
+
+type place struct {
+	name    string
+	untried *preflight.Untried
+}
+
+// try makes one trial where objects of its namespace can be tried, and notes the answer.
+func (t *trying) try(
+	ctx context.Context, group *errgroup.Group, one trial, do func(ctx context.Context, namespace string) error,
+) error {
+	at, known := t.places[one.namespace]
+	if !known && one.namespace != "" {
+		var err error
+		at.name, err = t.s.TrialNamespace(ctx, one.namespace)
+		if err != nil && !errors.As(err, &at.untried) {
+			return err
+		}
+		t.places[one.namespace] = at
+	}
+	if at.untried != nil {
+		one.err = at.untried
+		t.note(one)
+		return nil
+	}
+	group.Go(func() error {
+		err := do(ctx, at.name)
+		if unanswered(err) {
+			return err
+		}
+		one.err = preflight.Renamed(err, at.name, one.namespace)
+		t.note(one)
+		return nil
+	})
+	return nil
+}
+
+func (t *trying) note(one trial) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.trials = append(t.trials, one)
 }
 
 // inOrder sorts what was tried at once, so that two runs say the same.
@@ -85,8 +145,7 @@ func podOf(pod requirement.Pod) *corev1.Pod {
 // tryObjects lets the API server judge every object that Helm makes, as an apply in a dry run.
 func tryObjects(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 	return cluster.Once(ctx, s.Cluster, "admission/objects", func(ctx context.Context) ([]trial, error) {
-		var mu sync.Mutex
-		var trials []trial
+		t := &trying{s: s, places: map[string]place{}}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(atOnce)
 		for _, object := range s.Requirements.Objects {
@@ -100,35 +159,48 @@ func tryObjects(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 			if gvr.Empty() {
 				continue // k8s.apis says so
 			}
-			group.Go(func() error {
-				err := try(ctx, s.Cluster.Untyped, gvr, object)
-				if unanswered(err) {
-					return err
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				trials = append(trials, trial{chart.Describe(object.Unstructured), object.GetNamespace(), "", err})
-				return nil
+			one := trial{object: chart.Describe(object.Unstructured), namespace: object.GetNamespace()}
+			err = t.try(ctx, group, one, func(ctx context.Context, namespace string) error {
+				return try(ctx, s.Cluster.Untyped, gvr, namespace, object)
 			})
+			if err != nil {
+				return nil, err
+			}
 		}
 		err := group.Wait()
-		return inOrder(trials), err
+		return inOrder(t.trials), err
 	})
 }
 
-func try(ctx context.Context, client *kube.Client, gvr schema.GroupVersionResource, object requirement.Object) error {
+// try makes a dry run of what Helm does with an object, in the namespace that its own or another stands for.
+func try(
+	ctx context.Context, client *kube.Client, gvr schema.GroupVersionResource, namespace string, object requirement.Object,
+) error {
 	u := object.DeepCopy()
+	u.SetNamespace(namespace)
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 	if object.Hook == nil {
-		_, err := client.Apply(ctx, gvr, object.GetNamespace(), u, true)
+		_, err := client.Apply(ctx, gvr, namespace, u, true)
 		return err
 	}
 	// Helm deletes what an earlier hook of that name left, so what is there does not count.
-	err := client.Create(ctx, gvr, object.GetNamespace(), u, true)
+	err := client.Create(ctx, gvr, namespace, u, true)
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
 	return err
+}
+
+// named is how many objects a message names.
+const named = 10
+
+// missingNamespace says why something was not tried, since its namespace does not exist.
+func missingNamespace(t trial) string {
+	var untried *preflight.Untried
+	if errors.As(t.err, &untried) {
+		return untried.Error()
+	}
+	return fmt.Sprintf("namespace %s does not exist any more", t.namespace)
 }
 
 // unanswered tells whether err is no answer to what was tried.
@@ -155,8 +227,11 @@ func classify(err error) kind {
 	if err == nil {
 		return admitted
 	}
+	var untried *preflight.Untried
 	text := err.Error()
 	switch {
+	case errors.As(err, &untried):
+		return noNamespace
 	case kube.MissingPermission(err) != "", strings.Contains(text, "attempting to grant RBAC permissions not currently held"):
 		return noRight
 	case apierrors.IsNotFound(err):
@@ -175,17 +250,14 @@ func classify(err error) kind {
 	return policy
 }
 
-// unjudged says which pods the API server refused for another reason before it came to a verdict on a topic; nil where
-// there is none.
-func unjudged(trials []trial, topic kind) error {
+// unjudged says which pods or objects the API server refused for another reason before it came to a verdict on a topic;
+// nil where there is none.
+func unjudged(what string, trials []trial, topic kind) error {
 	var owners []string
 	var first trial
 	for _, t := range trials {
 		switch classify(t.err) {
 		case admitted, topic:
-			continue
-		case noNamespace:
-			// The namespace was removed meanwhile: as if it had not been there.
 			continue
 		}
 		if owners = append(owners, t.object); first.err == nil {
@@ -205,5 +277,9 @@ func unjudged(trials []trial, topic kind) error {
 	if cause == "" {
 		cause = kube.Brief(first.err)
 	}
-	return fmt.Errorf("pods of %s could not be tried: %s", strings.Join(owners, ", "), cause)
+	names := strings.Join(owners[:min(len(owners), named)], ", ")
+	if more := len(owners) - named; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Errorf("%s%s could not be tried: %s", what, names, cause)
 }

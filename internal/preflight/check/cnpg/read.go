@@ -224,12 +224,9 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 			continue
 		}
 		where := fmt.Sprintf("Cluster %s/%s", object.GetNamespace(), object.GetName())
-		namespace, err := s.Cluster.Namespace(ctx, object.GetNamespace())
+		namespace, err := s.TrialNamespace(ctx, object.GetNamespace())
 		if err != nil {
-			return nil, fmt.Errorf("read namespace %s: %w", object.GetNamespace(), err)
-		}
-		if namespace == nil {
-			return []preflight.Finding{{Object: where, Severity: preflight.Note, Found: fmt.Sprintf("not tried: namespace %s does not exist yet", object.GetNamespace())}}, nil
+			return nil, fmt.Errorf("try %s: %w", where, err)
 		}
 		live, err := s.Cluster.Get(ctx, kube.Clusters, object.GetNamespace(), object.GetName())
 		if err != nil {
@@ -240,8 +237,10 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", where, err)
 		}
-		_, err = s.Cluster.Untyped.Apply(ctx, kube.Clusters, object.GetNamespace(), desired, true)
-		switch {
+		desired = desired.DeepCopy()
+		desired.SetNamespace(namespace)
+		_, err = s.Cluster.Untyped.Apply(ctx, kube.Clusters, namespace, desired, true)
+		switch err = preflight.Renamed(err, namespace, object.GetNamespace()); {
 		case err == nil:
 		case kube.AdmissionWebhookDown(err):
 			return []preflight.Finding{{

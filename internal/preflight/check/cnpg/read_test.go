@@ -1,6 +1,7 @@
 package cnpg
 
 import (
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/check/checktest"
+	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
@@ -126,7 +128,30 @@ func TestWebhook(t *testing.T) {
 			}
 		})
 	}
-	checktest.Want(t, checktest.Run(t, Checks(), "cnpg.webhook", checktest.Subject(t, kubetest.New(t), set)), "note: not tried: namespace nap does not exist yet")
+}
+
+// Where the namespace does not exist yet the database is tried in one that stands for it, or the check says that it was
+// not.
+func TestWebhookWithoutANamespace(t *testing.T) {
+	cluster := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": map[string]any{"name": "nap-pg", "namespace": "nap"},
+	}}
+	set := &requirement.Set{Objects: []requirement.Object{{Unstructured: cluster, By: requirement.Bootstrap}}}
+	api := kubetest.New(t)
+	_, err := webhook(t.Context(), checktest.Subject(t, api, set))
+	if want := "try Cluster nap/nap-pg: namespace nap does not exist yet: create it first, or leave out --no-pods"; err == nil ||
+		!strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+	s := checktest.Subject(t, api, set)
+	s.Probes = probe.New(probe.Config{Client: api.Client(), Namespace: "nap"})
+	api.Refuse(1, "PATCH", "/apis/postgresql.cnpg.io/v1/namespaces/neutree-preflight-*/clusters/nap-pg",
+		kubetest.Status(422, metav1.StatusReasonInvalid, `admission webhook "vcluster.cnpg.io" denied the request: too small`))
+	checktest.Want(t, checktest.Run(t, Checks(), "cnpg.webhook", s), "the operator refuses the database: admission webhook")
+	checktest.Want(t, checktest.Run(t, Checks(), "cnpg.webhook", s))
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOtherDatabases(t *testing.T) {
