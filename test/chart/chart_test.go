@@ -119,8 +119,6 @@ type target struct {
 	answer func(chart.Lookup) map[string]any
 	// release and namespace are the usual ones where they are empty.
 	release, namespace string
-	// answer, when set, is what the cluster answers to lookups.
-	answer func(chart.Lookup) map[string]any
 }
 
 // render fills in the chart with settings as given to --set.

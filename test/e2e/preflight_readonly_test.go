@@ -138,6 +138,14 @@ func TestPreflightReadsOnly(t *testing.T) {
 			},
 		},
 		{
+			name: "Cilium, and users by the addresses of nodes",
+			objects: "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: cilium, namespace: kube-system}, spec: {selector: " +
+				"{matchLabels: {app: c}}, template: {metadata: {labels: {app: c}}, spec: {nodeSelector: {no: node}, " +
+				"containers: [{name: c, image: none}]}}}}",
+			values: []string{"global.networkPolicies.usersFrom[0].ipBlock.cidr=0.0.0.0/0"},
+			want:   map[string]string{"network.node-addresses": "Cilium does not match nodes by address"},
+		},
+		{
 			name: "the relay's ports on every node", prepare: takeHostPorts,
 			values: []string{"global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://opensandbox.example.com", "global.modules.browser.enabled=true", "browser.turn.host=203.0.113.10"},
 			want:   map[string]string{"turn.ports-free": "on every node that Deployment coturn can run on its ports are taken"},

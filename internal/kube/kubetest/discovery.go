@@ -22,20 +22,17 @@ func (s *Server) Know(kinds ...schema.GroupVersionKind) {
 
 // serveKinds answers the requests by which a client asks for the kinds that there are.
 func (s *Server) serveKinds(w http.ResponseWriter, r *http.Request) bool {
-	if len(s.kinds) == 0 || r.Method != http.MethodGet {
+	if r.Method != http.MethodGet {
 		return false
 	}
-	if r.URL.Path == "/api" {
-		answer(w, http.StatusOK, metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"}})
-		return true
-	}
+	core := metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{}}
 	groups := metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
 	resources := metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}}
 	for _, kind := range s.kinds {
 		version := metav1.GroupVersionForDiscovery{GroupVersion: kind.GroupVersion().String(), Version: kind.Version}
 		at := "/apis/" + version.GroupVersion
 		if kind.Group == "" {
-			at = "/api/" + kind.Version
+			at, core.Versions = "/api/"+kind.Version, []string{kind.Version}
 		} else if !slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == kind.Group }) {
 			groups.Groups = append(groups.Groups, metav1.APIGroup{Name: kind.Group, PreferredVersion: version,
 				Versions: []metav1.GroupVersionForDiscovery{version}})
@@ -48,6 +45,8 @@ func (s *Server) serveKinds(w http.ResponseWriter, r *http.Request) bool {
 		}
 	}
 	switch {
+	case r.URL.Path == "/api":
+		answer(w, http.StatusOK, core)
 	case r.URL.Path == "/apis":
 		answer(w, http.StatusOK, groups)
 	case resources.GroupVersion != "":

@@ -40,6 +40,7 @@ var installations = map[string][]string{
 		"global.exposure.type=ingress", "global.host=nap.example.com", "global.exposure.ingress.className=web",
 		"global.exposure.tls.enabled=true", "global.exposure.tls.secretName=tls", "cloudnative-pg.enabled=false",
 		"global.storage.shared.nodeLocal.enabled=true", "global.storage.shared.nodeLocal.node=node1",
+		"global.networkPolicies.usersFrom[0].ipBlock.cidr=198.19.255.0/24",
 	},
 	"modules": {
 		"global.exposure.type=gateway", "global.host=nap.example.com",

@@ -26,6 +26,10 @@ func Checks() []preflight.Check {
 		{ID: "network.proxy", Title: "The proxy's settings can work", Severity: preflight.Error, Applies: proxied, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 			return settings(proxiesOf(s.Requirements)), nil
 		}},
+		{
+			ID: "network.node-addresses", Title: "NetworkPolicies that name addresses match the nodes that have them",
+			Needs: preflight.Cluster, Severity: preflight.Warning, Applies: namesAddresses, Run: addresses,
+		},
 	}, probes()...)
 }
 
