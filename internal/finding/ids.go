@@ -55,11 +55,12 @@ const (
 	SecretsGiven     ID = "secrets.given"
 	SecretsImmutable ID = "secrets.immutable"
 
-	StorageClaims ID = "storage.claims"
-	StorageClass  ID = "storage.class"
-	StorageMount  ID = "storage.mount"
-	StorageNode   ID = "storage.node"
-	StorageShared ID = "storage.shared-source"
+	StorageBinding ID = "storage.binding"
+	StorageClaims  ID = "storage.claims"
+	StorageClass   ID = "storage.class"
+	StorageMount   ID = "storage.mount"
+	StorageNode    ID = "storage.node"
+	StorageShared  ID = "storage.shared-source"
 
 	TeardownIncomplete ID = "teardown.incomplete"
 	TeardownOperator   ID = "teardown.operator"

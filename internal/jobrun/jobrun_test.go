@@ -200,6 +200,43 @@ func TestNamesWhatKeepsThePodFromStarting(t *testing.T) {
 	}
 }
 
+// A pod whose volumes are in different zones is never scheduled: they are named, with the zones as far as they can be read.
+func TestNamesVolumesThatAreInDifferentZones(t *testing.T) {
+	const (
+		pvc = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: %[1]s, namespace: nap}, spec: {volumeName: pv-%[1]s}}"
+		pv  = "{apiVersion: v1, kind: PersistentVolume, metadata: {name: pv-%s}, spec: {nodeAffinity: {required: {nodeSelectorTerms: " +
+			"[{matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [%s]}]}]}}}}"
+		status = `{phase: Pending, conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: %q}]}`
+	)
+	mounts := "spec: {volumes: [{name: a, persistentVolumeClaim: {claimName: nap-backups}}, " +
+		"{name: b, persistentVolumeClaim: {claimName: afs-controller-db}}], "
+	volumes := []string{fmt.Sprintf(pvc, "nap-backups"), fmt.Sprintf(pv, "nap-backups", "b"),
+		fmt.Sprintf(pvc, "afs-controller-db"), fmt.Sprintf(pv, "afs-controller-db", "a")}
+	for name, tc := range map[string]struct {
+		message string
+		objects []string
+		want    string
+	}{
+		"zones are known": {"0/3 nodes are available: 3 node(s) had volume node affinity conflict", volumes,
+			"it mounts the PVCs nap-backups (zone b) and afs-controller-db (zone a), and no node can mount the volumes of all"},
+		"zones are not known": {"0/3 nodes are available: 3 node(s) didn't match PersistentVolume's node affinity", nil,
+			"it mounts the PVCs nap-backups and afs-controller-db, and no node can mount the volumes of all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, tc.objects...)
+			pod := strings.Replace(podYAML(fmt.Sprintf(status, tc.message)), "spec: {", mounts, 1)
+			c.then(t, pod, jobYAML("", active))
+			_, err := c.run(within(t, 10*time.Second))
+			for _, words := range []string{tc.message, tc.want, "volumeBindingMode WaitForFirstConsumer", "global.backup.storageClass",
+				"[storage.binding]"} {
+				if err == nil || !strings.Contains(err.Error(), words) {
+					t.Errorf("%v\nlacks %s", err, words)
+				}
+			}
+		})
+	}
+}
+
 func TestFirstCauseOfAnImageIsKept(t *testing.T) {
 	w := &watch{}
 	w.note(&poddiag.Trouble{Kind: poddiag.Image, Container: "copy", Reason: "ErrImagePull", Message: "registry.test/cp:v9: not found"})

@@ -98,7 +98,7 @@ func (w *watch) wait(ctx context.Context) error {
 		if w.settles(job, pods) {
 			return false, "", w.failed(&batchv1.JobCondition{Reason: batchv1.JobReasonPodFailurePolicy})
 		}
-		return false, missing, w.impatient()
+		return false, missing, w.impatient(ctx)
 	})
 }
 
@@ -148,7 +148,7 @@ func (w *watch) note(t *poddiag.Trouble) {
 }
 
 // impatient is an error when the trouble has lasted for too long.
-func (w *watch) impatient() error {
+func (w *watch) impatient(ctx context.Context) error {
 	if w.last == nil {
 		return nil
 	}
@@ -168,7 +168,8 @@ func (w *watch) impatient() error {
 	if w.last.Reason != "InvalidImageName" && time.Since(w.since) < patience {
 		return nil
 	}
-	return &hook.Error{Code: hook.Refused, Err: &NotStarted{Job: w.name, Trouble: *w.last, Ran: w.ran}}
+	trouble := poddiag.Client{Client: w.Client}.WithZones(ctx, w.Namespace, *w.last)
+	return &hook.Error{Code: hook.Refused, Err: &NotStarted{Job: w.name, Trouble: trouble, Ran: w.ran}}
 }
 
 // enough tells whether the pods have done what makes the Job complete. Its controller says so a second or two later.

@@ -52,6 +52,8 @@ type Trouble struct {
 	Reason, Message string
 	// ExitCode is that of a container that failed.
 	ExitCode int32
+	// Claims are the PVCs of a pod that finds no node.
+	Claims []string
 }
 
 var imageReasons = []string{
@@ -80,6 +82,7 @@ func Of(pod *corev1.Pod) (Trouble, bool) {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
 			t.Kind, t.Reason, t.Message = Unschedulable, condition.Reason, flat(condition.Message)
+			t.Claims = claimsOf(pod)
 			return t, true
 		}
 	}
@@ -216,6 +219,9 @@ func (t Trouble) Finding(what string) finding.Finding {
 	}
 	if t.Kind == Image {
 		f.Object, f.Value = "image "+t.Image, "global.images"
+	}
+	if t.VolumeElsewhere() && len(t.Claims) > 0 {
+		t.volumes(&f)
 	}
 	return f
 }

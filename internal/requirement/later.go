@@ -53,21 +53,24 @@ func (d *derivation) hookJobs() error {
 			if err := yaml.Unmarshal([]byte(data[key]), &job); err != nil {
 				return fmt.Errorf("%s: %s: %w", object.Source, key, err)
 			}
-			d.hookJob(job)
+			if job.Name != "" {
+				d.set.HookJobs = append(d.set.HookJobs, d.podOf(job))
+			}
 		}
 	}
-	if d.set.Prepare.Migrate.Backup != "" {
-		d.hookJob(d.backups.Create)
+	if d.backups.Create.Name != "" {
+		backup := d.podOf(d.backups.Create)
+		d.set.Backup = &backup
+		if d.set.Prepare.Migrate.Backup != "" {
+			d.set.HookJobs = append(d.set.HookJobs, backup)
+		}
 	}
 	return nil
 }
 
-func (d *derivation) hookJob(job batchv1.Job) {
-	if job.Name == "" {
-		return
-	}
-	d.set.HookJobs = append(d.set.HookJobs, Pod{
+func (d *derivation) podOf(job batchv1.Job) Pod {
+	return Pod{
 		Owner: "Job " + job.Name, Namespace: d.set.Namespace, Labels: job.Spec.Template.Labels, Spec: job.Spec.Template.Spec,
 		Surge: 1, Job: true, By: Helm, Why: job.Labels["app.kubernetes.io/component"],
-	})
+	}
 }

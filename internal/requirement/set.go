@@ -35,10 +35,11 @@ type Set struct {
 	// Objects are all objects: the release's, its hooks, and what is made of them at run time. Those that live
 	// in a namespace name it.
 	Objects []Object
-	// Later are what hooks and the operator create besides, known by kind and name alone, and HookJobs the Jobs that
-	// the hook before an upgrade runs.
+	// Later are what hooks and the operator create besides, known by kind and name alone, HookJobs the Jobs that the
+	// hook before an upgrade runs, and Backup the one that makes a backup, nil where backups are off.
 	Later    []Object
 	HookJobs []Pod
+	Backup   *Pod
 
 	Pods        []Pod
 	Images      []Image

@@ -198,8 +198,7 @@ func (k *kind) notMounted(err error, node string) ([]preflight.Finding, error) {
 	case trouble.Kind == poddiag.Mount:
 		finding.Found = "a volume of the class can't be mounted: " + trouble.Message
 		finding.Fix = "install what the class needs on the node, an NFS client for one, or choose another class"
-	case trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "volume node affinity conflict"),
-		trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "didn't match PersistentVolume's node affinity"):
+	case trouble.VolumeElsewhere():
 		finding.Found = fmt.Sprintf("the volume belongs to another node, although it was asked for as %s", k.mode)
 		finding.Fix = "choose a class whose volumes all nodes can mount"
 	case trouble.Kind == poddiag.Unschedulable && strings.Contains(trouble.Message, "PersistentVolumeClaim"),

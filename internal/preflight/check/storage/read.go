@@ -174,46 +174,6 @@ func reclaim(classes []storagev1.StorageClass, claims []requirement.Claim) []pre
 	return findings
 }
 
-func binding(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
-	classes, err := s.Cluster.StorageClasses(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the StorageClasses: %w", err)
-	}
-	nodes, err := s.Cluster.Nodes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the nodes: %w", err)
-	}
-	zones := map[string]bool{}
-	for _, node := range nodes {
-		zones[node.Labels[corev1.LabelTopologyZone]] = true
-	}
-	return immediate(classes, s.Requirements.Claims, len(zones)), nil
-}
-
-// immediate finds volumes that are made before it is known where their pod runs, where that matters: one that a
-// single zone serves, in a cluster of several.
-func immediate(classes []storagev1.StorageClass, claims []requirement.Claim, zones int) []preflight.Finding {
-	var findings []preflight.Finding
-	var named []string
-	for _, claim := range claims {
-		class, _ := resolve(classes, claim)
-		if class == nil || zones < 2 || claim.AccessMode != corev1.ReadWriteOnce || slices.Contains(named, class.Name) {
-			continue
-		}
-		if class.VolumeBindingMode != nil && *class.VolumeBindingMode == storagev1.VolumeBindingWaitForFirstConsumer {
-			continue
-		}
-		named = append(named, class.Name)
-		findings = append(findings, preflight.Finding{
-			Object: "StorageClass " + class.Name, Value: claim.Value,
-			Found: fmt.Sprintf("StorageClass %s for %s makes volumes at once, in any of %d zones", class.Name, claim.Why, zones),
-			Why:   "a volume may be made in a zone where its pod finds no room, and the pod stays Pending",
-			Fix:   "choose a class with volumeBindingMode WaitForFirstConsumer",
-		})
-	}
-	return findings
-}
-
 func name(claim requirement.Claim) string {
 	return fmt.Sprintf("PersistentVolumeClaim %s/%s", claim.Namespace, claim.Name)
 }
