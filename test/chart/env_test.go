@@ -192,6 +192,22 @@ func TestAddressesNameTheirServices(t *testing.T) {
 	}
 }
 
+// AFS listens on addresses of both families where a value asks for it: there is no other part that has to be told.
+func TestAFSListensOnIPv6(t *testing.T) {
+	for value, address := range map[string]string{"false": "0.0.0.0", "true": "[::]"} {
+		objects := ours(render(t, "workspaceRuntime.listenOnIPv6="+value).Main())
+		for ns, config := range map[string]struct{ name, key, want string }{
+			workspace: {platform.FuseConfig, platform.FuseConfigKey, `listen = "` + address + `:9101"`},
+			namespace: {platform.ControllerConfig, platform.ControllerConfigKey, `listen = "` + address + `:9100"`},
+		} {
+			file := find[*corev1.ConfigMap](t, objects, ns, config.name).Data[config.key]
+			if !strings.Contains(file, config.want) {
+				t.Errorf("with %s ConfigMap %s/%s does not contain %s:\n%s", value, ns, config.name, config.want, file)
+			}
+		}
+	}
+}
+
 func TestPublicURLs(t *testing.T) {
 	tests := map[string]struct {
 		set        []string

@@ -64,6 +64,8 @@ const present = `{apiVersion: v1, kind: Namespace, metadata: {name: nap}}
 ---
 {apiVersion: v1, kind: Namespace, metadata: {name: kube-system}}
 ---
+{apiVersion: v1, kind: Service, metadata: {name: kubernetes, namespace: default}, spec: {clusterIP: 10.96.0.1}}
+---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: coredns, namespace: kube-system},
   data: {Corefile: ".:53 {\n  kubernetes cluster.local\n}"}}
 ---

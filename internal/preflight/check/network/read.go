@@ -23,6 +23,10 @@ import (
 func Checks() []preflight.Check {
 	return append([]preflight.Check{
 		{ID: "network.domain", Title: "The cluster's names end in cluster.local", Needs: preflight.Cluster, Severity: preflight.Error, Run: domain},
+		{
+			ID: "network.ip-family", Title: "Everything listens on the IP family that Services get",
+			Needs: preflight.Cluster, Severity: preflight.Error, Run: family,
+		},
 		{ID: "network.proxy", Title: "The proxy's settings can work", Severity: preflight.Error, Applies: proxied, Run: func(_ context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 			return settings(proxiesOf(s.Requirements)), nil
 		}},
