@@ -218,7 +218,7 @@ func (s *Session) Policy(ctx context.Context, namespace string, selector map[str
 	})
 }
 
-// LimitPods makes a NetworkPolicy for pods of the session, which spec selects by labels of theirs.
+// LimitPods creates a NetworkPolicy for pods of the session, which spec selects by labels of theirs.
 func (s *Session) LimitPods(ctx context.Context, namespace string, spec networkingv1.NetworkPolicySpec) error {
 	policy := &networkingv1.NetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"},

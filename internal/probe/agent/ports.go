@@ -168,7 +168,7 @@ func (i *Isolated) run(ctx context.Context, facts Facts) error {
 
 func (i *Isolated) address(port int) string { return net.JoinHostPort(i.Host, strconv.Itoa(port)) }
 
-// Shut proves that a NetworkPolicy keeps connections from addresses.
+// Shut checks that no connection to addresses is accepted.
 type Shut struct {
 	// Addresses are host:port.
 	Addresses []string `json:"addresses"`

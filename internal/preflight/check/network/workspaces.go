@@ -164,7 +164,7 @@ type need struct {
 
 func (n need) task(i int) string { return fmt.Sprintf("need%d", i) }
 
-// needsOfWorkspaces are the models, and the public origins that agents are told.
+// needsOfWorkspaces are the models, and the public origins that agents use.
 func needsOfWorkspaces(s *preflight.Subject) []need {
 	var needs []need
 	add := func(raw, why string, severity preflight.Severity) {
