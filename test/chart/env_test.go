@@ -192,7 +192,7 @@ func TestAddressesNameTheirServices(t *testing.T) {
 	}
 }
 
-// AFS listens on addresses of both families where a value asks for it: there is no other part that has to be told.
+// AFS listens on addresses of both families where a value asks for it: no other part needs to know.
 func TestAFSListensOnIPv6(t *testing.T) {
 	for value, address := range map[string]string{"false": "0.0.0.0", "true": "[::]"} {
 		objects := ours(render(t, "workspaceRuntime.listenOnIPv6="+value).Main())

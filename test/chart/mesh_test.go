@@ -115,7 +115,7 @@ func meshObjects(objects []chart.Object) (known, all []chart.Object) {
 	return known, objects
 }
 
-// A Job beside whose container a proxy runs never ends, whether or not a value names the mesh.
+// A Job with a proxy in its pod never ends, whether or not a value names the mesh.
 func TestJobsEndInAMesh(t *testing.T) {
 	for _, m := range meshes {
 		for _, set := range [][]string{nil, {"global.mesh=" + m.name}} {

@@ -134,8 +134,14 @@ func (r *release) wantWayIn(t *testing.T, visitor *session) {
 	}
 	closed := []string{"/mcp", "/metrics", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync", "/env-gateway"}
 	// The control plane resolves dots and decodes letters before it routes: so must the controller.
-	closed = append(closed, "/x/../mcp", "/%6dcp", "//mcp", "/x/%2e%2e/mcp", "/webhook/../internal/connectors",
-		"/webhook/%2e%2e/internal/connectors", "/api/../svc/v1/ping", "/%77orkspace/v1/skills")
+	closed = append(closed, "/x/../mcp", "/%6dcp", "//mcp", "/x/%2e%2e/mcp", "/webhook/../mcp", "/webhook/%2e%2e/mcp",
+		"/api/../svc/v1/ping", "/%77orkspace/v1/skills")
+	// These are the control plane's, which sends to the log-in, and not the gateway's, whose answer is JSON.
+	for _, path := range []string{"/webhook/../internal/connectors", "/webhook/%2e%2e/internal/connectors"} {
+		if status, text := visitor.ask(t, path); strings.HasPrefix(text, "{") {
+			t.Errorf("%s is answered by the gateway, with %d: %s", path, status, text)
+		}
+	}
 	for _, path := range closed {
 		// A controller answers these itself: the services speak JSON or of metrics, or send to the log-in.
 		status, text := visitor.ask(t, path)

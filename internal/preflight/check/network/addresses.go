@@ -149,7 +149,7 @@ var (
 	daemonSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
 )
 
-// ciliumIgnoresNodes says whether Cilium is in the cluster and is not told to match nodes by their addresses, too.
+// ciliumIgnoresNodes says whether Cilium is in the cluster and is not set to match nodes by their addresses, too.
 func ciliumIgnoresNodes(ctx context.Context, s *preflight.Subject) (bool, error) {
 	cilium, err := s.Cluster.Serves(ctx, ciliumNode)
 	if err != nil {

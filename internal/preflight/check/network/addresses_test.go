@@ -42,7 +42,7 @@ func TestNodeAddressesUnderCilium(t *testing.T) {
 		"nodes are left out":           {values: []string{block + "10.0.0.0/24", except + "10.0.0.0/29"}, objects: []string{cilium}},
 		"no node has such an address":  {values: []string{block + "192.168.0.0/16"}, objects: []string{cilium}},
 		"another plugin":               {values: []string{block + "10.0.0.0/24"}},
-		"Cilium is told to match them": {values: []string{block + "10.0.0.0/24"}, objects: []string{cilium, fmt.Sprintf(settings, "nodes")}},
+		"Cilium is set to match them": {values: []string{block + "10.0.0.0/24"}, objects: []string{cilium, fmt.Sprintf(settings, "nodes")}},
 		"Cilium has its defaults": {values: []string{block + "10.0.0.2/32"}, objects: []string{cilium, fmt.Sprintf(settings, "")},
 			words: []string{"10.0.0.2/32 contains the addresses of nodes (b)"}},
 	} {

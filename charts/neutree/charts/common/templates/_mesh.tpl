@@ -1,5 +1,5 @@
 {{/*
-Service meshes. A proxy beside a Job's container keeps the Job from ever ending, and one before a container that accepts
+Service meshes. A proxy in a Job's pod keeps the Job from ever ending, and one before a container that accepts
 connections refuses those of pods without a proxy, where mutual TLS is required.
 */}}
 
