@@ -46,7 +46,7 @@ func TestNamespaces(t *testing.T) {
 		t.Errorf("%+v, %v", copied, err)
 	}
 	for _, namespace := range []string{here, temporary} {
-		account, err := kube.Get[corev1.ServiceAccount](t.Context(), s.Client(), kube.ServiceAccounts, namespace, s.ownerName())
+		account, err := accountOf(t, s, namespace)
 		if err != nil || account.Labels[RunLabel] != s.ID() || *account.AutomountServiceAccountToken {
 			t.Errorf("%+v, %v", account, err)
 		}
@@ -65,7 +65,7 @@ func TestNamespaces(t *testing.T) {
 	if _, err := kube.Get[corev1.Namespace](t.Context(), s.Client(), kube.Namespaces, "", temporary); err == nil {
 		t.Error("the temporary namespace is still there")
 	}
-	if _, err := kube.Get[corev1.ServiceAccount](t.Context(), s.Client(), kube.ServiceAccounts, "nap", s.ownerName()); err == nil {
+	if _, err := accountOf(t, s, "nap"); err == nil {
 		t.Error("the ServiceAccount of the probe pods is still there")
 	}
 	if _, err := kube.Get[corev1.ConfigMap](t.Context(), s.Client(), kube.ConfigMaps, "nap", "neutree-preflight-"+s.ID()); err == nil {
@@ -74,6 +74,11 @@ func TestNamespaces(t *testing.T) {
 	if _, err := s.Namespace(t.Context(), "nap", Restricted); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a closed session makes things: %v", err)
 	}
+}
+
+func accountOf(t *testing.T, s *Session, namespace string) (*corev1.ServiceAccount, error) {
+	t.Helper()
+	return kube.Get[corev1.ServiceAccount](t.Context(), s.Client(), kube.ServiceAccounts, namespace, s.ownerName())
 }
 
 // Ctrl-C while the namespace, or the ConfigMap in it, is being made: the API server makes it all the same, and it goes.

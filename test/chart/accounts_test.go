@@ -15,8 +15,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/chart"
 )
 
-// everyPod are all pods of the release: those of its objects, and those of the Jobs that hooks and the plugin create from
-// what ConfigMaps say.
+// everyPod are all pods of the release: those of its objects, and those of the Jobs that hooks and the plugin create
+// from what ConfigMaps say.
 func everyPod(t *testing.T, objects []chart.Object) []pod {
 	t.Helper()
 	all := pods(t, objects)
@@ -42,8 +42,8 @@ func everyPod(t *testing.T, objects []chart.Object) []pod {
 	return all
 }
 
-// Policies such as those of Kyverno and Gatekeeper refuse pods of the ServiceAccount "default". One of the release itself
-// does not exist yet while the hooks before an install, or before an upgrade from 0.1.0, run their Jobs.
+// Policies such as those of Kyverno and Gatekeeper refuse pods of the ServiceAccount "default". One of the release
+// itself does not exist yet while the hooks before an install, or before an upgrade from 0.1.0, run their Jobs.
 func TestPodsHaveServiceAccountsOfTheirOwn(t *testing.T) {
 	targets := profiles(t)
 	targets["every module"] = target{set: everyModule}

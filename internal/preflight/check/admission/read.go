@@ -213,6 +213,9 @@ func policies(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, e
 	return findings, nil
 }
 
+// accounts finds a policy's message about ServiceAccounts.
+var accounts = regexp.MustCompile(`(?i)service[ -]?account`)
+
 var webhookName = regexp.MustCompile(`admission webhook "([^"]+)" denied the request: (.*)|ValidatingAdmissionPolicy '([^']+)'.*denied request: (.*)`)
 
 func refusals(trials []trial) []preflight.Finding {
@@ -220,6 +223,7 @@ func refusals(trials []trial) []preflight.Finding {
 	untried := map[string]int{}
 	unasked := map[string]bool{}
 	denied := 0
+	var asDefault []string
 	for _, t := range trials {
 		switch classify(t.err) {
 		case noNamespace:
@@ -229,6 +233,10 @@ func refusals(trials []trial) []preflight.Finding {
 		case cannotAsk:
 			unasked[kube.Brief(t.err)] = true
 		case policy:
+			if t.asDefault && accounts.MatchString(t.err.Error()) {
+				asDefault = append(asDefault, t.object)
+				continue
+			}
 			finding := preflight.Finding{
 				Object: t.object, Value: t.value, Found: "the API server refuses it: " + kube.Brief(t.err),
 				Why: "Helm ends there, half-way", Fix: "change the value that it comes from",
@@ -249,6 +257,12 @@ func refusals(trials []trial) []preflight.Finding {
 			Object: "Namespace " + namespace, Severity: preflight.Note,
 			Found: fmt.Sprintf("%d objects were not tried, since namespace %s does not exist", untried[namespace], namespace),
 		})
+	}
+	if len(asDefault) > 0 {
+		findings = append(findings, preflight.Finding{Severity: preflight.Note,
+			Found: fmt.Sprintf("%d pods were not tried, that of %s among them: a policy refuses pods of the ServiceAccount "+
+				"default, and their own does not exist yet. The objects that create them were tried",
+				len(asDefault), asDefault[0])})
 	}
 	if denied > 0 {
 		findings = append(findings, preflight.Finding{Severity: preflight.Note,

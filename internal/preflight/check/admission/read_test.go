@@ -157,6 +157,23 @@ func TestRefusals(t *testing.T) {
 		"note: 1 objects were not tried: you may not make them, see rbac.install")
 }
 
+// A pod is tried before its ServiceAccount exists. A policy that refuses the default one says nothing of it, but of pods
+// that will run as default it does.
+func TestRefusalsOfTheDefaultAccount(t *testing.T) {
+	const refuses = `admission webhook "validate.kyverno.svc-fail" denied the request: serviceAccountName must not be default`
+	api := kubetest.New(t, namespace("nap", ""), namespace("work", ""))
+	for _, name := range []string{"nap", "work"} {
+		api.Refuse(-1, "POST", "/api/v1/namespaces/"+name+"/pods",
+			kubetest.Status(403, metav1.StatusReasonForbidden, refuses))
+	}
+	set := work()
+	set.Pods = append(set.Pods, requirement.Pod{Owner: "Deployment nap-cp", Namespace: "nap", Replicas: 1,
+		Spec: corev1.PodSpec{ServiceAccountName: "nap-cp"}})
+	checktest.Want(t, checktest.Run(t, Checks(), "admission.policy", checktest.Subject(t, api, set)),
+		"the policy validate.kyverno.svc-fail refuses it: serviceAccountName must not be default",
+		"note: 1 pods were not tried, that of Deployment nap-cp among them: a policy refuses pods of the ServiceAccount default")
+}
+
 func TestPriorities(t *testing.T) {
 	set := work()
 	set.Pods[0].Spec.PriorityClassName = "important"

@@ -31,6 +31,8 @@ const atOnce = 8
 type trial struct {
 	object, namespace, value string
 	err                      error
+	// asDefault says that a pod with a ServiceAccount of its own was tried with the namespace's default one.
+	asDefault bool
 }
 
 // tryPods lets the API server admit one pod of each kind, in a dry run: once, for all checks that look at the answers.
@@ -40,7 +42,10 @@ func tryPods(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(atOnce)
 		for _, pod := range s.Requirements.Pods {
-			err := t.try(ctx, group, trial{object: pod.Owner, namespace: pod.Namespace, value: pod.Value},
+			one := trial{
+				object: pod.Owner, namespace: pod.Namespace, value: pod.Value, asDefault: pod.Spec.ServiceAccountName != "",
+			}
+			err := t.try(ctx, group, one,
 				func(ctx context.Context, namespace string) error {
 					return createPod(ctx, s.Cluster.Untyped, namespace, podOf(pod))
 				})
