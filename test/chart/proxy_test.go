@@ -72,7 +72,8 @@ func TestProxyOfTheControlPlane(t *testing.T) {
 		!strings.Contains(notes, "global.proxy.httpsProxy") {
 		t.Errorf("the notes do not say what replaces it:\n%s", notes)
 	}
-	both := append(set, "global.proxy.httpsProxy=http://proxy.example.org:3128", "global.proxy.noProxy[0]=models.example.org")
+	both := append(set, "global.proxy.httpsProxy=http://proxy.example.org:3128",
+		"global.proxy.noProxy[0]=models.example.org")
 	found = proxyVariables(t, both...)
 	if found["cp"]["HTTPS_PROXY"].Value != own || found["cg"]["HTTPS_PROXY"].Value != "http://proxy.example.org:3128" ||
 		!strings.HasSuffix(found["cp"]["NO_PROXY"].Value, ",models.example.org,10.1.2.3") ||
@@ -82,5 +83,17 @@ func TestProxyOfTheControlPlane(t *testing.T) {
 	notes := renderAll(t, "global.proxy.httpsProxy=http://proxy.example.org:3128").Notes
 	if !strings.Contains(notes, "Workspaces do not use global.proxy") || strings.Contains(notes, "deprecated") {
 		t.Errorf("notes:\n%s", notes)
+	}
+}
+
+// A password belongs into no value, and Node.js speaks to proxies by HTTP alone.
+func TestAddressesOfProxies(t *testing.T) {
+	for _, value := range []string{"http://me:hunter2@proxy:3128", "socks5://proxy:1080", "proxy:3128", "http://proxy:"} {
+		for _, key := range []string{"httpProxy", "httpsProxy"} {
+			_, err := tryRender(target{set: []string{"global.proxy." + key + "=" + value}})
+			if err == nil || !strings.Contains(err.Error(), "/global/proxy/"+key) {
+				t.Errorf("global.proxy.%s=%s: %v, want a message that names the value", key, value, err)
+			}
+		}
 	}
 }

@@ -95,8 +95,8 @@ func runCoturn(t *testing.T, hostIP string, set ...string) relay.Server {
 	}
 }
 
-// A browser and its user, who both know coturn alone, reach each other by their addresses there. In a network of its own
-// coturn relays to nothing on its node, also where users reach it by the node's address.
+// A browser and its user, who both know coturn alone, reach each other by their addresses there. In a network of its
+// own coturn relays to nothing on its node, also where users reach it by the node's address.
 func TestRelayDoesNotReachItsNode(t *testing.T) {
 	for name, c := range map[string]struct {
 		node string
@@ -132,7 +132,8 @@ func TestRelayDoesNotReachItsNode(t *testing.T) {
 			packet := make([]byte, 100)
 			n, from, err := user.ReadFrom(packet)
 			if err != nil || string(packet[:n]) != "picture" {
-				t.Fatalf("user and browser at %s do not reach each other: %q from %v, %v", browser.LocalAddr(), packet[:n], from, err)
+				t.Fatalf("user and browser at %s do not reach each other: %q from %v, %v",
+					browser.LocalAddr(), packet[:n], from, err)
 			}
 			peers := []string{"10.244.1.6:53", "169.254.20.10:53", "127.0.0.1:53", "192.168.1.1:8472"}
 			if c.node != "203.0.113.10" {

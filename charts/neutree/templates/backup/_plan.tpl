@@ -103,7 +103,8 @@ spec:
 {{- end }}
 
 {{/*
-A Job that has both databases at hand. It asks nothing of Kubernetes: its ServiceAccount has no rights, its pod no token.
+A Job that has both databases at hand. It asks nothing of Kubernetes: its ServiceAccount has no rights, its pod no
+token.
 */}}
 {{- define "neutree.backup.job" -}}
 {{- $global := .root.Values.global -}}

@@ -29,8 +29,8 @@ spec:
 {{- end }}
 
 {{/*
-Size of a new volume. The size of an export or of a folder is a number that nothing enforces, and such a volume is part of
-the release: without a value it stays what it was in 0.1.0.
+Size of a new volume. The size of an export or of a folder is a number that nothing enforces, and such a volume is part
+of the release: without a value it stays what it was in 0.1.0.
 */}}
 {{- define "neutree.sharedSize" -}}
 {{- $storage := .Values.global.storage.shared -}}

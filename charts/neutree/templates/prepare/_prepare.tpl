@@ -122,8 +122,8 @@ sets:
 {{- end }}
 
 {{/*
-ServiceAccount of the Jobs that prepare runs and that ask nothing of Kubernetes: it has no rights. It belongs to the phase,
-since the ServiceAccounts of the release do not exist before its first install, nor before an upgrade from 0.1.0.
+ServiceAccount of the Jobs that prepare runs and that ask nothing of Kubernetes: it has no rights. It belongs to the
+phase, since the ServiceAccounts of the release do not exist before its first install, nor before an upgrade from 0.1.0.
 */}}
 {{- define "neutree.prepare.jobsAccount" -}}
 {{ include "common.name" (list . "prepare-jobs") }}

@@ -1,6 +1,6 @@
 {{/*
-Variables that send a service's calls out of the cluster through a proxy, as a YAML list; empty without a proxy, and for a
-service that can't use one. The names are upper case only: gRPC reads lower-case ones, and does not know domains.
+Variables that send a service's calls out of the cluster through a proxy, as a YAML list; empty without a proxy, and for
+a service that can't use one. The names are upper case only: gRPC reads lower-case ones, and does not know domains.
 Usage: include "common.proxyEnv" (list $ <facts of the service> <its own values>)
 */}}
 {{- define "common.proxyEnv" -}}
@@ -19,8 +19,9 @@ Usage: include "common.proxyEnv" (list $ <facts of the service> <its own values>
 - name: HTTPS_PROXY
   value: {{ . | quote }}
 {{- end }}
+{{- $given := concat $global.noProxy ($own.noProxy | default list) | uniq | join "," | include "common.literal" }}
 - name: NO_PROXY
-  value: {{ concat (include "common.inside" $root | fromYamlArray) (concat $global.noProxy ($own.noProxy | default list) | uniq | join "," | include "common.literal" | list) | compact | join "," | quote }}
+  value: {{ concat (include "common.inside" $root | fromYamlArray) (list $given) | compact | join "," | quote }}
 {{- if eq (index . 1).proxy "node" }}
 - name: NODE_USE_ENV_PROXY
   value: "1"
@@ -28,9 +29,10 @@ Usage: include "common.proxyEnv" (list $ <facts of the service> <its own values>
 {{- end }}
 {{- end }}
 
-{{/* What is reached without a proxy whatever the values say: names and addresses inside the cluster, as a YAML list. */}}
+{{/* Names and addresses inside the cluster, which are reached without a proxy, as a YAML list. */}}
 {{- define "common.inside" -}}
-{{- $names := list "localhost" "127.0.0.1" ".svc" ".cluster.local" "kubernetes" "kubernetes.default" "$(KUBERNETES_SERVICE_HOST)" -}}
+{{- $names := list "localhost" "127.0.0.1" ".svc" ".cluster.local" -}}
+{{- $names = concat $names (list "kubernetes" "kubernetes.default" "$(KUBERNETES_SERVICE_HOST)") -}}
 {{- range list .Release.Namespace (include "common.workspaceNamespace" .) | uniq -}}
 {{- $names = append $names (printf ".%s" .) -}}
 {{- end -}}

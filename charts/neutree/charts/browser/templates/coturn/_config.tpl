@@ -50,8 +50,8 @@ userdb=/tmp/turndb
 {{/*
 The image's own start goes through a shell. A browser and its user each have an address at coturn and send to the
 other's, so coturn must relay to itself, and it admits addresses, not ports. The address that external-ip maps it admits
-whatever is denied: in the node's network that is the node with all its ports. In a network of its own it is the pod, and
-the node is denied.
+whatever is denied: in the node's network that is the node with all its ports. In a network of its own it is the pod,
+and the node is denied.
 */}}
 {{- define "browser.coturn.command" -}}
 command: [turnserver]
