@@ -144,7 +144,8 @@ func TestQuotasOfAnUpgrade(t *testing.T) {
 		words      []string
 	}{
 		"nothing is added but a revision": {
-			hard: `count/secrets: "8", secrets: "8", count/deployments.apps: "8", persistentvolumeclaims: "3", services: "8", ` +
+			// And a Secret with the new version's workloads, while the hook before the upgrade runs.
+			hard: `count/secrets: "9", secrets: "9", count/deployments.apps: "8", persistentvolumeclaims: "3", services: "8", ` +
 				`requests.storage: "31Gi", services.nodeports: "2"`,
 			used: `count/secrets: "7", secrets: "7", count/deployments.apps: "8", persistentvolumeclaims: "3", services: "8", ` +
 				`requests.storage: "31Gi", services.nodeports: "2"`,
@@ -154,7 +155,7 @@ func TestQuotasOfAnUpgrade(t *testing.T) {
 			used: `count/secrets: "7", count/jobs.batch: "1", pods: "9", count/replicasets.apps: "8"`,
 			words: []string{
 				fmt.Sprintf(takes, "count/jobs.batch", "5"), fmt.Sprintf(takes, "count/replicasets.apps", "1"),
-				fmt.Sprintf(takes, "count/secrets", "1"), fmt.Sprintf(takes, "pods", "2"),
+				fmt.Sprintf(takes, "count/secrets", "2"), fmt.Sprintf(takes, "pods", "2"),
 			},
 		},
 		"what is added": {
