@@ -50,10 +50,8 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	if err := validate(b.Spec); err != nil {
 		return result, hook.Errorf(hook.Usage, "spec: %w", err)
 	}
-	if b.Spec.Database.Authority == nil {
-		if _, err := migrate.Config(b.DatabaseURL); err != nil {
-			return result, err
-		}
+	if _, err := migrate.Config(b.DatabaseURL); err != nil {
+		return result, err
 	}
 	var cluster *database.Cluster
 	if b.Spec.Database.Mode == modeCNPG {
@@ -66,7 +64,6 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 		{"database", func(ctx context.Context) error { return b.applyCluster(ctx, cluster) }},
 		{"workspace namespace", b.workspaces},
 		{"shared claim", b.sharedClaim},
-		{"authority", b.authority},
 		{"primary", func(ctx context.Context) error { return b.waitForSQL(ctx, cluster) }},
 		{"examination", func(ctx context.Context) (err error) {
 			db, err = b.examine(ctx, cluster)

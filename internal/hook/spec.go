@@ -128,7 +128,10 @@ type Secret struct {
 	Existing bool `json:"existing,omitempty"`
 	// Value is the chart value that named an existing Secret.
 	Value string               `json:"value,omitempty"`
-	Data  map[string]SecretKey `json:"data"`
+	Data  map[string]SecretKey `json:"data,omitempty"`
+	// Authority, instead of Data, has the Secret hold the certificate authority of this Cluster, as CloudNativePG would make it
+	// later: pods that verify the database start before that. The operator takes one that is there, and renews it.
+	Authority string `json:"authority,omitempty"`
 }
 
 // SecretKey says where the value of one key comes from.
@@ -228,8 +231,6 @@ type BootstrapDatabase struct {
 	Cluster  string            `json:"cluster,omitempty"`
 	Manifest string            `json:"manifest,omitempty"`
 	External *ExternalDatabase `json:"external,omitempty"`
-	// Authority is the operator's certificate that verifies the server, where services connect with TLS.
-	Authority *SecretRef `json:"authority,omitempty"`
 }
 
 // ExternalDatabase is what a database that is not ours must offer.

@@ -66,7 +66,7 @@ func Config(databaseURL string) (*pgx.ConnConfig, error) {
 	if file := u.Query().Get("sslrootcert"); file != "" {
 		if _, err := os.Stat(file); err != nil {
 			return nil, fmt.Errorf("DATABASE_URL names %s, the certificate that verifies the database, which can't be read: "+
-				"the Secret with it does not exist, or was made after this pod: %w", file, err)
+				"the Secret with it does not exist, or was created after this pod: %w", file, err)
 		}
 	}
 	config, err := pgx.ParseConfig(platform.LibpqURL(u))

@@ -25,8 +25,8 @@ func validate(spec hook.SecretsSpec) error {
 			return hook.Errorf(hook.Usage, "spec: the name of a Secret is empty or there twice: %q", s.Name)
 		}
 		seen[s.Name] = true
-		if len(s.Data) == 0 {
-			return hook.Errorf(hook.Usage, "spec: the Secret %s has no keys", s.Name)
+		if (len(s.Data) == 0) == (s.Authority == "") {
+			return hook.Errorf(hook.Usage, "spec: the Secret %s has no keys, or keys besides its authority", s.Name)
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.Data)) {
 			key := s.Data[name]

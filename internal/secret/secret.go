@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -169,6 +170,10 @@ func (k *keeper) step(ctx context.Context, s hook.Secret, current *corev1.Secret
 	}, Type: corev1.SecretType(cmp.Or(s.Type, string(corev1.SecretTypeOpaque)))}
 	if current != nil {
 		next = current.DeepCopy()
+	} else if s.Authority != "" {
+		if next.Data, err = authority(s.Authority, k.namespace, time.Now()); err != nil {
+			return false, err
+		}
 	}
 	added, err := k.fill(ctx, s, next)
 	if err != nil {

@@ -54,10 +54,6 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 				rendered[object.GetKind()+" "+namespaceOf(object)+"/"+object.GetName()] = true
 			}
 			secrets := madeSecrets(t, objects)
-			if authority := bootstrapSpec(t, objects).Database.Authority; authority != nil {
-				// The operator makes it for a Cluster, by its name.
-				secrets[bootstrapSpec(t, objects).Database.Cluster+"-ca"] = map[string]bool{"ca.crt": true}
-			}
 			// Claims of the user's own, which guard looks for.
 			given := map[string]bool{}
 			for _, claim := range specOf[hook.GuardSpec](t, objects, specConfigMap(t, jobs(t, objects)["guard"]), "guard").Claims {

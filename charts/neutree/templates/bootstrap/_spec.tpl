@@ -24,9 +24,6 @@ database:
   {{- else }}
   cluster: {{ include "common.name" (list . "pg") }}
   manifest: /spec/cluster.yaml
-  {{- if include "common.databaseRootCert" . }}
-  authority: {secret: {{ include "common.clusterAuthority" . }}, key: ca.crt}
-  {{- end }}
   {{- end }}
 {{- if ne (include "common.sharedSource" .) "claim" }}
 sharedClaim:

@@ -66,6 +66,10 @@ secrets:
     data:
       username: {value: {{ $global.database.user | quote }}}
       password: {generate: {bytes: 32}}
+  {{- if include "common.databaseRootCert" . }}
+  - name: {{ include "common.clusterAuthority" . }}
+    authority: {{ include "common.name" (list . "pg") }}
+  {{- end }}
   {{- end }}
   - name: {{ include "common.keysSecret" . | quote }}
     {{- if $global.secrets.existingSecret }}

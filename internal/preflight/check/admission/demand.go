@@ -116,6 +116,9 @@ func (d *demand) all() []created {
 	before, after := d.hooks()
 	var all []created
 	add := func(gvk schema.GroupVersionKind, name string, in ...corev1.ResourceList) {
+		if slices.ContainsFunc(all, func(c created) bool { return c.gvk == gvk && c.name == name }) {
+			return
+		}
 		all = append(all, created{gvk, name, in})
 	}
 	for _, object := range slices.Concat(set.Objects, set.Later) {

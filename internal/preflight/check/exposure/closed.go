@@ -83,6 +83,10 @@ func controlPlaneAnswers(ctx context.Context, client *http.Client, url string) (
 	if err != nil && len(text) == 0 {
 		return false, err
 	}
+	// Controllers that answer in JSON too have nothing there, or nothing that serves it.
+	if answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusNotFound {
+		return false, nil
+	}
 	// A page of the web interface is what a path leads to that is taken for another.
 	json := strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json") || strings.HasPrefix(string(text), "{")
 	return json || strings.HasPrefix(string(text), "# "), nil

@@ -39,11 +39,14 @@ func edge(t *testing.T, resolves bool) string {
 			routed = meant(raw)
 		}
 		if closed(routed) {
+			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`{"message":"failure to get a peer"}`))
 			return
 		}
 		if closed(meant(raw)) {
 			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = w.Write([]byte(`{"error":"who are you?"}`))
 			return
 		}

@@ -24,7 +24,10 @@ url
 {{- if eq .Values.global.database.mode "external" }}yes{{ end }}
 {{- end }}
 
-{{/* Secret in which the operator keeps the authority that signs the certificates of the Cluster. */}}
+{{/*
+Secret with the authority that signs the certificates of the Cluster. The hooks make it before any pod needs it; the operator
+takes and renews it, and would make one by itself where there is none.
+*/}}
 {{- define "common.clusterAuthority" -}}
 {{ include "common.name" (list . "pg-ca") }}
 {{- end }}
