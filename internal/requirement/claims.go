@@ -22,7 +22,7 @@ func (d *derivation) claims() {
 		}
 		claim := Claim{
 			Name: o.GetName(), Namespace: o.GetNamespace(), AccessMode: o.typed.Spec.AccessModes[0],
-			Size: *o.typed.Spec.Resources.Requests.Storage(), Count: 1, By: o.By,
+			Size: *o.typed.Spec.Resources.Requests.Storage(), KeepsSize: o.KeepsSize, Count: 1, By: o.By,
 			Why: cmp.Or(known[o.GetName()].why, "the volume "+o.GetName()), Value: known[o.GetName()].value,
 		}
 		if class := o.typed.Spec.StorageClassName; class != nil {

@@ -99,8 +99,9 @@ func (d *derivation) specs(*chart.Rendered) error {
 			if err := yaml.Unmarshal([]byte(data[key]), &made); err != nil {
 				return fmt.Errorf("%s: %s: %w", object.Source, key, err)
 			}
+			shared := d.bootstrap.SharedClaim
 			d.set.Objects = append(d.set.Objects, Object{Unstructured: &unstructured.Unstructured{Object: made},
-				Source: object.Source + ": " + key, By: Bootstrap})
+				Source: object.Source + ": " + key, By: Bootstrap, KeepsSize: name == shared.Manifest && shared.DefaultSize})
 		}
 	}
 	for _, secret := range d.set.Prepare.Secrets.Secrets {

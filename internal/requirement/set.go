@@ -94,6 +94,8 @@ type Object struct {
 	By     Maker
 	// Hook is nil for what is no hook.
 	Hook *chart.Hook
+	// KeepsSize says of a PVC that the values name no size for it: one that exists keeps its own.
+	KeepsSize bool
 }
 
 // Pod is one kind of pod that an installation runs.
@@ -147,6 +149,8 @@ type Claim struct {
 	Class      string
 	AccessMode corev1.PersistentVolumeAccessMode
 	Size       resource.Quantity
+	// KeepsSize says that Size is a default: a PVC that exists keeps its own.
+	KeepsSize bool
 	// Count is how many there are, at least. Selector finds those that others name.
 	Count    int32
 	Selector string

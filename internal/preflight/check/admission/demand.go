@@ -297,7 +297,7 @@ func (d *demand) claims(ctx context.Context) error {
 			size, _, _ := unstructured.NestedString(object.Object, "spec", "resources", "requests", "storage")
 			quantity, _ := resource.ParseQuantity(size)
 			wanted = append(wanted, requirement.Claim{Name: object.GetName(), Namespace: object.GetNamespace(),
-				Size: quantity, Count: 1, By: object.By, Class: noClass})
+				Size: quantity, KeepsSize: object.KeepsSize, Count: 1, By: object.By, Class: noClass})
 		}
 	}
 	for _, claim := range wanted {
@@ -332,6 +332,9 @@ func (d *demand) claims(ctx context.Context) error {
 func (d *demand) claimed(ctx context.Context, claim requirement.Claim) (exist int, growth resource.Quantity, err error) {
 	count := func(pvc *corev1.PersistentVolumeClaim) {
 		exist++
+		if claim.KeepsSize {
+			return
+		}
 		more := claim.Size.DeepCopy()
 		more.Sub(*pvc.Spec.Resources.Requests.Storage())
 		if more.Sign() > 0 {

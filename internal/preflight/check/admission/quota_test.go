@@ -143,8 +143,7 @@ func TestQuotasOfAnUpgrade(t *testing.T) {
 		hard, used string
 		words      []string
 	}{
-		"nothing is added but a revision": {
-			// And a Secret with the new version's workloads, while the hook before the upgrade runs.
+		"nothing is added but a revision and a Secret of a hook": {
 			hard: `count/secrets: "9", secrets: "9", count/deployments.apps: "8", persistentvolumeclaims: "3", services: "8", ` +
 				`requests.storage: "31Gi", services.nodeports: "2"`,
 			used: `count/secrets: "7", secrets: "7", count/deployments.apps: "8", persistentvolumeclaims: "3", services: "8", ` +
@@ -174,6 +173,39 @@ func TestQuotasOfAnUpgrade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := installed(t, true, tc.values, append(existing(t, before), quotaOf("q", "nap", tc.hard, tc.used))...)
+			checktest.Want(t, checktest.Run(t, Checks(), "admission.quota", s), tc.words...)
+		})
+	}
+}
+
+// The shared volume of an earlier version is smaller than the default of this one. Bootstrap leaves it so until the
+// values name a size.
+func TestQuotasOfASharedVolumeThatExists(t *testing.T) {
+	const pvc = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: afs-shared-storage, " +
+		"namespace: nap-workspaces}, spec: {accessModes: [ReadWriteMany], storageClassName: fast, " +
+		"resources: {requests: {storage: 50Gi}}}}"
+	const all, class = "requests.storage", "fast.storageclass.storage.k8s.io/requests.storage"
+	quota := quotaOf("q", "nap-workspaces", all+`: "100Gi", `+class+`: "100Gi"`, all+`: "50Gi", `+class+`: "50Gi"`)
+	const takes = "quota q leaves 50Gi of %s in namespace nap-workspaces, and the upgrade takes %s more"
+	const fast, size = "global.storage.shared.storageClass=fast", "global.storage.shared.size="
+	for name, tc := range map[string]struct {
+		values []string
+		words  []string
+	}{
+		"no size is set":       {values: []string{fast}},
+		"the size that it has": {values: []string{fast, size + "50Gi"}},
+		"a size that fits":     {values: []string{fast, size + "100Gi"}},
+		"a size that does not fit": {
+			values: []string{fast, size + "200Gi"},
+			words:  []string{fmt.Sprintf(takes, class, "150Gi"), fmt.Sprintf(takes, all, "150Gi")},
+		},
+		"a volume of an NFS export": {
+			values: []string{"global.storage.shared.nfs.server=nfs.example.com", "global.storage.shared.nfs.path=/shared",
+				"global.storage.shared.nfs.csi=true"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := installed(t, true, tc.values, pvc, quota)
 			checktest.Want(t, checktest.Run(t, Checks(), "admission.quota", s), tc.words...)
 		})
 	}
