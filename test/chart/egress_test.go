@@ -206,7 +206,11 @@ func TestNotesSayWhatWorkspacesConnectTo(t *testing.T) {
 		to   target
 		want string
 	}{
-		"a new installation":                  {target{}, "Workspaces of a new installation may connect " + limited},
+		"a new installation": {target{}, "Workspaces of a new installation may connect " + limited},
+		"a new release, maybe on an older database": {target{}, limited + ", not to private networks. If\nan LLM endpoint, " +
+			"a Git server or an MCP server has a private address, add it to\nglobal.networkPolicies.workspaceEgress.allow. " +
+			"On a database that version 0.1.0 set up, workspaces stay\nunlimited until you set " +
+			"global.networkPolicies.workspaceEgress.mode=closed."},
 		"an upgrade":                          {target{upgrade: true, answer: live("nap-workspaces", "nap-workspaces-egress")}, limited},
 		"an upgrade of an older one":          {target{upgrade: true, answer: live("nap-workspaces")}, open},
 		"an upgrade without a cluster to ask": {target{upgrade: true}, limited},

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/egress"
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/onnodes"
 	"github.com/neutree-ai/packaging/internal/probe"
@@ -45,10 +46,12 @@ func limitsWorkspaces(s *preflight.Subject) (bool, string) {
 // are known to need.
 func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	policy := s.Requirements.Egress.Policy.DeepCopy()
-	limited, err := limitedEgress(ctx, s)
+	holds, database, err := policyHolds(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	// Where it may hold it is tried: that is what a pod can show.
+	limited := holds != no
 	nodes, err := onnodes.NameServers(ctx, s)
 	if err != nil {
 		return nil, err
@@ -87,32 +90,75 @@ func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 		return []preflight.Finding{noNames(names, outcome.Node)}, nil
 	}
 	var findings []preflight.Finding
-	if !limited {
+	switch holds {
+	case no:
 		findings = append(findings, notLimited(s.Requirements.Egress.Mode))
-	} else if shut := outcome.Results["shut"]; !shut.OK() {
+	case unknown:
+		findings = append(findings, notKnown(database))
+	}
+	if shut := outcome.Results["shut"]; limited && !shut.OK() {
 		findings = append(findings, notShut(shut, outcome.Node))
 	}
 	for i, n := range needs {
-		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], limited)...)
+		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], holds)...)
 	}
 	return findings, nil
 }
 
-// limitedEgress says whether the policy holds after the install or upgrade: see bootstrap, which decides.
-func limitedEgress(ctx context.Context, s *preflight.Subject) (bool, error) {
+// answer is whether the policy holds after the install or upgrade.
+type answer int
+
+const (
+	no answer = iota
+	yes
+	// unknown: bootstrap asks a database, which is not asked here.
+	unknown
+)
+
+// policyHolds foresees what bootstrap decides, and names the database that it asks where that is not known.
+func policyHolds(ctx context.Context, s *preflight.Subject) (answer, string, error) {
 	set := s.Requirements
-	if set.Egress.Mode != egress.Auto || !s.Options.Upgrade {
-		return set.Egress.Mode != egress.Open, nil
+	switch set.Egress.Mode {
+	case egress.Open:
+		return no, "", nil
+	case egress.Closed:
+		return yes, "", nil
 	}
 	name := set.Egress.Policy.Name
 	_, err := s.Cluster.Typed.NetworkingV1().NetworkPolicies(set.Workspaces).Get(ctx, name, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("read NetworkPolicy %s/%s: %w", set.Workspaces, name, err)
+	case err == nil:
+		return yes, "", nil
+	case !apierrors.IsNotFound(err):
+		return no, "", fmt.Errorf("read NetworkPolicy %s/%s: %w", set.Workspaces, name, err)
+	case s.Options.Upgrade:
+		return no, "", nil
 	}
-	return true, nil
+	db := set.Database
+	if db.Cluster == "" {
+		if db.Mode == "external" {
+			return unknown, "external PostgreSQL " + db.External.Host, nil
+		}
+		return yes, "", nil
+	}
+	live, err := s.Cluster.Get(ctx, kube.Clusters, set.Namespace, db.Cluster)
+	switch {
+	case err != nil:
+		return no, "", fmt.Errorf("read Cluster %s/%s: %w", set.Namespace, db.Cluster, err)
+	case live != nil:
+		return unknown, fmt.Sprintf("Cluster %s/%s", set.Namespace, db.Cluster), nil
+	}
+	return yes, "", nil
+}
+
+func notKnown(database string) preflight.Finding {
+	return preflight.Finding{
+		Object: database, Value: egressMode, Severity: preflight.Note,
+		Found: "whether workspaces are limited was not checked: " + database + " decides",
+		Why: "workspaces stay unlimited if version 0.1.0 set up the database, and are limited if it is empty or a later " +
+			"version set it up",
+		Fix: "set " + egressMode + "=closed to limit them in any case, or open to leave them unlimited",
+	}
 }
 
 func notLimited(mode string) preflight.Finding {
@@ -193,7 +239,7 @@ func needsOfWorkspaces(s *preflight.Subject) []need {
 
 // cut says which addresses of a host the policy keeps workspaces from. Names that lead nowhere are the topic of
 // network.egress.
-func (n need) cut(policy *networkingv1.NetworkPolicy, resolved agent.Result, limited bool) []preflight.Finding {
+func (n need) cut(policy *networkingv1.NetworkPolicy, resolved agent.Result, holds answer) []preflight.Finding {
 	namespace := namespaceOf(n.host)
 	if !resolved.OK() || namespace != "" && egress.AllowsNamespace(policy, namespace) {
 		return nil
@@ -218,9 +264,13 @@ func (n need) cut(policy *networkingv1.NetworkPolicy, resolved agent.Result, lim
 			strings.Join(cut, ", "), n.port),
 		Fix: "set it with --set-json '" + egressAllow + "=" + n.entry(namespace, cut) + "'",
 	}
-	if !limited {
+	switch holds {
+	case no:
 		finding.Severity = preflight.Note
 		finding.Found = strings.Replace(finding.Found, "cuts", "would cut", 1)
+	case unknown:
+		finding.Severity = preflight.Warning
+		finding.Found = strings.Replace(finding.Found, "cuts", "may cut", 1)
 	}
 	return []preflight.Finding{finding}
 }

@@ -159,6 +159,38 @@ func TestWhetherThePolicyHolds(t *testing.T) {
 	}
 }
 
+// An install on a database that exists is limited or not by what set up that database.
+func TestWhetherThePolicyHoldsIsUpToADatabaseThatExists(t *testing.T) {
+	const kept = "{apiVersion: postgresql.cnpg.io/v1, kind: Cluster, metadata: {name: nap-pg, namespace: nap}}"
+	const cuts, may = "error: the NetworkPolicy for workspaces cuts it", "warning: the NetworkPolicy for workspaces may cut it"
+	cnpg := requirement.Database{Mode: "cnpg", Cluster: "nap-pg"}
+	external := requirement.Database{Mode: "external", External: requirement.ExternalDatabase{Host: "db.corp"}}
+	for name, c := range map[string]struct {
+		mode, live string
+		database   requirement.Database
+		want       []string
+	}{
+		"no Cluster yet": {"auto", "", cnpg, []string{cuts}},
+		"a Cluster": {"auto", kept, cnpg, []string{
+			"note: whether workspaces are limited was not checked: Cluster nap/nap-pg decides -> set " +
+				"global.networkPolicies.workspaceEgress.mode=closed to limit them in any case", may}},
+		"a Cluster, and the policy": {"auto", kept + "\n---\n" + livePolicy, cnpg, []string{cuts}},
+		"a Cluster, closed":         {"closed", kept, cnpg, []string{cuts}},
+		"an external database": {"auto", "", external, []string{
+			"note: whether workspaces are limited was not checked: external PostgreSQL db.corp decides", may}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := probetest.New(t, []string{"node1"}, strings.Trim(present+"\n---\n"+c.live, "-\n"))
+			nodes.Answer = resolving(map[string]string{"llm.corp": "10.1.2.3"}, nil)
+			set := limiting(t, c.mode)
+			set.Database = c.database
+			s := subject(t, nodes, set)
+			s.Options.Models = []preflight.Model{{Agent: "codex", URL: "https://llm.corp"}}
+			checktest.Want(t, checktest.Run(t, Checks(), "network.workspace-egress", s), c.want...)
+		})
+	}
+}
+
 // The name servers of nodes count as open, as bootstrap opens them.
 func TestNameServersOfNodesAreOpen(t *testing.T) {
 	nodes := probetest.New(t, []string{"node1"}, present)
