@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/bootstrap"
+	"github.com/neutree-ai/packaging/internal/egress"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
@@ -26,6 +27,7 @@ A run that was killed is completed by the next one.`,
 			DatabaseURL:   os.Getenv("DATABASE_URL"),
 			CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
 			ResolvConf:    "/etc/resolv.conf",
+			Families:      egress.FamiliesOf(os.Getenv(egress.PodIPs), os.Getenv(egress.ServiceHost)),
 		}
 		result, err := b.Run(ctx)
 		if err != nil {

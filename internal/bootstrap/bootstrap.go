@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/neutree-ai/packaging/internal/database"
+	"github.com/neutree-ai/packaging/internal/egress"
 	"github.com/neutree-ai/packaging/internal/examine"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
@@ -39,6 +40,8 @@ type Bootstrap struct {
 	Jobs jobrun.Jobs
 	// ResolvConf is the file that names the name servers of pods; empty for none.
 	ResolvConf string
+	// Families are the IP families of the cluster's pods.
+	Families egress.Families
 
 	// spent is the time that steps have taken.
 	spent time.Duration

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/neutree-ai/packaging/internal/egress"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -79,6 +80,8 @@ type world struct {
 	spec   hook.BootstrapSpec
 	key    string
 	jobs   jobrun.Jobs
+
+	families egress.Families
 }
 
 func newWorld(t *testing.T, objects string) *world {
@@ -116,7 +119,8 @@ func (w *world) write(t *testing.T, name, content string) {
 
 func (w *world) run(ctx context.Context) error {
 	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec,
-		DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs, ResolvConf: filepath.Join(w.dir, "resolv.conf")}
+		DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs, ResolvConf: filepath.Join(w.dir, "resolv.conf"),
+		Families: w.families}
 	_, err := b.Run(ctx)
 	return err
 }

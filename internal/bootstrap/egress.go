@@ -75,7 +75,7 @@ func (b *Bootstrap) closeEgress(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// egressPolicy is the policy of the chart with the name servers of this pod, which are those of workspaces too.
+// egressPolicy is the policy of the chart with the name servers of this pod, for the IP families of the cluster.
 func (b *Bootstrap) egressPolicy() (*networkingv1.NetworkPolicy, error) {
 	raw, err := os.ReadFile(b.Spec.Egress.Manifest)
 	if err != nil {
@@ -93,16 +93,28 @@ func (b *Bootstrap) egressPolicy() (*networkingv1.NetworkPolicy, error) {
 		policy.Labels = map[string]string{}
 	}
 	policy.Labels[kube.ManagedByLabel] = kube.FieldManager
+	if err := b.addResolvers(policy); err != nil {
+		return nil, err
+	}
+	if removed := egress.LimitTo(policy, b.Families); len(removed) > 0 {
+		b.Log.Info("the policy for connections of workspaces leaves out ranges of an IP family that pods do not have",
+			"ranges", removed)
+	}
+	return policy, nil
+}
+
+// addResolvers lets workspaces ask the name servers of this pod, which are theirs too.
+func (b *Bootstrap) addResolvers(policy *networkingv1.NetworkPolicy) error {
 	if b.ResolvConf == "" {
-		return policy, nil
+		return nil
 	}
 	resolvers, err := os.ReadFile(b.ResolvConf)
 	if errors.Is(err, fs.ErrNotExist) {
-		return policy, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the name servers of workspaces: %w", err)
+		return fmt.Errorf("find the name servers of workspaces: %w", err)
 	}
 	egress.AddResolvers(policy, egress.Resolvers(string(resolvers)))
-	return policy, nil
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/egress"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/migrate"
@@ -176,4 +177,24 @@ func TestEgressAfterAnOlderRecord(t *testing.T) {
 	w.log.Reset()
 	w.mustRun(t)
 	w.wantClosed(t, false)
+}
+
+// Some network plugins enforce nothing of a policy with a range of a family that they do not know.
+func TestEgressLeavesOutFamiliesThatPodsDoNotHave(t *testing.T) {
+	w := newEgressWorld(t, "closed", false)
+	w.families = egress.FamiliesOf("10.244.0.7", "10.96.0.1")
+	const six = `egress: [{to: [{ipBlock: {cidr: "::/0"}}]}, `
+	w.write(t, "egress.yaml", strings.Replace(egressManifest, "egress: [", six, 1))
+	w.mustRun(t)
+	raw, err := json.Marshal(w.server.Object(egressPath).Object["spec"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(raw), "::/0") || !strings.Contains(string(raw), "0.0.0.0/0") {
+		t.Errorf("the policy is not for IPv4 alone: %s", raw)
+	}
+	want := `leaves out ranges of an IP family that pods do not have" ranges=[::/0]`
+	if !strings.Contains(w.log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, w.log)
+	}
 }

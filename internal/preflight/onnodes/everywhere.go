@@ -5,7 +5,10 @@ import (
 	"errors"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/neutree-ai/packaging/internal/cluster"
+	"github.com/neutree-ai/packaging/internal/egress"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/probe"
 	"github.com/neutree-ai/packaging/internal/probe/agent"
@@ -54,7 +57,7 @@ func everywhere(ctx context.Context, s *preflight.Subject) ([]Report, error) {
 			all[i].Node = nodes[i]
 			outcome, err := s.Probes.Run(ctx, probe.Pod{
 				Purpose: "node", Namespace: namespace, Node: nodes[i], Limit: 40 * time.Second,
-				Containers: []probe.Container{{Name: "probe", Tasks: []agent.Task{
+				Containers: []probe.Container{{Name: "probe", Env: podIPs(), Tasks: []agent.Task{
 					{ID: taskNames, Resolve: &agent.Resolve{Names: []string{"kubernetes.default.svc"}}},
 					{ID: taskDomain, Resolve: &agent.Resolve{Names: []string{"kubernetes.default.svc.cluster.local."}}},
 					{ID: taskClock, Clock: &agent.Clock{URL: apiServerURL}},
@@ -70,6 +73,12 @@ func everywhere(ctx context.Context, s *preflight.Subject) ([]Report, error) {
 		})
 		return all, err
 	})
+}
+
+// podIPs shows a pod its own addresses.
+func podIPs() []corev1.EnvVar {
+	field := &corev1.ObjectFieldSelector{FieldPath: "status.podIPs"}
+	return []corev1.EnvVar{{Name: egress.PodIPs, ValueFrom: &corev1.EnvVarSource{FieldRef: field}}}
 }
 
 // Told makes findings of what the probe of each node says. One probe is run on each node for all checks.
@@ -91,14 +100,26 @@ func Told(ctx context.Context, s *preflight.Subject, judge func(Report) []prefli
 
 // NameServers are the lines of a pod's resolv.conf that name servers, from the first node that a probe ran on.
 func NameServers(ctx context.Context, s *preflight.Subject) (string, error) {
+	facts, err := factsWith(ctx, s, agent.NameServers)
+	return facts[agent.NameServers], err
+}
+
+// Families are the IP families of pods, as one on the first node that a probe ran on sees them.
+func Families(ctx context.Context, s *preflight.Subject) (egress.Families, error) {
+	facts, err := factsWith(ctx, s, agent.PodIPs)
+	return egress.FamiliesOf(facts[agent.PodIPs], facts[agent.ServiceHost]), err
+}
+
+// factsWith are the facts of the first node that has one of them.
+func factsWith(ctx context.Context, s *preflight.Subject, fact string) (agent.Facts, error) {
 	all, err := everywhere(ctx, s)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	for _, one := range all {
-		if servers := one.Names.Facts[agent.NameServers]; servers != "" {
-			return servers, nil
+		if one.Names.Facts[fact] != "" {
+			return one.Names.Facts, nil
 		}
 	}
-	return "", nil
+	return nil, nil
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/neutree-ai/packaging/internal/egress"
 )
 
 // Resolve proves that names have addresses.
@@ -23,6 +25,10 @@ const (
 	Addresses = "addresses"
 	// NameServers are the lines of the pod's resolv.conf that name some.
 	NameServers = "nameservers"
+	// PodIPs are the pod's own addresses, and ServiceHost is that of the API server's Service: the environment variables
+	// of package egress.
+	PodIPs      = "podIPs"
+	ServiceHost = "serviceHost"
 )
 
 func (r *Resolve) run(ctx context.Context, facts Facts) error {
@@ -32,6 +38,7 @@ func (r *Resolve) run(ctx context.Context, facts Facts) error {
 		facts["search"] = searchOf(string(content))
 		facts[NameServers] = nameServersOf(string(content))
 	}
+	facts[PodIPs], facts[ServiceHost] = os.Getenv(egress.PodIPs), os.Getenv(egress.ServiceHost)
 	for _, name := range r.Names {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, name)
 		if err != nil {

@@ -93,7 +93,7 @@ older Job that starts once more must not find the spec of a newer one beside its
   "command" "bootstrap" "timeout" (add $timeouts.bootstrap $backup)
   "startSeconds" (add $timeouts.start 600)
   "retries" 6
-  "env" (include "neutree.bootstrap.env" $root)
+  "env" (printf "%s\n%s" (include "neutree.bootstrap.env" $root) (include "neutree.bootstrap.addresses" $root))
   "initContainers" (include "neutree.bootstrap.initContainers" $root)) }}
 {{- end }}
 
@@ -128,4 +128,12 @@ egress.yaml: |
 {{- define "neutree.bootstrap.env" -}}
 {{ include "common.databaseEnv" . }}
 {{ include "common.secretEnv" (list "CREDENTIAL_ENCRYPTION_KEY" (include "common.keysSecret" .) "CREDENTIAL_ENCRYPTION_KEY") }}
+{{- end }}
+
+{{/* By its own addresses the Job knows the IP families of the cluster. */}}
+{{- define "neutree.bootstrap.addresses" -}}
+- name: POD_IPS
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIPs
 {{- end }}

@@ -56,7 +56,12 @@ func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 	if err != nil {
 		return nil, err
 	}
+	families, err := onnodes.Families(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	egress.AddResolvers(policy, egress.Resolvers(nodes))
+	egress.LimitTo(policy, families)
 	needs := needsOfWorkspaces(s)
 	tasks := []agent.Task{{ID: "names", Resolve: &agent.Resolve{Names: []string{"kubernetes.default.svc"}}}}
 	for i, n := range needs {
@@ -100,7 +105,7 @@ func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 		findings = append(findings, notShut(shut, outcome.Node))
 	}
 	for i, n := range needs {
-		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], holds)...)
+		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], families, holds)...)
 	}
 	return findings, nil
 }
@@ -239,7 +244,9 @@ func needsOfWorkspaces(s *preflight.Subject) []need {
 
 // cut says which addresses of a host the policy keeps workspaces from. Names that lead nowhere are the topic of
 // network.egress.
-func (n need) cut(policy *networkingv1.NetworkPolicy, resolved agent.Result, holds answer) []preflight.Finding {
+func (n need) cut(
+	policy *networkingv1.NetworkPolicy, resolved agent.Result, families egress.Families, holds answer,
+) []preflight.Finding {
 	namespace := namespaceOf(n.host)
 	if !resolved.OK() || namespace != "" && egress.AllowsNamespace(policy, namespace) {
 		return nil
@@ -247,7 +254,7 @@ func (n need) cut(policy *networkingv1.NetworkPolicy, resolved agent.Result, hol
 	var cut []string
 	for _, text := range strings.Fields(resolved.Facts[agent.Addresses]) {
 		address, err := netip.ParseAddr(text)
-		if err != nil || address.IsLoopback() {
+		if err != nil || address.IsLoopback() || !families.Have(address) {
 			continue
 		}
 		if !egress.Allows(policy, netip.AddrPortFrom(address, n.port), corev1.ProtocolTCP) {

@@ -162,7 +162,8 @@ func TestWhetherThePolicyHolds(t *testing.T) {
 // An install on a database that exists is limited or not by what set up that database.
 func TestWhetherThePolicyHoldsIsUpToADatabaseThatExists(t *testing.T) {
 	const kept = "{apiVersion: postgresql.cnpg.io/v1, kind: Cluster, metadata: {name: nap-pg, namespace: nap}}"
-	const cuts, may = "error: the NetworkPolicy for workspaces cuts it", "warning: the NetworkPolicy for workspaces may cut it"
+	const cuts = "error: the NetworkPolicy for workspaces cuts it"
+	const may = "warning: the NetworkPolicy for workspaces may cut it"
 	cnpg := requirement.Database{Mode: "cnpg", Cluster: "nap-pg"}
 	external := requirement.Database{Mode: "external", External: requirement.ExternalDatabase{Host: "db.corp"}}
 	for name, c := range map[string]struct {
@@ -208,5 +209,47 @@ func TestNameServersOfNodesAreOpen(t *testing.T) {
 	})
 	if !found {
 		t.Error("the policy does not name them")
+	}
+}
+
+// In a cluster of one IP family the policy names no range of another, and addresses of another are of no use to pods.
+func TestThePolicyIsForTheFamiliesOfPods(t *testing.T) {
+	for podIPs, want := range map[string][]string{
+		"10.244.0.7":      {"it leads to 10.1.2.3, port 443"},
+		"fd00:10:244::7":  {"it leads to fd00::3, port 443"},
+		"10.0.0.7,fd00::": {"it leads to 10.1.2.3, fd00::3, port 443"},
+	} {
+		t.Run(podIPs, func(t *testing.T) {
+			nodes := probetest.New(t, []string{"node1"}, present)
+			hosts := resolving(map[string]string{"llm.corp": "10.1.2.3 fd00::3"}, nil)
+			nodes.Answer = func(node string, task agent.Task) *agent.Result {
+				if task.ID == "names" {
+					return &agent.Result{Facts: agent.Facts{agent.PodIPs: podIPs}}
+				}
+				return hosts(node, task)
+			}
+			set := limiting(t, "closed")
+			set.Egress.Policy.Spec.Egress = append(set.Egress.Policy.Spec.Egress, networkingv1.NetworkPolicyEgressRule{
+				To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: "2000::/3"}}},
+			})
+			s := subject(t, nodes, set)
+			s.Options.Models = []preflight.Model{{Agent: "codex", URL: "https://llm.corp"}}
+			checktest.Want(t, checktest.Run(t, Checks(), "network.workspace-egress", s), want...)
+			var made string
+			for _, change := range nodes.Changes() {
+				if change.Method == "POST" && strings.HasSuffix(change.Path, "/"+kube.NetworkPolicies.Resource) {
+					raw, err := yaml.Marshal(change.Body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					made = string(raw)
+				}
+			}
+			for cidr, mark := range map[string]string{"0.0.0.0/0": ".", "2000::/3": ":"} {
+				if got := strings.Contains(made, cidr); got != strings.Contains(podIPs, mark) {
+					t.Errorf("the policy that was tried names %s: %t\n%s", cidr, got, made)
+				}
+			}
+		})
 	}
 }
