@@ -75,8 +75,12 @@ func TestWorkspacesReachWhatTheyCall(t *testing.T) {
 			}
 			for _, app := range []string{"kube-dns", "coredns", "node-local-dns"} {
 				dns := host{namespace: "kube-system", labels: map[string]string{"k8s-app": app}}
-				if !n.reaches(policy, dns, 53) || n.reaches(policy, dns, 8080) {
+				if !n.reaches(policy, dns, 53) || n.reaches(policy, dns, 8053) {
 					t.Errorf("the cluster's DNS (%s) is closed, or more than it is open", app)
+				}
+				dns.ports = map[string]int32{"dns": 8053, "dns-tcp": 8054, "metrics": 9153}
+				if !n.reaches(policy, dns, 8053) || !n.reaches(policy, dns, 8054) || n.reaches(policy, dns, 9153) {
+					t.Errorf("the cluster's DNS (%s) is closed on a port of its own, or more than it is open", app)
 				}
 			}
 			other := host{namespace: "kube-system", labels: map[string]string{"k8s-app": "metrics-server"}}
@@ -143,6 +147,11 @@ func TestEgressToNamesAndNamespaces(t *testing.T) {
 	dns := host{namespace: "openshift-dns", labels: map[string]string{"dns.operator.openshift.io/daemonset-dns": "default"}}
 	if !n.reaches(policy, dns, 5353) {
 		t.Error("the DNS of OpenShift is closed")
+	}
+	ports := egressPolicy(t, render(t, value+"dns.ports[0]=8053").Objects)
+	dns = host{namespace: "kube-system", labels: map[string]string{"k8s-app": "kube-dns"}, ports: map[string]int32{"dns": 54}}
+	if !n.reaches(ports, dns, 8053) || n.reaches(ports, dns, 53) || n.reaches(ports, dns, 54) {
+		t.Error("the ports of the cluster's DNS are not those of the values")
 	}
 }
 

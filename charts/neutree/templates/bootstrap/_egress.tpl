@@ -72,31 +72,28 @@ spec:
     {{- end }}
 {{- end }}
 
-{{/* Rules for name servers: the pods of the cluster's DNS, and caches on the nodes. */}}
+{{/*
+Rules for name servers: the pods of the cluster's DNS, and caches on the nodes. Policies see the port of a pod and not
+that of its Service, so a DNS that listens on another port than 53 is found by the names that Kubernetes' own DNS gives
+its ports. A rule for these alone keeps the first one in force where a plugin knows no names.
+*/}}
 {{- define "neutree.egress.names" -}}
 {{- $dns := .Values.global.networkPolicies.workspaceEgress.dns -}}
 {{- $openshift := .Values.global.openshift.enabled -}}
 - to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: {{ $dns.namespace | default ($openshift | ternary "openshift-dns" "kube-system") }}
-      podSelector:
-        {{- if $dns.podLabels }}
-        matchLabels:
-          {{- toYaml $dns.podLabels | nindent 10 }}
-        {{- else if $openshift }}
-        matchLabels:
-          dns.operator.openshift.io/daemonset-dns: default
-        {{- else }}
-        # As its own manifests and its Helm chart label it, and the cache on each node, to which Cilium redirects pods.
-        matchExpressions:
-          - {key: k8s-app, operator: In, values: [kube-dns, coredns, node-local-dns]}
-        {{- end }}
+    {{- include "neutree.egress.dnsPods" . | nindent 4 }}
   ports:
     {{- range $dns.ports | default ($openshift | ternary (list 5353) (list 53)) }}
     - {port: {{ . }}, protocol: UDP}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
+{{- if not (or $dns.ports $openshift) }}
+- to:
+    {{- include "neutree.egress.dnsPods" . | nindent 4 }}
+  ports:
+    - {port: dns, protocol: UDP}
+    - {port: dns-tcp, protocol: TCP}
+{{- end }}
 {{- with $dns.addresses }}
 - to:
     {{- range . }}
@@ -106,6 +103,27 @@ spec:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
 {{- end }}
+{{- end }}
+
+{{/* Pods of the cluster's DNS, as peers of a rule. */}}
+{{- define "neutree.egress.dnsPods" -}}
+{{- $dns := .Values.global.networkPolicies.workspaceEgress.dns -}}
+{{- $openshift := .Values.global.openshift.enabled -}}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ $dns.namespace | default ($openshift | ternary "openshift-dns" "kube-system") }}
+  podSelector:
+    {{- if $dns.podLabels }}
+    matchLabels:
+      {{- toYaml $dns.podLabels | nindent 6 }}
+    {{- else if $openshift }}
+    matchLabels:
+      dns.operator.openshift.io/daemonset-dns: default
+    {{- else }}
+    # As its own manifests and its Helm chart label it, and the cache on each node, to which Cilium redirects pods.
+    matchExpressions:
+      - {key: k8s-app, operator: In, values: [kube-dns, coredns, node-local-dns]}
+    {{- end }}
 {{- end }}
 
 {{/*

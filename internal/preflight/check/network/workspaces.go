@@ -187,7 +187,8 @@ func noNames(result agent.Result, node string) preflight.Finding {
 		Found: "a workspace would find no names: under its NetworkPolicy a pod cannot look up kubernetes.default.svc: " +
 			result.Error,
 		Why: "workspaces find neither the control plane nor anything outside the cluster",
-		Fix: "name the pods of the cluster's DNS in " + egressDNS + ", or its address in " + egressDNS + ".addresses",
+		Fix: "name the pods of the cluster's DNS in " + egressDNS + ", and the ports that they listen on in " + egressDNS +
+			".ports; or its address in " + egressDNS + ".addresses",
 	}
 }
 
