@@ -92,9 +92,12 @@ func (c *Cluster) Compare(ctx context.Context, manifest *unstructured.Unstructur
 		}
 		after, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, true)
 		if err != nil {
-			if olderCRD(err) {
+			switch {
+			case olderCRD(err):
 				return false, "", hook.Errorf(hook.Deadline,
 					"the operator that is installed is older than the manifest: %s", kube.Brief(err))
+			case kube.NoDryRun(err):
+				return false, "", hook.Errorf(hook.Deadline, "the Cluster can't be tried: %s", kube.Brief(err))
 			}
 			return c.admission(ctx, err)
 		}

@@ -99,7 +99,12 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 			said = true
 		}
 		for _, dryRun := range []bool{true, false} {
-			if _, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, dryRun); err != nil {
+			_, err := c.client.Apply(ctx, kube.Clusters, c.namespace, desired, dryRun)
+			if dryRun && kube.NoDryRun(err) {
+				c.log.Info("the Cluster can't be tried before it is applied", "cluster", c.name, "cause", kube.Brief(err))
+				continue
+			}
+			if err != nil {
 				return c.admission(ctx, err)
 			}
 		}
@@ -121,6 +126,10 @@ func (c *Cluster) Admits(ctx context.Context, manifest *unstructured.Unstructure
 	}
 	_, err = c.client.Apply(ctx, kube.Clusters, c.namespace, desired, true)
 	if err == nil || olderCRD(err) {
+		return nil
+	}
+	if kube.NoDryRun(err) {
+		c.log.Info("not tried before the upgrade", "what", "Cluster "+c.name+" ("+kube.Brief(err)+")")
 		return nil
 	}
 	_, _, err = c.admission(ctx, err)

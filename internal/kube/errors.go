@@ -44,6 +44,33 @@ func AdmissionWebhookDown(err error) bool {
 	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
 }
 
+var failedWebhook = regexp.MustCompile(`failed calling webhook "([^"]+)"`)
+
+// FailedWebhook is the name of the admission webhook that could not be asked, "" where err names none.
+func FailedWebhook(err error) string {
+	if m := failedWebhook.FindStringSubmatch(err.Error()); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// NoDryRun tells whether an admission webhook refuses to be asked in a dry run: whether it would refuse the change itself
+// is not known.
+func NoDryRun(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "does not support dry run")
+}
+
+// NoServiceAccount tells whether a pod was not judged since its ServiceAccount does not exist.
+func NoServiceAccount(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "error looking up service account")
+}
+
+// NoSecurityContextConstraint tells whether OpenShift refuses a pod since no SecurityContextConstraints that its
+// ServiceAccount may use admits it.
+func NoSecurityContextConstraint(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "unable to validate against any security context constraint")
+}
+
 // Unanswered tells whether err says nothing about the request itself: the API server could not judge it.
 func Unanswered(err error) bool {
 	if err == nil || AdmissionWebhookDown(err) {

@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -330,4 +331,17 @@ func TestANewMajorVersionThatWasCutOff(t *testing.T) {
 			t.Errorf("the image is %s, and nap-cp has %s pods", image, s.replicas())
 		}
 	})
+}
+
+// A webhook of a third party that can't be asked about the Cluster in a dry run does not end the upgrade, and the log names
+// it.
+func TestAClusterThatCannotBeTried(t *testing.T) {
+	s := newStage(t, pgtest.Start(t), running)
+	s.server.Refuse(-1, http.MethodPatch, "/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg", kubetest.Status(
+		http.StatusBadRequest, metav1.StatusReasonBadRequest, `admission webhook "audit.example.com" does not support dry run`))
+	s.wantDone("1 migrations applied")
+	const want = `msg="not tried before the upgrade" what="Cluster nap-pg (admission webhook \"audit.example.com\"`
+	if !strings.Contains(s.log.String(), want) {
+		t.Errorf("the log does not say %q:\n%s", want, s.log.String())
+	}
 }
