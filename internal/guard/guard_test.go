@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -62,6 +63,44 @@ var labelsOnly = hook.GuardSpec{Namespace: "nap", PodSecurity: []hook.PodSecurit
 // neverTried answers a pod that is tried in a way that the guard can't take for anything else.
 func neverTried(s *kubetest.Server) {
 	s.Refuse(-1, "POST", podsPath, kubetest.Status(500, metav1.StatusReasonInternalError, "a pod was tried"))
+}
+
+// own is a check of pods that do not run as "default"; noUser is the same on OpenShift.
+var own, noUser = restricted(false), restricted(true)
+
+func restricted(noUser bool) hook.GuardSpec {
+	return hook.GuardSpec{Namespace: "nap", PodSecurity: []hook.PodSecurityCheck{{
+		Namespace: "nap", Level: "restricted", Value: "helm --namespace", Account: "nap-prepare-jobs", NoUser: noUser}}}
+}
+
+// onlyAccount refuses pods of every other ServiceAccount.
+func onlyAccount(account, message string) func(*kubetest.Server) {
+	return judgePods(message, func(pod *unstructured.Unstructured) bool {
+		name, _, _ := unstructured.NestedString(pod.Object, "spec", "serviceAccountName")
+		return name == account
+	})
+}
+
+// neverUser refuses pods that name a user, as the SCC restricted-v2 of OpenShift does.
+func neverUser(s *kubetest.Server) {
+	judgePods(`admission webhook "users" denied the request: runAsUser is not in the range of the namespace`,
+		func(pod *unstructured.Unstructured) bool {
+			containers, _, _ := unstructured.NestedSlice(pod.Object, "spec", "containers")
+			_, set, _ := unstructured.NestedFieldNoCopy(containers[0].(map[string]any), "securityContext", "runAsUser")
+			return !set
+		})(s)
+}
+
+func judgePods(message string, admits func(*unstructured.Unstructured) bool) func(*kubetest.Server) {
+	return func(s *kubetest.Server) {
+		s.Judge(func(request kubetest.Request) *metav1.Status {
+			if !strings.HasSuffix(request.Path, "/pods") || admits(&unstructured.Unstructured{Object: request.Body}) {
+				return nil
+			}
+			status := forbidden(message)
+			return &status
+		})
+	}
 }
 
 func TestRun(t *testing.T) {
@@ -208,6 +247,32 @@ func TestRun(t *testing.T) {
 			},
 			code: hook.Refused,
 			want: `an admission policy of the cluster refuses pods of the level "privileged" in namespace nap-workspaces (global.workspaces.namespace): admission webhook "validate.kyverno.svc-fail" denied the request: privileged mode is disallowed: make an exception for the namespace there, since the platform can't do with less [admission.policy]`,
+		},
+		{
+			name: "a policy refuses the ServiceAccount default", objects: namespaces, spec: own,
+			refuse:  onlyAccount("nap-prepare-jobs", `admission webhook "kyverno" denied the request: not as default`),
+			wantLog: `msg="namespace admits the pods" namespace=nap level=restricted`,
+		},
+		{
+			name: "an SCC is granted to other ServiceAccounts", objects: namespaces, spec: own,
+			refuse: onlyAccount("coturn", `pods "nap-guard-x7k2p" is forbidden: `+
+				`unable to validate against any security context constraint: []`),
+			wantLog: `msg="the namespace's labels do not forbid the pods" namespace=nap`,
+		},
+		{
+			name: "no SCC for workspaces", objects: namespaces, spec: pods,
+			refuse: onlyAccount("coturn", `pods "nap-guard-x7k2p" is forbidden: `+
+				`unable to validate against any security context constraint: []`),
+			code: hook.Refused,
+			want: `an admission policy of the cluster refuses pods of the level "privileged" in namespace nap-workspaces ` +
+				`(global.workspaces.namespace): pods "nap-guard-x7k2p" is forbidden: unable to validate against any security ` +
+				`context constraint: []: make an exception for the namespace there, since the platform can't do with less ` +
+				`[admission.policy]`,
+		},
+		{
+			name: "OpenShift chooses the user", objects: namespaces, spec: noUser,
+			refuse:  neverUser,
+			wantLog: `msg="namespace admits the pods" namespace=nap level=restricted`,
 		},
 		{
 			name: "a level that does not exist",

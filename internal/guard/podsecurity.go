@@ -33,7 +33,7 @@ func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) ([
 	if check.LabelsOnly {
 		return g.podSecurityLabels(ctx, check)
 	}
-	err := g.client.Create(ctx, kube.Pods, check.Namespace, probePod(check.Level), true)
+	err := g.client.Create(ctx, kube.Pods, check.Namespace, probePod(check), true)
 	switch {
 	case err == nil:
 		g.log.Info("namespace admits the pods", "namespace", check.Namespace, "level", check.Level)
@@ -41,9 +41,11 @@ func (g *guard) podSecurity(ctx context.Context, check hook.PodSecurityCheck) ([
 	case kube.NoNamespace(err, check.Namespace):
 		g.log.Info("pod security not checked: the namespace does not exist yet", "namespace", check.Namespace)
 		return nil, nil
-	case kube.MissingPermission(err) != "", strings.Contains(err.Error(), "error looking up service account"),
-		strings.Contains(err.Error(), "does not support dry run"):
-		g.log.Info("no pod can be tried in the namespace: its labels decide", "namespace", check.Namespace, "cause", kube.Brief(err))
+	case kube.MissingPermission(err) != "", kube.NoServiceAccount(err), kube.NoDryRun(err),
+		// An administrator grants SecurityContextConstraints to the ServiceAccounts that the pods will have.
+		check.Account != "" && kube.NoSecurityContextConstraint(err):
+		g.log.Info("no pod can be tried in the namespace: its labels decide", "namespace", check.Namespace, "cause",
+			kube.Brief(err))
 		return g.podSecurityLabels(ctx, check)
 	case violation.MatchString(err.Error()):
 		enforced := violation.FindStringSubmatch(err.Error())[1]
@@ -94,13 +96,14 @@ func needsLevel(check hook.PodSecurityCheck, enforced string) ([]finding.Finding
 }
 
 // probePod is a pod that exactly the level and those above it admit.
-func probePod(level string) *corev1.Pod {
+func probePod(check hook.PodSecurityCheck) *corev1.Pod {
 	container := corev1.Container{Name: "probe", Image: "registry.k8s.io/pause:3.10"}
 	pod := &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "nap-guard-"},
+		Spec:       corev1.PodSpec{ServiceAccountName: check.Account},
 	}
-	switch level {
+	switch check.Level {
 	case "privileged":
 		// As a workspace's file system sidecars: no requests or limits either.
 		yes := true
@@ -113,14 +116,16 @@ func probePod(level string) *corev1.Pod {
 	case "baseline":
 		container.Resources = smallResources()
 	case "restricted":
-		yes, no, user := true, false, int64(65532)
+		yes, no := true, false
 		container.Resources = smallResources()
 		container.SecurityContext = &corev1.SecurityContext{
 			AllowPrivilegeEscalation: &no,
 			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			RunAsNonRoot:             &yes,
-			RunAsUser:                &user,
 			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		}
+		if user := int64(65532); !check.NoUser {
+			container.SecurityContext.RunAsUser = &user
 		}
 	}
 	pod.Spec.Containers = []corev1.Container{container}

@@ -111,6 +111,8 @@ type WorkloadsSpec struct {
 	HookResources corev1.ResourceRequirements `json:"hookResources,omitzero"`
 	// BringsPriorityClasses says that the release itself creates PriorityClasses, which are missing before it does.
 	BringsPriorityClasses bool `json:"bringsPriorityClasses,omitempty"`
+	// Account is the ServiceAccount of pods whose own one does not exist yet.
+	Account string `json:"account,omitempty"`
 	// AllowRefused makes a warning of each refusal.
 	AllowRefused bool `json:"allowRefused,omitempty"`
 }

@@ -159,21 +159,23 @@ func (v *verdict) judgePod(ctx context.Context, live, after *unstructured.Unstru
 		}
 	}
 	pod.SetGenerateName(after.GetName() + "-")
-	if live == nil {
-		// Helm creates its ServiceAccount first.
-		unstructured.RemoveNestedField(pod.Object, "spec", "serviceAccountName")
-	}
 	if v.Spec.Workloads.BringsPriorityClasses {
 		unstructured.RemoveNestedField(pod.Object, "spec", "priorityClassName")
 	}
-	err := v.ask(ctx, func(ctx context.Context) error {
-		_, err := v.Client.Resource(kube.Pods, v.Spec.Namespace).Create(ctx, pod, metav1.CreateOptions{
-			DryRun: []string{metav1.DryRunAll}, FieldManager: kube.FieldManager,
-			FieldValidation: metav1.FieldValidationStrict,
-		})
-		return err
-	})
+	err := v.askPod(ctx, pod)
 	what := "pods of " + v.what
+	if account := v.Spec.Workloads.Account; kube.NoServiceAccount(err) && account != "" {
+		// Helm creates it later. Policies and SecurityContextConstraints may make a difference between the two.
+		missing := err
+		if err := unstructured.SetNestedField(pod.Object, account, "spec", "serviceAccountName"); err != nil {
+			return fmt.Errorf("make a pod of %s: %w", v.what, err)
+		}
+		if err = v.askPod(ctx, pod); err != nil && !anyAccount(err) {
+			v.left = append(v.left, fmt.Sprintf("%s (%s; as ServiceAccount %s: %s)", what, kube.Brief(missing), account,
+				kube.Brief(err)))
+			return nil
+		}
+	}
 	if m := exceeded.FindStringSubmatch(message(err)); m != nil {
 		if own := v.Spec.Workloads.HookResources; replacedFirst(live, after) || fits(m, own) {
 			v.Log.Info("a quota has no room for one more pod now", "workload", v.what, "cause", kube.Brief(err))
@@ -181,6 +183,30 @@ func (v *verdict) judgePod(ctx context.Context, live, after *unstructured.Unstru
 		}
 	}
 	return v.refusal(what, err)
+}
+
+func (v *verdict) askPod(ctx context.Context, pod *unstructured.Unstructured) error {
+	return v.ask(ctx, func(ctx context.Context) error {
+		_, err := v.Client.Resource(kube.Pods, v.Spec.Namespace).Create(ctx, pod, metav1.CreateOptions{
+			DryRun: []string{metav1.DryRunAll}, FieldManager: kube.FieldManager,
+			FieldValidation: metav1.FieldValidationStrict,
+		})
+		return err
+	})
+}
+
+// anyAccount says whether a pod gets this answer whatever its ServiceAccount is.
+func anyAccount(err error) bool {
+	text := message(err)
+	return strings.Contains(text, "violates PodSecurity") || strings.Contains(text, "no PriorityClass with name") ||
+		overQuota(text) || apierrors.IsInvalid(err) && !denies(err) || kube.AdmissionWebhookDown(err) ||
+		kube.MissingPermission(err) != "" || !kube.Permanent(err) && !denies(err)
+}
+
+// overQuota says whether a quota or a limit range refuses.
+func overQuota(text string) bool {
+	return strings.Contains(text, "exceeded quota") || strings.Contains(text, "failed quota") ||
+		strings.Contains(text, " usage per ") || strings.Contains(text, "limit to request ratio")
 }
 
 // replacedFirst says whether the old pods of a workload end before new ones start, and leave their part of a quota.
@@ -216,11 +242,8 @@ func (v *verdict) ask(ctx context.Context, try func(context.Context) error) erro
 
 // denies says whether a webhook has judged and refused. It may choose any code.
 func denies(err error) bool {
-	return strings.Contains(message(err), "denied the request") || cannotTry(err)
+	return strings.Contains(message(err), "denied the request") || kube.NoDryRun(err)
 }
-
-// cannotTry says whether a webhook can't be asked without a change.
-func cannotTry(err error) bool { return strings.Contains(message(err), "does not support dry run") }
 
 func message(err error) string {
 	if err == nil {
@@ -235,7 +258,7 @@ func (v *verdict) refusal(what string, err error) error {
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return nil
-	case cannotTry(err), strings.Contains(text, "error looking up service account"):
+	case kube.NoDryRun(err), kube.NoServiceAccount(err):
 		v.left = append(v.left, what+" ("+kube.Brief(err)+")")
 		return nil
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "not in the valid range"):
@@ -259,8 +282,9 @@ func (v *verdict) refusal(what string, err error) error {
 		f.ID = finding.AdmissionPriority
 		f.Fix = fmt.Sprintf("create the PriorityClass, or fix priorityClassName below %s or global.scheduling",
 			v.workload.Value)
-	case strings.Contains(text, "exceeded quota"), strings.Contains(text, "failed quota"),
-		strings.Contains(text, " usage per "), strings.Contains(text, "limit to request ratio"):
+	case kube.AdmissionWebhookDown(err):
+		f.Fix = fmt.Sprintf("start webhook %s again, then repeat the upgrade", kube.FailedWebhook(err))
+	case overQuota(text):
 		f.ID = finding.AdmissionQuota
 		f.Fix = fmt.Sprintf("fix resources below %s, or raise the quota or limit range", v.workload.Value)
 	}

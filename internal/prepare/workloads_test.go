@@ -1,10 +1,13 @@
 package prepare
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,7 +115,8 @@ func TestARefusedWorkloadEndsTheUpgradeFirst(t *testing.T) {
 		"a webhook that is down": {http.MethodPatch, deployments + "/nap-cp", kubetest.Status(
 			http.StatusInternalServerError, metav1.StatusReasonInternalError,
 			`Internal error occurred: failed calling webhook "validate.kyverno.svc": no endpoints`), []string{
-			"Deployment nap-cp", "failed calling webhook", "[admission.policy]"}},
+			"Deployment nap-cp", `(Internal error occurred: failed calling webhook "validate.kyverno.svc": no endpoints)`,
+			"start webhook validate.kyverno.svc again, then repeat the upgrade", "[admission.policy]"}},
 		"an unknown field": {http.MethodPatch, deployments + "/nap-cp", invalid(`"" is invalid: patch: Invalid value: ` +
 			`"{\"env\":\"secret\"}": strict decoding error: unknown field "spec.template.spec.volume"`), []string{
 			`Deployment nap-cp of the new version (strict decoding error: unknown field "spec.template.spec.volume")`}},
@@ -211,10 +215,9 @@ func TestAWorkloadIsTriedAsHelmWouldMakeIt(t *testing.T) {
 			`"labels":{"app":"nap-cp"},"name":"nap-cp-x7k2p","namespace":"nap"},` +
 			`"spec":{"containers":[{"image":"registry.test/cp:2","name":"control-plane",` +
 			`"resources":{"requests":{"cpu":"2"}}}],"serviceAccountName":"nap-cp"}}`,
-		// Helm creates the ServiceAccount of a new one first.
 		"POST " + pods + " nap-cg-": `{"apiVersion":"v1","kind":"Pod","metadata":{"generateName":"nap-cg-",` +
 			`"labels":{"app":"nap-cg"},"name":"nap-cg-x7k2p","namespace":"nap"},` +
-			`"spec":{"containers":[{"image":"registry.test/cg:2","name":"cg"}]}}`,
+			`"spec":{"containers":[{"image":"registry.test/cg:2","name":"cg"}],"serviceAccountName":"nap-cg"}}`,
 	} {
 		got, err := json.Marshal(asked[name])
 		if err != nil || string(got) != want {
@@ -223,6 +226,86 @@ func TestAWorkloadIsTriedAsHelmWouldMakeIt(t *testing.T) {
 	}
 	if all := s.changed(); len(all) > 0 {
 		t.Errorf("asking changed %v", all)
+	}
+}
+
+// accounts answers for pods whose ServiceAccount does not exist as the API server does, and asks judge about the others.
+func (s *stage) accounts(judge func(account string) *metav1.Status, existing ...string) {
+	s.server.Judge(func(request kubetest.Request) *metav1.Status {
+		if request.Method != http.MethodPost || request.Path != pods {
+			return nil
+		}
+		spec, _ := request.Body["spec"].(map[string]any)
+		account, _ := spec["serviceAccountName"].(string)
+		if !slices.Contains(existing, cmp.Or(account, "default")) {
+			status := kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf(`pods "x" is `+
+				`forbidden: error looking up service account nap/%[1]s: serviceaccount "%[1]s" not found`, account))
+			return &status
+		}
+		return judge(account)
+	})
+}
+
+// The ServiceAccounts of new workloads do not exist yet. What depends on the ServiceAccount is not judged by another one,
+// and what does not is judged.
+func TestNewPodsWithoutTheirServiceAccount(t *testing.T) {
+	const (
+		defaultRefused = `admission webhook "validate.kyverno.svc" denied the request: ServiceAccount default is not allowed`
+		noSCC          = `pods "nap-cg-x" is forbidden: unable to validate against any security context constraint: []`
+		overQuota      = `pods "nap-cg-x" is forbidden: failed quota: q: must specify limits.cpu for: cg`
+	)
+	forbidden := func(text string) *metav1.Status {
+		status := kubetest.Status(http.StatusForbidden, metav1.StatusReasonForbidden, text)
+		return &status
+	}
+	onlyOwn := func(account string) *metav1.Status {
+		if account == "" || account == "default" {
+			return forbidden(defaultRefused)
+		}
+		return nil
+	}
+	standsIn := func(text string) func(string) *metav1.Status {
+		return func(account string) *metav1.Status {
+			if account == "nap-prepare-jobs" {
+				return forbidden(text)
+			}
+			return nil
+		}
+	}
+	existing := []string{"default", "nap-cp", "nap-prepare-jobs"}
+	for name, tc := range map[string]struct {
+		judge    func(string) *metav1.Status
+		existing []string
+		refused  []string
+		log      string
+	}{
+		"a policy against the ServiceAccount default": {judge: onlyOwn, existing: existing,
+			log: `what="Service nap-large, Deployment nap-cg (it is new)"`},
+		"an SCC of the real ServiceAccount": {judge: standsIn(noSCC), existing: existing,
+			log: `as ServiceAccount nap-prepare-jobs: ` + strings.ReplaceAll(noSCC, `"`, `\"`)},
+		"a policy against the other ServiceAccount": {judge: standsIn(defaultRefused), existing: existing,
+			log: `pods of Deployment nap-cg (`},
+		"a quota": {judge: standsIn(overQuota), existing: existing,
+			refused: []string{"pods of Deployment nap-cg", "failed quota: q", "[admission.quota]"}},
+		"no other ServiceAccount either": {judge: onlyOwn, existing: []string{"default", "nap-cp"},
+			log: `pods of Deployment nap-cg (`},
+		"every ServiceAccount exists": {judge: onlyOwn, existing: append(existing, "nap-cg"),
+			log: `what="Service nap-large, Deployment nap-cg (it is new)"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, "", running, liveCP)
+			s.judges(newWorkloads)
+			s.spec.Workloads.Account = "nap-prepare-jobs"
+			s.accounts(tc.judge, tc.existing...)
+			if tc.refused != nil {
+				s.wantRefused(tc.refused...)
+				return
+			}
+			s.wantDone()
+			if !strings.Contains(s.log.String(), tc.log) {
+				t.Errorf("the log does not say %q:\n%s", tc.log, s.log.String())
+			}
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/hook"
 )
 
 // everyPod are all pods of the release: those of its objects, and those of the Jobs that hooks and the plugin create
@@ -71,6 +72,48 @@ func TestPodsHaveServiceAccountsOfTheirOwn(t *testing.T) {
 			for _, job := range []string{"nap-pull", "nap-migrate", "nap-backup", "nap-restore", "nap-test"} {
 				if !seen[job] && to.set != nil {
 					t.Errorf("Job %s is not among %d pods", job, len(seen))
+				}
+			}
+		})
+	}
+}
+
+// The hooks before an install try pods in dry runs, with a ServiceAccount that is there then. Only workspaces run as
+// "default".
+func TestPodsAreTriedWithServiceAccountsOfTheirOwn(t *testing.T) {
+	for name, set := range map[string][]string{
+		"defaults":          nil,
+		"one namespace":     {"global.workspaces.namespace=" + namespace},
+		"ports of nodes":    {"browser.coturn.network=hostNetwork"},
+		"files of root":     {"workspaceRuntime.afsController.runAsUser=0"},
+		"OpenShift":         {"global.openshift.enabled=true"},
+		"OpenShift, coturn": {"global.openshift.enabled=true", "browser.coturn.network=hostPort"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := ours(renderFor(t, target{set: slices.Concat(everyModule, set)}).Objects)
+			prepare, job := prepareSpec(t, objects), jobs(t, objects)["prepare"]
+			accounts := []string{prepare.Workloads.Account}
+			guards := slices.Concat(prepare.Guard.PodSecurity,
+				specOf[hook.GuardSpec](t, objects, specConfigMap(t, jobs(t, objects)["guard"]), "guard").PodSecurity)
+			for _, check := range guards {
+				if check.Value == "global.workspaces.namespace" {
+					if check.Account != "" {
+						t.Errorf("workspaces are tried as ServiceAccount %s and run as default", check.Account)
+					}
+					continue
+				}
+				accounts = append(accounts, check.Account)
+				onOpenShift := strings.HasPrefix(name, "OpenShift")
+				if check.Level == "restricted" && check.NoUser != onOpenShift {
+					t.Errorf("podSecurity of namespace %s: noUser is %v", check.Namespace, check.NoUser)
+				}
+			}
+			for _, account := range accounts {
+				if !slices.ContainsFunc(objects, func(o chart.Object) bool {
+					return o.GetKind() == "ServiceAccount" && o.GetName() == account && namespaceOf(o) == namespace &&
+						comesInTime(o, job.from)
+				}) {
+					t.Errorf("pods are tried as ServiceAccount %q, which does not exist before an install", account)
 				}
 			}
 		})

@@ -67,7 +67,8 @@ func TestPodsAreBaseline(t *testing.T) {
 	for setting, exception := range exceptions {
 		if exception.privileged {
 			guard := specOf[hook.GuardSpec](t, renderAll(t, setting).Objects, prefix+"-pre-install", "guard")
-			if want := (hook.PodSecurityCheck{Namespace: namespace, Level: "privileged", Value: strings.Split(setting, "=")[0]}); !slices.Contains(guard.PodSecurity, want) {
+			if want := (hook.PodSecurityCheck{Namespace: namespace, Level: "privileged", Value: strings.Split(setting, "=")[0],
+				Account: prefix + "-prepare-jobs"}); !slices.Contains(guard.PodSecurity, want) {
 				t.Errorf("with %s guard.yaml: podSecurity = %v, want %v among them", setting, guard.PodSecurity, want)
 			}
 			continue

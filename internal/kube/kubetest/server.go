@@ -40,6 +40,7 @@ type Server struct {
 	versions map[string]string
 	revision int
 	refusals []refusal
+	judge    func(Request) *metav1.Status
 	version  string
 	changes  []Request
 	onChange func(number int)
@@ -173,6 +174,13 @@ func (s *Server) Refuse(times int, method, pattern string, status metav1.Status)
 	s.refusals = append(s.refusals, refusal{method: method, pattern: pattern, times: times, status: status})
 }
 
+// Judge asks judge about each request that would change something: what it returns is the answer, unless that is nil.
+func (s *Server) Judge(judge func(Request) *metav1.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.judge = judge
+}
+
 // Status makes the answer that the API server gives with an HTTP code, a reason and a message.
 func Status(code int32, reason metav1.StatusReason, message string) metav1.Status {
 	return metav1.Status{
@@ -206,10 +214,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			fail(w, apierrors.NewBadRequest(err.Error()))
 			return
 		}
-		s.changes = append(s.changes, Request{Method: r.Method, Path: r.URL.Path, DryRun: dryRun(r), Body: body})
+		request := Request{Method: r.Method, Path: r.URL.Path, DryRun: dryRun(r), Body: body}
+		s.changes = append(s.changes, request)
 		if s.onChange != nil {
 			number := len(s.changes)
 			defer s.onChange(number)
+		}
+		if s.judge != nil {
+			if status := s.judge(request); status != nil {
+				answer(w, int(status.Code), *status)
+				return
+			}
 		}
 	}
 	if s.serveKinds(w, r) || s.serveCrowd(w, r) {

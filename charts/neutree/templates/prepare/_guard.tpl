@@ -67,10 +67,15 @@ podSecurity:
   - namespace: {{ .Release.Namespace }}
     level: privileged
     value: browser.coturn.network
+    account: {{ include "neutree.prepare.jobsAccount" . }}
   {{- else }}
   - namespace: {{ .Release.Namespace }}
     level: {{ eq (int .Values.workspaceRuntime.afsController.runAsUser) 0 | ternary "baseline" "restricted" }}
     value: helm --namespace
+    account: {{ include "neutree.prepare.jobsAccount" . }}
+    {{- if $global.openshift.enabled }}
+    noUser: true
+    {{- end }}
   {{- end }}
   - namespace: {{ $namespace }}
     level: privileged

@@ -71,6 +71,8 @@ workloads:
   # What the pod of this hook has of a quota is free again when Helm applies them.
   hookResources:
     {{- include "common.resources" $global.hooks.resources | nindent 4 }}
+  # Those of the pods do not all exist yet, and policies refuse pods of the ServiceAccount default.
+  account: {{ include "neutree.prepare.jobsAccount" . }}
   allowRefused: {{ $global.upgrade.allowRefusedWorkloads | default false }}
   {{- if contains "PriorityClass" (toYaml .Values.extraObjects) }}
   bringsPriorityClasses: true
