@@ -104,8 +104,8 @@ type PodSecurityCheck struct {
 	Namespace string `json:"namespace"`
 	Level     string `json:"level"`
 	Value     string `json:"value"`
-	// Account is the ServiceAccount of the pod that is tried, for those of the pods themselves, which do not exist yet. Empty
-	// stands for "default", which workspaces run as.
+	// Account is the ServiceAccount of the pod that is tried, since those of the real pods do not exist yet. Empty stands
+	// for "default", which workspaces run as.
 	Account string `json:"account,omitempty"`
 	// NoUser says that pods name no user, since OpenShift chooses it.
 	NoUser bool `json:"noUser,omitempty"`

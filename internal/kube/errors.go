@@ -54,8 +54,7 @@ func FailedWebhook(err error) string {
 	return ""
 }
 
-// NoDryRun tells whether an admission webhook refuses to be asked in a dry run: whether it would refuse the change itself
-// is not known.
+// NoDryRun tells whether an admission webhook can't be asked in a dry run, so that its verdict is not known.
 func NoDryRun(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "does not support dry run")
 }

@@ -229,7 +229,7 @@ func TestAWorkloadIsTriedAsHelmWouldMakeIt(t *testing.T) {
 	}
 }
 
-// accounts answers for pods whose ServiceAccount does not exist as the API server does, and asks judge about the others.
+// accounts refuses pods whose ServiceAccount does not exist, as the API server does, and asks judge about the others.
 func (s *stage) accounts(judge func(account string) *metav1.Status, existing ...string) {
 	s.server.Judge(func(request kubetest.Request) *metav1.Status {
 		if request.Method != http.MethodPost || request.Path != pods {
@@ -246,8 +246,8 @@ func (s *stage) accounts(judge func(account string) *metav1.Status, existing ...
 	})
 }
 
-// The ServiceAccounts of new workloads do not exist yet. What depends on the ServiceAccount is not judged by another one,
-// and what does not is judged.
+// The ServiceAccounts of new workloads do not exist yet. Of a refusal with another ServiceAccount counts what does not
+// depend on the ServiceAccount.
 func TestNewPodsWithoutTheirServiceAccount(t *testing.T) {
 	const (
 		defaultRefused = `admission webhook "validate.kyverno.svc" denied the request: ServiceAccount default is not allowed`

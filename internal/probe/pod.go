@@ -67,6 +67,7 @@ type Container struct {
 // build makes the pod.
 func (s *Session) build(p Pod) (*corev1.Pod, error) {
 	meta := s.meta(p.Namespace, s.name(p.Purpose))
+	account, _ := s.account(p.Namespace)
 	// A proxy of a service mesh would keep the pod from ending.
 	meta.Labels["sidecar.istio.io/inject"] = "false"
 	meta.Annotations = map[string]string{"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
@@ -80,7 +81,7 @@ func (s *Session) build(p Pod) (*corev1.Pod, error) {
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: ptr.To[int64](1),
 			ActiveDeadlineSeconds:         ptr.To(int64(life.Seconds())),
-			ServiceAccountName:            s.account(p.Namespace),
+			ServiceAccountName:            account,
 			AutomountServiceAccountToken:  ptr.To(false),
 			EnableServiceLinks:            ptr.To(false),
 			HostNetwork:                   p.HostNetwork,

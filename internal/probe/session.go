@@ -218,16 +218,28 @@ func (s *Session) makeAccount(ctx context.Context, p *place) error {
 	return nil
 }
 
-// account is the ServiceAccount of the session's pods in a namespace, "" where it has none.
-func (s *Session) account(namespace string) string {
+// Account is the ServiceAccount of the session's pods in a namespace that exists, "" where the session may create none.
+func (s *Session) Account(ctx context.Context, namespace string) (string, error) {
+	if account, known := s.account(namespace); known {
+		return account, nil
+	}
+	if _, err := s.Namespace(ctx, namespace, Restricted); err != nil {
+		return "", err
+	}
+	account, _ := s.account(namespace)
+	return account, nil
+}
+
+// account is the ServiceAccount of the session's pods in a namespace that it works in, "" where it has none.
+func (s *Session) account(namespace string) (account string, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.places {
 		if p.name == namespace {
-			return p.account
+			return p.account, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // copyPullSecrets does what an install does for the workspaces' namespace. One that can't be read or is there

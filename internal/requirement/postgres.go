@@ -90,7 +90,11 @@ func (d *derivation) cluster(object Object, c *cluster) error {
 	restricted := &corev1.SecurityContext{AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
 		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
 	spec := corev1.PodSpec{
-		NodeSelector: c.Spec.Affinity.NodeSelector, Tolerations: c.Spec.Affinity.Tolerations, ImagePullSecrets: c.Spec.ImagePullSecrets,
+		// The operator creates it.
+		ServiceAccountName: name,
+		NodeSelector:       c.Spec.Affinity.NodeSelector,
+		Tolerations:        c.Spec.Affinity.Tolerations,
+		ImagePullSecrets:   c.Spec.ImagePullSecrets,
 		SecurityContext: &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &user, RunAsNonRoot: &yes,
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		Containers: []corev1.Container{{Name: "postgres", Image: c.Spec.ImageName, ImagePullPolicy: c.Spec.ImagePullPolicy,

@@ -80,7 +80,7 @@ func refused(need requirement.PodSecurity, namespace *corev1.Namespace, trials [
 			level, detail := violated(t.err)
 			detail = fmt.Sprintf(", which keeps out the pods of %s: %s", t.object, detail)
 			return []preflight.Finding{relabel(need, level, detail)}, nil
-		case noRight, cannotAsk, noNamespace:
+		case noRight, cannotAsk, noNamespace, noAccount:
 			denied = t.err
 		default:
 			unknown = false
@@ -138,7 +138,7 @@ func refusedLater(need requirement.PodSecurity, trials []trial) ([]preflight.Fin
 		switch classify(t.err) {
 		case podSecurity:
 			return []preflight.Finding{label(need, t.object, t.err)}, nil
-		case noRight, cannotAsk, noNamespace:
+		case noRight, cannotAsk, noNamespace, noAccount:
 			return nil, fmt.Errorf("try a pod of %s for namespace %s: %s", t.object, need.Namespace, kube.Brief(t.err))
 		}
 	}
@@ -176,7 +176,9 @@ func unlabelled(
 		if pod.Namespace != need.Namespace {
 			continue
 		}
-		err := s.Cluster.Untyped.Create(ctx, kube.Pods, namespace.Name, podOf(pod), true)
+		attempt := podOf(pod)
+		attempt.Spec.ServiceAccountName = ""
+		err := s.Cluster.Untyped.Create(ctx, kube.Pods, namespace.Name, attempt, true)
 		if classify(err) == podSecurity {
 			return []preflight.Finding{label(need, pod.Owner, err)}, nil
 		}
@@ -222,6 +224,7 @@ func refusals(trials []trial) []preflight.Finding {
 	var findings []preflight.Finding
 	untried := map[string]int{}
 	unasked := map[string]bool{}
+	var unjudged []trial
 	denied := 0
 	var asDefault []string
 	for _, t := range trials {
@@ -232,6 +235,8 @@ func refusals(trials []trial) []preflight.Finding {
 			denied++
 		case cannotAsk:
 			unasked[kube.Brief(t.err)] = true
+		case noAccount:
+			unjudged = append(unjudged, t)
 		case policy:
 			if t.asDefault && accounts.MatchString(t.err.Error()) {
 				asDefault = append(asDefault, t.object)
@@ -247,6 +252,14 @@ func refusals(trials []trial) []preflight.Finding {
 			}
 			findings = append(findings, finding)
 		}
+	}
+	if len(unjudged) > 0 {
+		findings = append(findings, preflight.Finding{
+			Severity: preflight.Warning,
+			Found:    fmt.Sprintf("pods of %s could not be judged: %v", owners(unjudged), unjudged[0].err),
+			Why:      "policies and SecurityContextConstraints may refuse them with their own ServiceAccount too, or may not",
+			Fix:      "see that those allow that ServiceAccount what the pods need",
+		})
 	}
 	for _, cause := range slices.Sorted(maps.Keys(unasked)) {
 		findings = append(findings, preflight.Finding{Severity: preflight.Warning, Found: "an admission webhook can't be asked: " + cause,

@@ -47,7 +47,7 @@ func tryPods(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 			}
 			err := t.try(ctx, group, one,
 				func(ctx context.Context, namespace string) error {
-					return createPod(ctx, s.Cluster.Untyped, namespace, podOf(pod))
+					return tryPod(ctx, s, namespace, pod)
 				})
 			if err != nil {
 				return nil, err
@@ -58,6 +58,51 @@ func tryPods(ctx context.Context, s *preflight.Subject) ([]trial, error) {
 	})
 }
 
+// otherAccount says that a pod was refused, perhaps only since its own ServiceAccount does not exist yet.
+type otherAccount struct {
+	// own is the ServiceAccount that the pod will have, tried the one that stood for it.
+	own, tried string
+	err        error
+}
+
+func (o *otherAccount) Error() string {
+	return fmt.Sprintf("ServiceAccount %s does not exist yet, and the API server refuses a pod with ServiceAccount %s: %s",
+		o.own, o.tried, kube.Brief(o.err))
+}
+
+// tryPod tries a pod with its ServiceAccount, or, as long as that does not exist, with that of the probes, or with
+// "default" where there is no such one. Some policies refuse "default", and SecurityContextConstraints are granted to
+// the pod's own ServiceAccount: what they refuse says nothing about the pod then.
+func tryPod(ctx context.Context, s *preflight.Subject, namespace string, pod requirement.Pod) error {
+	attempt := podOf(pod)
+	own := attempt.Spec.ServiceAccountName
+	if own == "" || own == defaultAccount {
+		return createPod(ctx, s.Cluster.Untyped, namespace, attempt)
+	}
+	err := s.Cluster.Untyped.Create(ctx, kube.Pods, namespace, attempt, true)
+	if !kube.NoServiceAccount(err) {
+		return err
+	}
+	attempt.Spec.ServiceAccountName = ""
+	if s.Probes != nil {
+		// Where the session can't work its other checks say why.
+		attempt.Spec.ServiceAccountName, err = s.Probes.Account(ctx, namespace)
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	err = createPod(ctx, s.Cluster.Untyped, namespace, attempt)
+	tried := cmp.Or(attempt.Spec.ServiceAccountName, defaultAccount)
+	if classify(err) == policy && (tried == defaultAccount || kube.NoSecurityContextConstraint(err)) &&
+		!apierrors.IsInvalid(err) {
+		return &otherAccount{own: own, tried: tried, err: err}
+	}
+	return err
+}
+
+// defaultAccount is the ServiceAccount of pods that name none.
+const defaultAccount = "default"
+
 // accountWait bounds the wait for the ServiceAccount that every namespace gets a moment after it is created.
 const accountWait = 10 * time.Second
 
@@ -66,7 +111,7 @@ func createPod(ctx context.Context, client *kube.Client, namespace string, pod *
 	until := time.Now().Add(accountWait)
 	for {
 		err := client.Create(ctx, kube.Pods, namespace, pod, true)
-		if err == nil || !strings.Contains(err.Error(), "error looking up service account") || time.Now().After(until) {
+		if !kube.NoServiceAccount(err) || time.Now().After(until) {
 			return err
 		}
 		select {
@@ -116,6 +161,10 @@ func (t *trying) try(
 			return err
 		}
 		one.err = preflight.Renamed(err, at.name, one.namespace)
+		var other *otherAccount
+		if errors.As(err, &other) {
+			other.err = preflight.Renamed(other.err, at.name, one.namespace)
+		}
 		t.note(one)
 		return nil
 	})
@@ -136,10 +185,11 @@ func inOrder(trials []trial) []trial {
 	return trials
 }
 
-// podOf is the pod as its controller would make it, without what is not there yet: its ServiceAccount, its priority.
+// podOf is the pod as its controller would make it, without its priority, which does not exist yet.
 func podOf(pod requirement.Pod) *corev1.Pod {
 	spec := *pod.Spec.DeepCopy()
-	spec.ServiceAccountName, spec.DeprecatedServiceAccount, spec.PriorityClassName = "", "", ""
+	spec.ServiceAccountName = cmp.Or(spec.ServiceAccountName, spec.DeprecatedServiceAccount)
+	spec.DeprecatedServiceAccount, spec.PriorityClassName = "", ""
 	return &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "neutree-preflight-", Labels: pod.Labels},
@@ -210,8 +260,9 @@ func missingNamespace(t trial) string {
 
 // unanswered tells whether err is no answer to what was tried.
 func unanswered(err error) bool {
-	// A webhook that can't be asked without a change is an answer too.
-	return kube.Unanswered(err) && classify(err) != cannotAsk
+	// A webhook that can't be asked without a change is an answer too, and so is one to a pod with another account.
+	kind := classify(err)
+	return kube.Unanswered(err) && kind != cannotAsk && kind != noAccount
 }
 
 // kind is what an answer is about, so that each refusal is told once, by the check whose topic it is.
@@ -225,6 +276,7 @@ const (
 	quota
 	elsewhere
 	cannotAsk
+	noAccount
 	policy
 )
 
@@ -233,10 +285,13 @@ func classify(err error) kind {
 		return admitted
 	}
 	var untried *preflight.Untried
+	var other *otherAccount
 	text := err.Error()
 	switch {
 	case errors.As(err, &untried):
 		return noNamespace
+	case errors.As(err, &other):
+		return noAccount
 	case kube.MissingPermission(err) != "", strings.Contains(text, "attempting to grant RBAC permissions not currently held"):
 		return noRight
 	case apierrors.IsNotFound(err):
@@ -249,7 +304,7 @@ func classify(err error) kind {
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "not in the valid range"),
 		strings.Contains(text, "no PriorityClass with name"), apierrors.IsConflict(err):
 		return elsewhere
-	case strings.Contains(text, "does not support dry run"), kube.AdmissionWebhookDown(err):
+	case kube.NoDryRun(err), kube.AdmissionWebhookDown(err):
 		return cannotAsk
 	}
 	return policy
@@ -258,20 +313,14 @@ func classify(err error) kind {
 // unjudged says which pods or objects the API server refused for another reason before it came to a verdict on a topic;
 // nil where there is none.
 func unjudged(what string, trials []trial, topic kind) error {
-	var owners []string
-	var first trial
-	for _, t := range trials {
-		switch classify(t.err) {
-		case admitted, topic:
-			continue
-		}
-		if owners = append(owners, t.object); first.err == nil {
-			first = t
-		}
-	}
-	if len(owners) == 0 {
+	trials = slices.DeleteFunc(slices.Clone(trials), func(t trial) bool {
+		kind := classify(t.err)
+		return kind == admitted || kind == topic
+	})
+	if len(trials) == 0 {
 		return nil
 	}
+	first := trials[0]
 	var cause string
 	switch classify(first.err) {
 	case podSecurity:
@@ -282,9 +331,18 @@ func unjudged(what string, trials []trial, topic kind) error {
 	if cause == "" {
 		cause = kube.Brief(first.err)
 	}
-	names := strings.Join(owners[:min(len(owners), named)], ", ")
-	if more := len(owners) - named; more > 0 {
-		names += fmt.Sprintf(" and %d more", more)
+	return fmt.Errorf("%s%s could not be tried: %s", what, owners(trials), cause)
+}
+
+// owners names the objects of trials.
+func owners(trials []trial) string {
+	var names []string
+	for _, t := range trials[:min(len(trials), named)] {
+		names = append(names, t.object)
 	}
-	return fmt.Errorf("%s%s could not be tried: %s", what, names, cause)
+	list := strings.Join(names, ", ")
+	if more := len(trials) - named; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
 }
