@@ -70,7 +70,8 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 					}
 					if volume.Secret != nil && secrets[volume.Secret.SecretName] == nil &&
 						!rendered["Secret "+namespace+"/"+volume.Secret.SecretName] {
-						t.Errorf("%s: volume %s: Secret %s is not made by the hooks", p.from, volume.Name, volume.Secret.SecretName)
+						t.Errorf("%s: volume %s: Secret %s is neither rendered nor made by the hooks", p.from, volume.Name,
+							volume.Secret.SecretName)
 					}
 					if claim := volume.PersistentVolumeClaim; claim != nil && !given[claim.ClaimName] && !rendered["PersistentVolumeClaim "+namespace+"/"+claim.ClaimName] {
 						t.Errorf("%s: volume %s: claim %s is not rendered", p.from, volume.Name, claim.ClaimName)

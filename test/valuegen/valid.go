@@ -95,7 +95,7 @@ func (s schema) value(r *rand.Rand) any {
 	case "array":
 		list := []any{}
 		items, ok := s.child("items")
-		for range r.IntN(3) {
+		for range s.number("minItems", 0) + r.IntN(3) {
 			if ok {
 				list = append(list, items.value(r))
 			}
