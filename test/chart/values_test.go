@@ -27,6 +27,7 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"digest of the agents":          {set: "global.images.agent.digest=sha256:00", want: []string{"agent", "digest"}},
 		"prefix with capitals":          {set: "global.namePrefix=NAP", want: []string{"namePrefix", "lower-case"}},
 		"prefix ends in a dash":         {set: "global.namePrefix=nap-", want: []string{"namePrefix"}},
+		"prefix is no YAML":             {set: `global.namePrefix="`, want: []string{"The release can't be installed", "namePrefix"}},
 		"prefix is empty":               {set: "global.namePrefix=", want: []string{"namePrefix"}},
 		"prefix too long":               {set: "global.namePrefix=abcdefghijklmnopqrstu", want: []string{"namePrefix"}},
 		"host with scheme":              {set: "global.host=http://nap.example.org", want: []string{"global.host", "scheme"}},

@@ -1,10 +1,17 @@
+{{/* What is wrong with the prefix of all names, in a sentence. Empty: nothing. */}}
+{{- define "neutree.validate.prefix" -}}
+{{- if not (regexMatch `^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$` .Values.global.namePrefix) -}}
+{{ printf "global.namePrefix %q can't begin the name of an object: use up to 20 lower-case letters, digits and dashes, a letter first, no dash last" .Values.global.namePrefix }}
+{{- end -}}
+{{- end }}
+
 {{/* Contradictions in the values that their schema can't express, or not as clearly, as a YAML list of sentences. */}}
 {{- define "neutree.validate.values" -}}
 {{- $global := .Values.global -}}
 {{- $problems := list -}}
 
-{{- if not (regexMatch `^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$` $global.namePrefix) }}
-{{- $problems = append $problems (printf "global.namePrefix %q can't begin the name of an object: use up to 20 lower-case letters, digits and dashes, a letter first, no dash last" $global.namePrefix) }}
+{{- with include "neutree.validate.prefix" . }}
+{{- $problems = append $problems . }}
 {{- end }}
 
 {{- if not (regexMatch (printf "^(%s)?$" (include "neutree.hostPattern" .)) $global.host) }}
