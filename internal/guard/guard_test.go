@@ -189,6 +189,14 @@ func TestRun(t *testing.T) {
 			code: hook.Refused,
 			want: `a Service with node port 30080 for nap-cp (global.exposure.nodePorts.web) is refused: admission webhook "policy" denied the request: no NodePorts here [admission.policy]`,
 		},
+		{
+			name: "a webhook that takes no dry runs of Services", objects: namespaces, spec: port,
+			refuse: func(s *kubetest.Server) {
+				s.Refuse(-1, "POST", servicesPath, kubetest.Status(400, metav1.StatusReasonBadRequest,
+					`admission webhook "audit" does not support dry run`))
+			},
+			wantLog: `msg="node port not checked: it can't be tried" port=30080 cause="admission webhook`,
+		},
 		{name: "no namespace for the port yet", spec: port, wantLog: `msg="node port not checked: the namespace does not exist yet"`},
 		{name: "pods admitted", objects: namespaces, spec: pods, wantLog: `msg="namespace admits the pods" namespace=nap-workspaces level=privileged`},
 		{

@@ -54,6 +54,9 @@ func (g *guard) nodePort(ctx context.Context, check hook.NodePortCheck) ([]findi
 	case kube.NoNamespace(err, g.namespace):
 		g.log.Info("node port not checked: the namespace does not exist yet", "namespace", g.namespace, "port", check.Port)
 		return nil, nil
+	case kube.NoDryRun(err):
+		g.log.Info("node port not checked: it can't be tried", "port", check.Port, "cause", kube.Brief(err))
+		return nil, nil
 	}
 	return nil, fmt.Errorf("try node port %d for %s: %w", check.Port, check.Service, err)
 }

@@ -100,7 +100,8 @@ const (
 	OutOfRange
 	// Refused: for another reason, for good.
 	Refused
-	// Unasked: the caller lacks the right, the namespace does not exist, or the API server did not answer.
+	// Unasked: the caller lacks the right, the namespace does not exist, a webhook takes no dry runs, or the API server did
+	// not answer.
 	Unasked
 )
 
@@ -118,7 +119,7 @@ func (p Port) Ask(ctx context.Context, client *kube.Client, namespace, prefix st
 	switch {
 	case err == nil:
 		return Free, nil
-	case kube.MissingPermission(err) != "", kube.NoNamespace(err, namespace):
+	case kube.MissingPermission(err) != "", kube.NoNamespace(err, namespace), kube.NoDryRun(err):
 		return Unasked, err
 	case strings.Contains(err.Error(), "port is already allocated"):
 		return Allocated, err

@@ -249,7 +249,7 @@ func webhook(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, er
 			}}, nil
 		case kube.MissingPermission(err) != "":
 			return nil, fmt.Errorf("try %s: %s", where, kube.MissingPermission(err))
-		case kube.Unanswered(err):
+		case kube.Unanswered(err), kube.NoDryRun(err):
 			return nil, fmt.Errorf("try %s: %w", where, err)
 		default:
 			return []preflight.Finding{{

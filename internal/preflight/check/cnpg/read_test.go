@@ -130,6 +130,22 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
+// A webhook of a third party that takes no dry runs says nothing about the database: the check could not be made.
+func TestWebhookWithoutDryRuns(t *testing.T) {
+	cluster := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": map[string]any{"name": "nap-pg", "namespace": "nap"},
+	}}
+	set := &requirement.Set{Objects: []requirement.Object{{Unstructured: cluster, By: requirement.Bootstrap}}}
+	api := kubetest.New(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}")
+	api.Refuse(-1, "PATCH", "/apis/postgresql.cnpg.io/v1/namespaces/nap/clusters/nap-pg",
+		kubetest.Status(400, metav1.StatusReasonBadRequest, `admission webhook "audit.example.com" does not support dry run`))
+	findings, err := webhook(t.Context(), checktest.Subject(t, api, set))
+	const want = `try Cluster nap/nap-pg: admission webhook "audit.example.com" does not support dry run`
+	if err == nil || err.Error() != want || len(findings) > 0 {
+		t.Errorf("%v, %v\nwant\n%s", findings, err, want)
+	}
+}
+
 // Where the namespace does not exist yet the database is tried in one that stands for it, or the check says that it was
 // not.
 func TestWebhookWithoutANamespace(t *testing.T) {
