@@ -12,8 +12,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/chart"
@@ -54,16 +57,40 @@ func (m mesh) admits(t *testing.T, template corev1.PodTemplateSpec, port int32, 
 		return template.Annotations["config.linkerd.io/default-inbound-policy"] == "all-unauthenticated"
 	}
 	for _, object := range objects {
-		if object.GetKind() != "PeerAuthentication" {
-			continue
-		}
-		selector, _, _ := unstructured.NestedStringMap(object.Object, "spec", "selector", "matchLabels")
-		mode, _, _ := unstructured.NestedString(object.Object, "spec", "portLevelMtls", strconv.Itoa(int(port)), "mode")
-		if labels.SelectorFromSet(selector).Matches(labels.Set(template.Labels)) && mode == "PERMISSIVE" {
+		made, ok := typed(t, object).(*peerAuthentication)
+		if ok && labels.SelectorFromSet(made.Spec.Selector.MatchLabels).Matches(labels.Set(template.Labels)) &&
+			made.Spec.PortLevelMTLS[strconv.Itoa(int(port))].Mode == "PERMISSIVE" {
 			return true
 		}
 	}
 	return false
+}
+
+// peerAuthentication is what the chart uses of Istio's kind, whose Go types would bring all of Istio's API with them.
+type peerAuthentication struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Selector struct {
+			MatchLabels map[string]string `json:"matchLabels"`
+		} `json:"selector"`
+		PortLevelMTLS map[string]struct {
+			Mode string `json:"mode"`
+		} `json:"portLevelMtls"`
+	} `json:"spec"`
+}
+
+// DeepCopyObject is what the decoder asks of a kind; nothing here changes what it decoded.
+func (p *peerAuthentication) DeepCopyObject() runtime.Object {
+	copied := *p
+	return &copied
+}
+
+// addPeerAuthentications lets a scheme decode PeerAuthentications.
+func addPeerAuthentications(scheme *runtime.Scheme) {
+	scheme.AddKnownTypeWithName(schema.GroupVersionKind{
+		Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication",
+	}, &peerAuthentication{})
 }
 
 // behind are the pods and the port of their container that an address host:port of a Service leads to.
@@ -105,21 +132,11 @@ func addressOf(t *testing.T, raw string) string {
 	return u.Host
 }
 
-// meshObjects splits the objects that the other tests' decoder knows from PeerAuthentications.
-func meshObjects(objects []chart.Object) (known, all []chart.Object) {
-	for _, object := range objects {
-		if object.GetKind() != "PeerAuthentication" {
-			known = append(known, object)
-		}
-	}
-	return known, objects
-}
-
 // A Job with a proxy in its pod never ends, whether or not a value names the mesh.
 func TestJobsEndInAMesh(t *testing.T) {
 	for _, m := range meshes {
 		for _, set := range [][]string{nil, {"global.mesh=" + m.name}} {
-			objects, _ := meshObjects(ours(renderAll(t, set...).Objects))
+			objects := ours(renderAll(t, set...).Objects)
 			jobs := 0
 			for _, p := range everyPod(t, objects) {
 				if p.from.GetKind() != "Job" {
@@ -143,7 +160,7 @@ func TestInitContainersAndHooksAreAdmittedInAMesh(t *testing.T) {
 	for _, m := range meshes {
 		t.Run(m.name, func(t *testing.T) {
 			rendered := renderAll(t, "global.mesh="+m.name)
-			main, withPolicies := meshObjects(ours(rendered.Main()))
+			main := ours(rendered.Main())
 			waiting := 0
 			for _, p := range everyPod(t, main) {
 				if !m.injects(p.template) {
@@ -160,7 +177,7 @@ func TestInitContainersAndHooksAreAdmittedInAMesh(t *testing.T) {
 					}
 					for _, arg := range c.Args {
 						if at, found := strings.CutPrefix(arg, "--http="); found {
-							wantAdmitted(t, m, p.from.String(), addressOf(t, at), main, withPolicies)
+							wantAdmitted(t, m, p.from.String(), addressOf(t, at), main)
 						}
 					}
 				}
@@ -168,31 +185,31 @@ func TestInitContainersAndHooksAreAdmittedInAMesh(t *testing.T) {
 			if waiting < 5 {
 				t.Errorf("%d init containers were looked at", waiting)
 			}
-			everything, withPolicies := meshObjects(ours(rendered.Objects))
+			everything := ours(rendered.Objects)
 			spec := specOf[hook.TestSpec](t, everything, specConfigMap(t, jobs(t, everything)["test"]), "test")
-			wantAdmitted(t, m, "helm test", addressOf(t, spec.LogIn), everything, withPolicies)
+			wantAdmitted(t, m, "helm test", addressOf(t, spec.LogIn), everything)
 			for _, service := range spec.Services {
 				address := service.Address
 				if address == "" {
 					address = addressOf(t, service.URL)
 				}
 				if !strings.HasPrefix(address, "coturn.") {
-					wantAdmitted(t, m, "helm test", address, everything, withPolicies)
+					wantAdmitted(t, m, "helm test", address, everything)
 				}
 			}
 			// Without a hook of the test the rest keeps mutual TLS, where the mesh allows to say so.
 			skills, port := behind(t, fmt.Sprintf("nap-skills.%s.svc:3008", namespace), main)
-			if open := m.admits(t, skills, port, ours(rendered.Main())); open && m.name == "istio" {
+			if open := m.admits(t, skills, port, main); open && m.name == "istio" {
 				t.Error("the skills service accepts connections without TLS while no test runs")
 			}
 		})
 	}
 }
 
-func wantAdmitted(t *testing.T, m mesh, client, address string, objects, withPolicies []chart.Object) {
+func wantAdmitted(t *testing.T, m mesh, client, address string, objects []chart.Object) {
 	t.Helper()
 	template, port := behind(t, address, objects)
-	if !m.admits(t, template, port, withPolicies) {
+	if !m.admits(t, template, port, objects) {
 		t.Errorf("%s refuses connections of %s without TLS at %s: labels %v, annotations %v",
 			m.name, client, address, template.Labels, template.Annotations)
 	}
@@ -202,7 +219,7 @@ func wantAdmitted(t *testing.T, m mesh, client, address string, objects, withPol
 // change.
 func TestDatabaseIsOutsideAMesh(t *testing.T) {
 	for _, m := range append(slices.Clone(meshes), mesh{}) {
-		objects, _ := meshObjects(render(t, "global.mesh="+m.name, "global.database.cnpg.podLabels.cost=db").Objects)
+		objects := render(t, "global.mesh="+m.name, "global.database.cnpg.podLabels.cost=db").Objects
 		made := cluster(t, objects)
 		var template corev1.PodTemplateSpec
 		template.Labels, _, _ = unstructured.NestedStringMap(made.Object, "spec", "inheritedMetadata", "labels")
@@ -275,7 +292,7 @@ func TestNoMesh(t *testing.T) {
 	if got := jobs(t, objects)["prepare"].template.Labels["sidecar.istio.io/inject"]; got != "true" {
 		t.Errorf("the label of the user's is %q, want true", got)
 	}
-	onOpenShift, _ := meshObjects(ours(renderAll(t, "global.mesh=istio", "global.openshift.enabled=true").Objects))
+	onOpenShift := ours(renderAll(t, "global.mesh=istio", "global.openshift.enabled=true").Objects)
 	cp = podOf(t, onOpenShift, "Deployment", "nap-cp")
 	if user := cp.container(t, "wait").SecurityContext.RunAsUser; user != nil {
 		t.Errorf("%s: on OpenShift init container wait names user %d, which is refused", cp.from, *user)

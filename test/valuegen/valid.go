@@ -95,7 +95,7 @@ func (s schema) value(r *rand.Rand) any {
 	case "array":
 		list := []any{}
 		items, ok := s.child("items")
-		for range s.number("minItems", 0) + r.IntN(3) {
+		for range max(r.IntN(3), s.number("minItems", 0)) {
 			if ok {
 				list = append(list, items.value(r))
 			}
@@ -117,6 +117,12 @@ func (s schema) object(r *rand.Rand) any {
 	properties, _ := s.node["properties"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		if required[name] || r.IntN(2) == 0 {
+			node, _ := properties[name].(map[string]any)
+			object[name] = schema{node, s.definitions}.value(r)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		if _, set := object[name]; !set && len(object) < s.number("minProperties", 0) {
 			node, _ := properties[name].(map[string]any)
 			object[name] = schema{node, s.definitions}.value(r)
 		}
