@@ -76,6 +76,10 @@ func generate(helmDocs string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if choices := named(bare, string(raw)); choices != "" {
+			name := strings.TrimPrefix(path, dir+"/")
+			return nil, fmt.Errorf("%s: choices without a meaning: %s: write it after two blanks", name, choices)
+		}
 		if err := os.WriteFile(path, []byte(mark(string(raw))), 0o644); err != nil {
 			return nil, err
 		}
@@ -84,14 +88,34 @@ func generate(helmDocs string) ([]byte, error) {
 	if output, err := command.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", helmDocs, err, output)
 	}
-	return os.ReadFile(filepath.Join(copied, "README.md"))
+	made, err := os.ReadFile(filepath.Join(copied, "README.md"))
+	if err != nil {
+		return nil, err
+	}
+	if values := named(empty, string(made)); values != "" {
+		return nil, fmt.Errorf("values without a description: %s: write a comment above each in values.yaml", values)
+	}
+	return made, nil
 }
 
 var (
 	comment = regexp.MustCompile(`^( *)# `)
-	key     = regexp.MustCompile(`^( *)[A-Za-z-]+:`)
+	key     = regexp.MustCompile(`^( *)[A-Za-z0-9-]+:`)
 	choice  = regexp.MustCompile(`^( *# ) *([A-Za-z-]+)  +`)
+	// bare is a choice without a meaning.
+	bare = regexp.MustCompile(`(?m)^ *#  +([A-Za-z-]+)$`)
+	// empty is a row of the table without a description.
+	empty = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| .* \\| *\\|$")
 )
+
+// named are the first groups of all matches, with commas between them.
+func named(pattern *regexp.Regexp, text string) string {
+	var found []string
+	for _, match := range pattern.FindAllStringSubmatch(text, -1) {
+		found = append(found, match[1])
+	}
+	return strings.Join(found, ", ")
+}
 
 // mark puts before each comment that stands right above a value what helm-docs knows it by, and keeps the lines of the
 // choices in it apart, which helm-docs would join.
