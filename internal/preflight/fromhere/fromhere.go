@@ -16,14 +16,20 @@ import (
 func Greeted(ctx context.Context, network, host string, port int32, greeting string) error {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
 	defer cancel()
+	deadline, _ := ctx.Deadline()
+	var last error
 	for {
 		err := ask(ctx, network, host, port, greeting)
 		if err == nil {
 			return nil
 		}
+		// An attempt that the end of the time cut off says nothing about what was met before.
+		if last == nil || time.Now().Before(deadline) {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return last
 		case <-time.After(300 * time.Millisecond):
 		}
 	}
