@@ -25,10 +25,6 @@ func probes() []preflight.Check {
 			ID: "exposure.node-port", Title: "A node port answers from here", Needs: all, Severity: preflight.Error,
 			Applies: usesNodePorts, Run: answered,
 		},
-		{
-			ID: "exposure.closed-paths", Title: "The controller keeps paths closed that are written in another way",
-			Needs: preflight.Outside, Severity: preflight.Error, Applies: runsRouted, Run: closedPaths,
-		},
 	}
 }
 

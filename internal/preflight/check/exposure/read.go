@@ -34,6 +34,10 @@ func Checks() []preflight.Check {
 			ID: "exposure.node-port-free", Title: "The NodePorts are free",
 			Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free,
 		},
+		{
+			ID: "exposure.closed-paths", Title: "The controller keeps paths closed that are written in another way",
+			Needs: preflight.Outside, Severity: preflight.Error, Applies: runsRouted, Run: closedPaths,
+		},
 	}, probes()...)
 }
 
