@@ -168,7 +168,16 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		asked.Go(func() { answers[i], errs[i] = ask() })
 	}
 	asked.Wait()
-	return db, kube.Refuse(slices.Concat(answers...), errors.Join(errs...))
+	return db, kube.Refuse(once(slices.Concat(answers...)), errors.Join(errs...))
+}
+
+// once leaves out what the API server says of an object of which another check says the cause and the way out.
+func once(findings []finding.Finding) []finding.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f finding.Finding) bool {
+		return f.ID == finding.AdmissionPolicy && slices.ContainsFunc(findings, func(other finding.Finding) bool {
+			return other.ID != f.ID && other.Object != "" && other.Object == f.Object
+		})
+	})
 }
 
 // judge says what of the database forbids to continue.

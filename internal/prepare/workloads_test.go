@@ -318,3 +318,13 @@ func TestPodsThatStayAreNotTried(t *testing.T) {
 		`pods "nap-cp-x" is forbidden: exceeded quota: q, requested: pods=9, used: pods=9, limited: pods=9`))
 	s.wantDone()
 }
+
+func TestARefusalIsNamedOnce(t *testing.T) {
+	claim := finding.Finding{ID: finding.StorageClaims, Object: "PersistentVolumeClaim nap/afs", Found: "it can't grow"}
+	again := finding.Finding{ID: finding.AdmissionPolicy, Object: "PersistentVolumeClaim nap/afs", Found: "the API server refuses it"}
+	other := finding.Finding{ID: finding.AdmissionPolicy, Object: "Deployment nap/nap-cp", Found: "the API server refuses it"}
+	got := once([]finding.Finding{again, claim, other})
+	if len(got) != 2 || got[0].ID != claim.ID || got[1].Object != other.Object {
+		t.Errorf("%+v", got)
+	}
+}
