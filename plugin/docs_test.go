@@ -116,9 +116,9 @@ var others = []string{
 	"namespace", "overwrite", "subresource", "type", "all-namespaces", "for", "force-conflicts", "ignore-not-found",
 	"label-columns", "output", "patch", "replicas", "selector",
 	// The TURN server's.
-	"listening-ip", "relay-ip", "external-ip", "allowed-peer-ip",
-	// The seed scripts' and mount's.
-	"username", "password", "display-name", "make-rshared",
+	"listening-ip", "relay-ip", "external-ip", "allowed-peer-ip", "denied-peer-ip",
+	// The converter's, the seed scripts' and mount's.
+	"api-timeout", "username", "password", "display-name", "make-rshared",
 }
 
 var (
