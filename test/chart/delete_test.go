@@ -49,7 +49,7 @@ func TestDataIsDeletedOnlyWhenAsked(t *testing.T) {
 func TestDeleteNames(t *testing.T) {
 	want := hook.DeleteSpec{
 		Namespace: namespace, Release: releaseName, Revision: 1, Cluster: "nap-pg",
-		Secrets:      []string{"nap-pg-user", "nap-cp-secret", "nap-admin", "nap-database"},
+		Secrets:      []string{"nap-pg-user", "nap-pg-ca", "nap-cp-secret", "nap-admin", "nap-database"},
 		GivenSecrets: []string{}, GivenClaims: []hook.NamespacedName{},
 		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation"},
 		Claims:     []hook.NamespacedName{{Namespace: namespace, Name: "nap-backups"}, {Namespace: namespace, Name: "afs-controller-db"}},
