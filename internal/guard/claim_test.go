@@ -140,7 +140,8 @@ func TestClassOfAPVCThatCannotBeRead(t *testing.T) {
 		objects string
 		want    string
 	}{
-		"no namespace yet":      {"apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}", `StorageClass "gone" for the shared volume does not exist`},
+		"no namespace yet": {"apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}",
+			`StorageClass "gone" for the shared volume does not exist`},
 		"a namespace, no right": {namespaces, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -107,7 +107,7 @@ func TestNoDatabase(t *testing.T) {
 		"bad option":         {"postgresql://nap:hunter2@db:5432/nap?sslmode=hunter2", hook.Usage, []string{"options after ?"}},
 		"no certificate": {"postgresql://nap:hunter2@db:5432/nap?sslmode=verify-full&sslrootcert=/nowhere/ca.crt", hook.Unexpected,
 			[]string{"/nowhere/ca.crt", "the Secret with it does not exist"}},
-		"nobody there": {"postgresql://nap:hunter2@127.0.0.1:1/nap", hook.Unexpected, []string{"connection refused"}},
+		"nothing listens": {"postgresql://nap:hunter2@127.0.0.1:1/nap", hook.Unexpected, []string{"connection refused"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, _ := migrator(c.url)

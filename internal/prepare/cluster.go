@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
-	"github.com/neutree-ai/packaging/internal/kube"
 )
 
 // compareTime bounds the wait for an operator that admits nothing now: it may be what an upgrade fixes.
@@ -30,12 +26,12 @@ func (p *Prepare) plaintext(ctx context.Context) ([]finding.Finding, error) {
 		return nil, err
 	}
 	for _, name := range p.Spec.Restart {
-		live, err := kube.Get[appsv1.Deployment](ctx, p.Client, kube.Deployments, p.Spec.Namespace, name)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
+		live, err := p.deployment(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("read Deployment %s in namespace %s: %w", name, p.Spec.Namespace, err)
+			return nil, err
+		}
+		if live == nil {
+			continue
 		}
 		for _, ref := range reads(live.Spec.Template.Spec) {
 			if ref.Secret == url.Secret && ref.Key != url.Key {

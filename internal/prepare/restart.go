@@ -45,12 +45,12 @@ func (p *Prepare) restartUsers(ctx context.Context) (string, error) {
 func (p *Prepare) restart(ctx context.Context, changes *secret.Changes) ([]string, error) {
 	var restarted []string
 	for _, name := range p.Spec.Restart {
-		live, err := kube.Get[appsv1.Deployment](ctx, p.Client, kube.Deployments, p.Spec.Namespace, name)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
+		live, err := p.deployment(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("read Deployment %s in namespace %s: %w", name, p.Spec.Namespace, err)
+			return nil, err
+		}
+		if live == nil {
+			continue
 		}
 		var changed []hook.SecretRef
 		for _, ref := range reads(live.Spec.Template.Spec) {
@@ -78,6 +78,18 @@ func (p *Prepare) restart(ctx context.Context, changes *secret.Changes) ([]strin
 		}
 	}
 	return restarted, nil
+}
+
+// deployment reads a service that runs now, nil where there is none.
+func (p *Prepare) deployment(ctx context.Context, name string) (*appsv1.Deployment, error) {
+	live, err := kube.Get[appsv1.Deployment](ctx, p.Client, kube.Deployments, p.Spec.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Deployment %s in namespace %s: %w", name, p.Spec.Namespace, err)
+	}
+	return live, nil
 }
 
 // reads are the keys of Secrets that the containers of a pod have read, with an empty key for all of a Secret. What has

@@ -36,8 +36,6 @@ var judged = map[string]struct {
 }{
 	"Deployment":            {resource: kube.Deployments, replaced: []string{"strategy", "selector", "template"}},
 	"DaemonSet":             {resource: kube.DaemonSets, replaced: []string{"updateStrategy", "selector", "template"}},
-	"StatefulSet":           {resource: kube.StatefulSets, replaced: []string{"updateStrategy", "selector", "template"}},
-	"CronJob":               {resource: kube.CronJobs, replaced: []string{"jobTemplate"}},
 	"Service":               {resource: kube.Services, creates: true, replaced: []string{"selector"}},
 	"PersistentVolumeClaim": {resource: kube.Claims},
 }

@@ -103,7 +103,8 @@ func TestClaims(t *testing.T) {
 		got[c.Name] = claim{c.Namespace, c.Class, c.Size.String(), c.Value, c.AccessMode, c.Count, user, c.By, c.Grows}
 	}
 	want := map[string]claim{
-		"afs-shared-storage": {"nap-workspaces", "nfs", "500Gi", "global.storage.shared.storageClass", corev1.ReadWriteMany, 1, -1, requirement.Bootstrap, false},
+		"afs-shared-storage": {"nap-workspaces", "nfs", "500Gi", "global.storage.shared.storageClass", corev1.ReadWriteMany, 1, -1,
+			requirement.Bootstrap, false},
 		"afs-controller-db":  {"nap", "", "1Gi", "global.storage.afsController.storageClass", corev1.ReadWriteOnce, 1, 1000, requirement.Helm, false},
 		"nap-backups":        {"nap", "slow", "10Gi", "global.backup.storageClass", corev1.ReadWriteOnce, 1, 1000, requirement.Bootstrap, false},
 		"nap-pg-1":           {"nap", "", "20Gi", "global.database.cnpg.storage.storageClass", corev1.ReadWriteOnce, 3, 26, requirement.CloudNativePG, true},

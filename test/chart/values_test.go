@@ -17,6 +17,10 @@ func TestBadValuesAreNamed(t *testing.T) {
 		set, json string
 		want      []string // parts of the message
 	}{
+		"TLS required and not used": {
+			set:  "global.database.cnpg.sslmode=disable,global.database.cnpg.requireTLS=always",
+			want: []string{"requireTLS", "sslmode"},
+		},
 		"unknown key":                   {set: "global.hots=nap.example.org", want: []string{"global", "hots"}},
 		"unknown key at the top":        {set: "controlplane.cp.listNodes=true", want: []string{"controlplane"}},
 		"unknown key of a subchart":     {set: "controlPlane.cp.replicas=2", want: []string{"cp", "replicas"}},
@@ -63,7 +67,6 @@ func TestBadValuesAreNamed(t *testing.T) {
 		"external beside the operator":  {set: "global.database.mode=external", want: []string{"cloudnative-pg.enabled=false"}},
 		"authority that nobody asks":    {set: "global.database.mode=external,global.database.external.host=db,global.database.external.sslmode=require,global.database.external.caSecret=ca", want: []string{"caSecret", "sslmode require", "verify-full"}},
 		"no authority to verify by":     {set: "global.database.mode=external,global.database.external.sslmode=verify-ca", want: []string{"verify-ca", "caSecret"}},
-		"TLS required and not used":     {set: "global.database.cnpg.sslmode=disable,global.database.cnpg.requireTLS=always", want: []string{"requireTLS", "sslmode"}},
 		"external TLS mode":             {set: "global.database.external.sslmode=prefer", want: []string{"external", "sslmode", "verify-full"}},
 		"shared volume from two places": {set: "global.storage.shared.existingClaim=mine,global.storage.shared.nodeLocal.enabled=true", want: []string{"existingClaim and nodeLocal.enabled", "leave one"}},
 		"export without a path":         {set: "global.storage.shared.nfs.server=nfs", want: []string{"nfs.path", "/exports/nap"}},

@@ -128,7 +128,8 @@ cloudnative-pg: {enabled: false}
 		t.Errorf("the workspace does not run on %s, where its files are: %v %v", nodes.Items[0].Name, pods.Items, err)
 	}
 	wantRefused(t, r.upgrade(t.Context(), "--wait", "-f", values, "--set", "global.storage.shared.size=60Gi,global.storage.afsController.size=2Gi"), time.Minute,
-		"claim afs-controller-db in namespace nap-external can't grow from 1Gi to 2Gi", "claim afs-shared-storage in namespace nap-external-workspaces can't grow from 50Gi to 60Gi, since its volume was made by hand",
+		"claim afs-controller-db in namespace nap-external can't grow from 1Gi to 2Gi",
+		"claim afs-shared-storage in namespace nap-external-workspaces can't grow from 50Gi to 60Gi, since its volume was made by hand",
 		"global.storage.afsController.size")
 	session.do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)
 	r.mustUninstall(t)

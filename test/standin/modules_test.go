@@ -202,7 +202,8 @@ func TestOpenSandboxRefuses(t *testing.T) {
 // The server lists its sandboxes page by page, and lets their end be moved.
 func TestOpenSandboxLists(t *testing.T) {
 	port := freePort(t)
-	start(t, t.TempDir(), map[string]string{"PORT": port, "POD_IP": "127.0.0.1", "OPENSANDBOX_INSECURE_SERVER": "YES"}, "opensandbox").says("listening")
+	env := map[string]string{"PORT": port, "POD_IP": "127.0.0.1", "OPENSANDBOX_INSECURE_SERVER": "YES"}
+	start(t, t.TempDir(), env, "opensandbox").says("listening")
 	server := served{base: "http://127.0.0.1:" + port, client: http.DefaultClient}
 	var first struct{ ID string }
 	for n := range 3 {

@@ -84,7 +84,7 @@ when a Secret of theirs has changed. Usage: include "neutree.prepare.workloadRul
 {{- define "neutree.prepare.workloadRules" -}}
 {{- $resources := dict
   "Deployment" (list "apps" "deployments") "DaemonSet" (list "apps" "daemonsets")
-  "StatefulSet" (list "apps" "statefulsets") "CronJob" (list "batch" "cronjobs") "Service" (list "" "services")
+  "Service" (list "" "services")
   "PersistentVolumeClaim" (list "" "persistentvolumeclaims") -}}
 {{- $names := dict -}}
 {{- range . }}

@@ -81,7 +81,9 @@ func TestQuotas(t *testing.T) {
 	}{
 		{name: "no quota", objects: []string{namespace("work", "")}},
 		{name: "enough is left", objects: []string{namespace("work", ""), quota("2")}},
-		{name: "not all fit", objects: []string{namespace("work", ""), quota("1")}, words: []string{"quota q leaves 0 of pods in namespace work, and the install takes 1 -> kubectl --namespace work patch resourcequota q "}},
+		{name: "not all fit", objects: []string{namespace("work", ""), quota("1")}, words: []string{
+			"quota q leaves 0 of pods in namespace work, and the install takes 1 -> kubectl --namespace work patch resourcequota q ",
+		}},
 		{name: "the API server says so", objects: []string{namespace("work", "")}, refuse: overQuota, words: []string{"a quota or limit range of namespace work refuses a pod of workspace: pods \"x\" is forbidden: exceeded quota"}},
 		{name: "a limit range", objects: []string{namespace("work", "")}, refuse: overLimit, words: []string{"maximum memory usage per Container is 100Mi"}},
 	} {

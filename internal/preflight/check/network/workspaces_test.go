@@ -143,11 +143,15 @@ func TestWhetherThePolicyHolds(t *testing.T) {
 		upgrade    bool
 		want       []string
 	}{
-		"new":                     {"auto", "", false, []string{"error: the NetworkPolicy for workspaces cuts it"}},
-		"existing and open":       {"auto", "", true, []string{"warning: workspaces may connect to anything", "note: the NetworkPolicy for workspaces would cut it"}},
+		"new": {"auto", "", false, []string{"error: the NetworkPolicy for workspaces cuts it"}},
+		"existing and open": {"auto", "", true, []string{
+			"warning: workspaces may connect to anything", "note: the NetworkPolicy for workspaces would cut it",
+		}},
 		"existing and limited":    {"auto", livePolicy, true, []string{"error: the NetworkPolicy for workspaces cuts it"}},
 		"existing, to be limited": {"closed", "", true, []string{"error: the NetworkPolicy for workspaces cuts it"}},
-		"open on purpose":         {"open", livePolicy, true, []string{"note: workspaces may connect to anything, as", "note: the NetworkPolicy for workspaces would cut it"}},
+		"open on purpose": {"open", livePolicy, true, []string{
+			"note: workspaces may connect to anything, as", "note: the NetworkPolicy for workspaces would cut it",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes := probetest.New(t, []string{"node1"}, strings.Trim(present+"\n---\n"+c.live, "-\n"))

@@ -25,8 +25,8 @@ url
 {{- end }}
 
 {{/*
-Secret with the authority that signs the certificates of the Cluster. The hooks make it before any pod needs it; the operator
-takes and renews it, and would make one by itself where there is none.
+Secret with the authority that signs the certificates of the Cluster. The hooks create it before any pod needs it. The
+operator uses and renews it, and would create one by itself where there is none.
 */}}
 {{- define "common.clusterAuthority" -}}
 {{ include "common.name" (list . "pg-ca") }}

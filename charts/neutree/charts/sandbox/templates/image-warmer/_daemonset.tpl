@@ -23,7 +23,7 @@ spec:
       {{- include "common.selector" $app | nindent 6 }}
   updateStrategy:
     rollingUpdate:
-      # Nobody waits for these pods, and a registry is not asked by all nodes at once.
+      # No one waits for these pods, and a registry is not asked by all nodes at once.
       maxUnavailable: 10%
   template:
     metadata:

@@ -2,7 +2,7 @@
 {{- define "workspaceRuntime.afsController.claim" -}}
 {{- $app := dict "root" $ "name" "afs-controller" "component" "afs-controller" -}}
 {{- $storage := .Values.global.storage.afsController -}}
-# Without this database nobody finds their files in the shared volume, so it outlives the release.
+# Without this database no user finds their files in the shared volume, so it outlives the release.
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
