@@ -305,7 +305,7 @@ func restartAPIServer(t *testing.T, f *faults) {
 	f.onTestbed(t, "restart", "kube-apiserver")
 }
 
-func (f *faults) onTestbed(t *testing.T, args ...string) {
+func (f *faults) onTestbed(t testing.TB, args ...string) {
 	t.Helper()
 	if output, err := exec.CommandContext(t.Context(), f.testbed, args...).CombinedOutput(); err != nil {
 		t.Fatalf("testbed %s: %v\n%s", strings.Join(args, " "), err, output)
