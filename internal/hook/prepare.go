@@ -24,10 +24,18 @@ type PrepareSpec struct {
 	Workloads WorkloadsSpec `json:"workloads,omitzero"`
 	Pull      PullSpec      `json:"pull"`
 	Migrate   MigrateJob    `json:"migrate"`
+	Seed      SeedJob       `json:"seed"`
 	// Operator is what the revision makes of the CloudNativePG operator.
 	Operator *OperatorSpec `json:"operator,omitempty"`
 	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
 	Restart []string `json:"restart,omitempty"`
+}
+
+// SeedJob says how a database is seeded that was migrated before.
+type SeedJob struct {
+	// Job is the file with the Job, Spec the file that the Job reads.
+	Job  string `json:"job"`
+	Spec string `json:"spec"`
 }
 
 // GateSpec says what an upgrade must not change.

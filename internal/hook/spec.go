@@ -1,6 +1,9 @@
 package hook
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -290,8 +293,21 @@ type MigrateSpec struct {
 
 // SeedSpec lists the seeds to run, in order, once Set is recorded.
 type SeedSpec struct {
-	Set   string `json:"set"`
-	Seeds []Seed `json:"seeds"`
+	Set string `json:"set"`
+	// Inputs are the environment variables that the seeds write into the database, besides what their command lines say:
+	// when one changes, the seeds must run again.
+	Inputs map[string]string `json:"inputs,omitempty"`
+	Seeds  []Seed            `json:"seeds"`
+}
+
+// Digest identifies what the seeds would do: the set, the commands as written, and their inputs. No secret is part of it.
+func (s SeedSpec) Digest() (string, error) {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // Seed is one command. "$(NAME)" in it stands for the environment variable NAME.

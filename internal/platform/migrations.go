@@ -66,9 +66,3 @@ func digits(s string) bool {
 
 // BreakingMigrations are the ledger ids that an older release can't run on. All known ones only add.
 func BreakingMigrations() []string { return nil }
-
-// SeedInputs are the environment variables that the seed scripts write into the database, besides
-// what their command lines say: when one changes, the seeds must run again.
-func SeedInputs() []string {
-	return []string{"BROWSER_OAUTH_REDIRECT_URI", "CP_SERVICE_URL", "SANDBOX_OAUTH_REDIRECT_URI"}
-}

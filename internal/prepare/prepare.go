@@ -1,5 +1,5 @@
 // Package prepare does what has to be done before any object of a revision is applied: it refuses what could not
-// work, makes the Secrets, brings new images to the nodes and migrates the database, so that whatever fails leaves
+// work, makes the Secrets, brings new images to the nodes, migrates and seeds the database, so that whatever fails leaves
 // the services of before as they are.
 package prepare
 
@@ -34,7 +34,7 @@ type Prepare struct {
 	Log    *slog.Logger
 	Client *kube.Client
 	Spec   hook.PrepareSpec
-	// Jobs runs the Jobs that pull, save and migrate.
+	// Jobs runs the Jobs that pull, save, migrate and seed.
 	Jobs jobrun.Jobs
 	// AnswerTime bounds the wait for the database to answer; 0 means a minute.
 	AnswerTime time.Duration
@@ -112,11 +112,18 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err := p.stillWanted(ctx); err != nil {
 		return "", err
 	}
+	seeded, err := p.seed(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	if err := p.stillWanted(ctx); err != nil {
+		return "", err
+	}
 	restarted, err := p.restartUsers(ctx)
 	if err != nil {
 		return "", err
 	}
-	for _, sentence := range []string{pulled, changed, migrated, restarted} {
+	for _, sentence := range []string{pulled, changed, migrated, seeded, restarted} {
 		if sentence != "" {
 			said = append(said, sentence)
 		}

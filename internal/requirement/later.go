@@ -48,7 +48,7 @@ func (d *derivation) hookJobs() error {
 		if object.GetKind() != "ConfigMap" || data["prepare.yaml"] == "" {
 			continue
 		}
-		for _, key := range []string{"pull-job.yaml", "migrate-job.yaml"} {
+		for _, key := range []string{"pull-job.yaml", "migrate-job.yaml", "seed-job.yaml"} {
 			var job batchv1.Job
 			if err := yaml.Unmarshal([]byte(data[key]), &job); err != nil {
 				return fmt.Errorf("%s: %s: %w", object.Source, key, err)

@@ -4,9 +4,6 @@ package seed
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,7 +15,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/mask"
 	"github.com/neutree-ai/packaging/internal/migrate"
-	"github.com/neutree-ai/packaging/internal/platform"
 )
 
 // Runner runs seeds with one environment.
@@ -50,7 +46,7 @@ func (r Runner) Run(ctx context.Context, spec hook.SeedSpec) (ran bool, err erro
 	if err := migrate.WaitForOutcome(ctx, r.Log, databaseURL, spec.Set, cmp.Or(r.Patience, 15*time.Second)); err != nil {
 		return false, err
 	}
-	digest, err := digest(spec, env)
+	digest, err := spec.Digest()
 	if err != nil {
 		return false, err
 	}
@@ -95,24 +91,6 @@ func (r Runner) run(ctx context.Context, name string, command []string, secrets 
 	}
 	r.Log.Info("seeded", "seed", name, "millis", time.Since(start).Milliseconds())
 	return nil
-}
-
-// digest identifies what the seeds would do: the set, the commands as written, and the addresses
-// that they put into the database. No secret is part of it.
-func digest(spec hook.SeedSpec, env map[string]string) (string, error) {
-	inputs := map[string]string{}
-	for _, name := range platform.SeedInputs() {
-		inputs[name] = env[name]
-	}
-	raw, err := json.Marshal(struct {
-		Spec   hook.SeedSpec
-		Inputs map[string]string
-	}{spec, inputs})
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
 }
 
 func environment(environ []string) map[string]string {

@@ -16,6 +16,10 @@ migrate-job.yaml: |
 {{- with include "neutree.backup.hookFiles" (list . (include "neutree.prepare.phase" .) (include "neutree.prepare.jobsAccount" .)) }}{{ nindent 0 (trim .) }}{{ end }}
 migrate.yaml: |
   {{- include "neutree.migrate.spec" . | nindent 2 }}
+seed-job.yaml: |
+  {{- include "neutree.seed.job" . | nindent 2 }}
+seed.yaml: |
+  {{- include "neutree.seed.spec" . | nindent 2 }}
 {{- if not (include "common.externalDatabase" .) }}
 cluster.yaml: |
   {{- include "neutree.cluster" . | nindent 2 }}
@@ -54,13 +58,17 @@ cluster.yaml: |
     {{- end }}
   verbs: [patch]
 {{- end }}
-# The Jobs that pull and migrate, and one of an earlier attempt that failed.
+# The Jobs that pull, migrate and seed, and one of an earlier attempt that failed.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [create]
 - apiGroups: [batch]
   resources: [jobs]
-  resourceNames: [{{ include "common.name" (list . "pull") }}, {{ include "common.name" (list . "migrate") }}, {{ include "neutree.bootstrap.name" . }}]
+  resourceNames:
+    - {{ include "common.name" (list . "pull") }}
+    - {{ include "common.name" (list . "migrate") }}
+    - {{ include "common.name" (list . "seed") }}
+    - {{ include "neutree.bootstrap.name" . }}
   verbs: [get, delete]
 {{- with include "neutree.backup.hookRules" (list . "backup") }}{{ nindent 0 (trim .) }}{{ end }}
 # How those fare, on which nodes services run, and what keeps the database from answering.

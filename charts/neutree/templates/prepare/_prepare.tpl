@@ -13,7 +13,7 @@
 {{- $backup := include "neutree.backup.beforeUpgrade" . | empty | ternary 0 $timeouts.backup -}}
 {{- $major := .Values.global.upgrade.allowMajorUpgrade | default false | ternary 1800 0 -}}
 {{- /* A minute for the database to answer, five for its new values, ten for images of Jobs. */ -}}
-{{ add $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.start 960 $backup $major }}
+{{ add $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.seed $timeouts.start 960 $backup $major }}
 {{- end }}
 
 {{/*
@@ -42,6 +42,7 @@ first: there is nothing to roll back to, an uninstall stops what it runs, and ev
 {{- define "neutree.prepare.jobs" -}}
 - {{ include "common.name" (list . "pull") }}
 - {{ include "common.name" (list . "migrate") }}
+- {{ include "common.name" (list . "seed") }}
 {{- if include "neutree.backup.beforeUpgrade" . }}
 - {{ include "common.name" (list . "backup") }}
 {{- end }}
@@ -94,6 +95,9 @@ migrate:
   {{- if include "neutree.backup.beforeUpgrade" . }}
   backup: /spec/backup-plan.yaml
   {{- end }}
+seed:
+  job: /spec/seed-job.yaml
+  spec: /spec/seed.yaml
 restart: {{ include "neutree.prepare.secretUsers" . | fromYamlArray | toJson }}
 {{- end }}
 

@@ -8,6 +8,9 @@ by nap-hooks: it stands in no object.
 {{- $admin = concat $admin (list "--display-name" (include "common.literal" .)) }}
 {{- end -}}
 set: {{ include "common.migrationSet" . }}
+# Addresses that the scripts write into the database. The Job has them as variables too.
+inputs:
+  {{- include "neutree.seed.inputs" . | nindent 2 }}
 seeds:
   - name: admin
     command: {{ $admin | toJson }}
@@ -23,14 +26,58 @@ seeds:
 {{ include "neutree.bootstrap.env" . }}
 {{ include "common.secretEnv" (list "ADMIN_USERNAME" (include "common.adminSecret" .) "username") }}
 {{ include "common.secretEnv" (list "ADMIN_PASSWORD" (include "common.adminSecret" .) "password") }}
-{{- if .Values.global.modules.browser.enabled }}
-- name: BROWSER_OAUTH_REDIRECT_URI
-  value: {{ printf "%s/api/auth/callback" (include "common.browserURL" .) | quote }}
+{{- range $name, $value := include "neutree.seed.inputs" . | fromYaml }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
 {{- end }}
+{{- end }}
+
+{{- define "neutree.seed.inputs" -}}
+{{- if .Values.global.modules.browser.enabled -}}
+BROWSER_OAUTH_REDIRECT_URI: {{ printf "%s/api/auth/callback" (include "common.browserURL" .) | quote }}
+{{ end -}}
+CP_SERVICE_URL: {{ include "common.serviceURL" (list . "cp") }}
 {{- if .Values.global.modules.sandbox.enabled }}
-- name: SANDBOX_OAUTH_REDIRECT_URI
-  value: {{ printf "%s/api/auth/callback" (include "common.sandboxURL" .) | quote }}
+SANDBOX_OAUTH_REDIRECT_URI: {{ printf "%s/api/auth/callback" (include "common.sandboxURL" .) | quote }}
 {{- end }}
-- name: CP_SERVICE_URL
-  value: {{ include "common.serviceURL" (list . "cp") }}
+{{- end }}
+
+{{/* What the scripts run with, as a dict for "common.jobSpec": two Jobs run them. */}}
+{{- define "neutree.seed.run" -}}
+timeout: {{ .Values.global.hooks.timeouts.seed }}
+startSeconds: {{ add .Values.global.hooks.timeouts.start 600 }}
+image: {{ include "common.image" (list . "controlPlane") | quote }}
+resources: {{ .Values.global.hooks.seedResources | toJson }}
+env: {{ include "neutree.seed.env" . | toJson }}
+initContainers: {{ include "common.installHooks" . | toJson }}
+{{- end }}
+
+{{/* The Job by which the hook before an upgrade seeds what it has migrated. */}}
+{{- define "neutree.seed.job" -}}
+{{- $app := dict "root" $ "name" (include "common.name" (list $ "seed")) "component" "seed" -}}
+{{- $objects := dict "configMap" (include "neutree.prepare.phase" .) "serviceAccount" (include "neutree.prepare.jobsAccount" .) "command" "seed" -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ $app.name }}
+  labels:
+    {{- include "common.labels" $app | nindent 4 }}
+spec:
+  # One that failed stays for its log, for a day.
+  ttlSecondsAfterFinished: 86400
+  {{- include "common.jobSpec" (merge $app $objects (include "neutree.seed.run" . | fromYaml)) | nindent 2 }}
+{{- end }}
+
+{{/*
+Events of the Job after the main phase. An upgrade does without it where the hook before it can ask the database: there is
+one, of a release that is complete. Who can't look into the cluster runs it, and it finds nothing to do.
+*/}}
+{{- define "neutree.seed.events" -}}
+{{- $record := printf "sh.helm.release.v1.%s.v%d" .Release.Name (int (sub .Release.Revision 1)) -}}
+{{- $before := lookup "v1" "Secret" .Release.Namespace $record | default dict -}}
+{{- $cp := lookup "apps/v1" "Deployment" .Release.Namespace (include "common.name" (list . "cp")) | default dict -}}
+post-install
+{{- if not (and .Release.IsUpgrade (eq "deployed" (dig "metadata" "labels" "status" "" $before)) (dig "status" "readyReplicas" 0 $cp)) -}}
+,post-upgrade
+{{- end }}
 {{- end }}

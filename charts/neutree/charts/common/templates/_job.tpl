@@ -68,7 +68,7 @@ template:
         args:
           - {{ .command }}
           - --spec=/spec/{{ .command }}.yaml
-          - --timeout={{ .timeout }}s
+          - --timeout={{ int .timeout }}s
           {{- with .args }}
           {{- toYaml . | nindent 10 }}
           {{- end }}
