@@ -138,6 +138,9 @@ func (t *Testbed) create(ctx context.Context, groups cgroup.Hierarchies, paramet
 	if err := preflight.Memory(parameters.Nodes); err != nil {
 		return nil, nil, err
 	}
+	if err := preflight.Watches(parameters.Nodes); err != nil {
+		return nil, nil, err
+	}
 	if err := t.reserve(ctx, c, routed); err != nil {
 		return nil, nil, err
 	}

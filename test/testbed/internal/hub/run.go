@@ -168,8 +168,9 @@ func controllerManagerFlags(c *plan.Cluster) []string {
 		"--kubeconfig=" + c.PKI(pki.ControllerManager+".conf"),
 		"--root-ca-file=" + c.PKI(pki.CA+".crt"),
 		"--service-account-private-key-file=" + c.PKI(pki.ServiceAccount+".key"),
-		"--cluster-signing-cert-file=" + c.PKI(pki.CA+".crt"), "--cluster-signing-key-file=" + c.PKI(pki.CA+".key"),
 		"--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1",
+		// The nodes have their certificates. This one would watch eight files by four instances of inotify, which are few.
+		"--controllers=*,-certificatesigningrequest-signing-controller",
 		// The nodes' ranges are in the plan.
 		"--allocate-node-cidrs=false",
 		"--profiling=false",
