@@ -42,6 +42,27 @@ func TestFirstBackupMakesTheClaim(t *testing.T) {
 	}
 }
 
+// A claim of an earlier version has the label by which ArgoCD may track objects, and no mark that keeps it.
+func TestClaimIsProtected(t *testing.T) {
+	c := newCluster(t)
+	for range 2 {
+		if err := c.runner().Protect(within(t, 10*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	marks := c.Object(claimPath).GetAnnotations()
+	if marks["argocd.argoproj.io/sync-options"] != "Prune=false,Delete=false" {
+		t.Errorf("marks %v", marks)
+	}
+	if changes := c.Changes(); len(changes) != 1 {
+		t.Errorf("%d changes, want 1: %v", len(changes), c.steps())
+	}
+	c.Delete(claimPath)
+	if err := c.runner().Protect(within(t, 10*time.Second)); err != nil {
+		t.Errorf("without a claim: %v", err)
+	}
+}
+
 func TestClaimGrows(t *testing.T) {
 	c := newCluster(t)
 	r := c.runner()

@@ -160,7 +160,7 @@ func (r *Restore) createNote(ctx context.Context) (*lock, error) {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{Name: r.noteName(), Labels: map[string]string{
 			kube.ManagedByLabel: kube.FieldManager, "app.kubernetes.io/part-of": "neutree", "app.kubernetes.io/instance": r.Plan.Release,
-		}},
+		}, Annotations: kube.NotPruned(nil)},
 	}
 	err := l.write(ctx, l.note, nil)
 	if apierrors.IsAlreadyExists(err) {

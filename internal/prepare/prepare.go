@@ -65,6 +65,9 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err := p.protectDefinitions(ctx); err != nil {
 		return "", err
 	}
+	if err := p.protectBackups(ctx); err != nil {
+		return "", err
+	}
 	secrets := p.Client.Resource(kube.Secrets, p.Spec.Namespace)
 	result, err := secret.Ensure(ctx, p.Log, secrets, p.Spec.Secrets)
 	if err != nil {

@@ -180,10 +180,14 @@ func (k *keeper) step(ctx context.Context, s hook.Secret, current *corev1.Secret
 		return false, err
 	}
 	next.Labels = merge(next.Labels, s.Labels)
+	// By this label ArgoCD may take it for an Application's.
+	if next.Labels["app.kubernetes.io/instance"] != "" {
+		next.Annotations = merge(next.Annotations, kube.NotPruned(next.Annotations))
+	}
 	if current == nil {
 		return k.create(ctx, next)
 	}
-	if len(added) == 0 && maps.Equal(current.Labels, next.Labels) {
+	if len(added) == 0 && maps.Equal(current.Labels, next.Labels) && maps.Equal(current.Annotations, next.Annotations) {
 		k.result.Kept++
 		return false, nil
 	}

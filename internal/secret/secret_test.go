@@ -168,6 +168,27 @@ func TestMakesWhatIsMissingOnce(t *testing.T) {
 	}
 }
 
+// ArgoCD may take what has this label for an Application's and prune it.
+func TestMarksWhatHasTheLabelOfTheRelease(t *testing.T) {
+	c := newCluster(t, given("nap-admin", corev1.SecretTypeOpaque, map[string]string{"username": "admin", "password": "x"}))
+	secrets := release()
+	for i := range secrets {
+		secrets[i].Labels = map[string]string{"app.kubernetes.io/instance": "neutree"}
+	}
+	if result, err := c.ensure(secrets...); err != nil || result.Created != 3 || result.Completed != 1 {
+		t.Errorf("%s, %v", result, err)
+	}
+	for _, name := range []string{"nap-cp-secret", "nap-admin"} {
+		if missing := kube.NotPruned(c.get(name).GetAnnotations()); len(missing) > 0 {
+			t.Errorf("Secret %s lacks %v", name, missing)
+		}
+	}
+	before := c.writes()
+	if result, err := c.ensure(secrets...); err != nil || result.Kept != 4 || c.writes() != before {
+		t.Errorf("a second run changed something: %s, %v", result, err)
+	}
+}
+
 func TestCompletesWithoutTouchingWhatIsThere(t *testing.T) {
 	old := strings.Repeat("k", 40)
 	c := newCluster(t,

@@ -14,7 +14,7 @@ func (t *Teardown) keepOperator(ctx context.Context) error {
 	if t.Spec.Operator == nil || t.Spec.Operator.AllowChange {
 		return nil
 	}
-	_, uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
+	_, uninstalling, err := t.uninstalling(ctx)
 	if err != nil || !uninstalling {
 		// Then nothing is stopped or removed either.
 		return nil

@@ -63,7 +63,7 @@ func (t *Teardown) Run(ctx context.Context) (string, error) {
 }
 
 func (t *Teardown) run(ctx context.Context) string {
-	revision, uninstalling, err := beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
+	revision, uninstalling, err := t.uninstalling(ctx)
 	if err != nil {
 		t.warn("find the release record", err)
 		return t.sum("nothing was stopped, since it can't be told whether the release is being uninstalled", nil)
@@ -102,6 +102,9 @@ func armed(uninstalled, asked int) bool { return uninstalled == asked }
 
 // notArmed says why data is kept although these hooks were made to delete it.
 func notArmed(uninstalled, asked int, release string) string {
+	if uninstalled == byArgo {
+		return "uninstall.deleteData works with helm uninstall only"
+	}
 	return fmt.Sprintf("uninstall.deleteData was set for revision %d of release %s, and revision %d is being uninstalled",
 		asked, release, uninstalled)
 }
@@ -133,6 +136,26 @@ func (t *Teardown) warn(what string, err error) {
 func (t *Teardown) note(what, cause string) {
 	t.Log.Warn(what, "cause", cause, "finding", finding.TeardownIncomplete)
 	t.warnings = append(t.warnings, finding.Finding{ID: finding.TeardownIncomplete, Severity: finding.Warning, Found: what + ": " + cause})
+}
+
+// byArgo is the revision that ArgoCD uninstalls, which keeps no record.
+const byArgo = 0
+
+// uninstalling says whether the release is being uninstalled, and which revision. ArgoCD creates the Job that this runs
+// in, with its own mark, only when an Application is deleted; other tools that apply a whole render leave no mark.
+func (t *Teardown) uninstalling(ctx context.Context) (revision int, is bool, err error) {
+	revision, is, err = beingUninstalled(ctx, t.Client, t.Spec.Namespace, t.Spec.Release)
+	if err != nil || is {
+		return revision, is, err
+	}
+	job, err := t.Client.GetMetadata(ctx, kube.Jobs, t.Spec.Namespace, t.Spec.Prefix+"-teardown")
+	if apierrors.IsNotFound(err) {
+		return byArgo, false, nil
+	}
+	if err != nil {
+		return byArgo, false, err
+	}
+	return byArgo, job.Annotations[kube.ArgoTracking] != "", nil
 }
 
 // beingUninstalled looks for Helm's record of the release in that state. It goes by

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path"
 	"slices"
@@ -240,6 +241,30 @@ func TestDataIsKeptWhenAnotherRevisionAskedForItsDeletion(t *testing.T) {
 	summary, err := teardown.Run(t.Context())
 	want := "2 workspaces stopped, the database hibernates; all data is kept: uninstall.deleteData was set for " +
 		"revision 2 of release neutree, and revision 3 is being uninstalled; kept: "
+	if err != nil || !strings.HasPrefix(summary, want) {
+		t.Errorf("summary %q, %v, want it to begin with %q", summary, err, want)
+	}
+}
+
+// ArgoCD keeps no record. It creates the Job, with its mark, when an Application is deleted; who applies a whole render
+// creates it without.
+func TestByArgoCD(t *testing.T) {
+	const job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-teardown, namespace: nap, labels: " +
+		"{app.kubernetes.io/part-of: neutree, app.kubernetes.io/instance: neutree, app.kubernetes.io/component: teardown}%s}\n"
+	server := kubetest.New(t, platform, fmt.Sprintf(job, ""))
+	if summary, _ := run(t, server); summary != "nothing to do: the release is not being uninstalled" {
+		t.Errorf("a Job that someone applied: %s", summary)
+	}
+	if changes := server.Changes(); len(changes) > 0 {
+		t.Errorf("a Job that someone applied changed something: %v", changes)
+	}
+	server = kubetest.New(t, platform, fmt.Sprintf(job, ", annotations: {argocd.argoproj.io/tracking-id: x}"))
+	deletes := spec
+	deletes.DeleteData, deletes.Revision = true, 1
+	teardown := &Teardown{Log: slog.New(slog.DiscardHandler), Client: server.Client(), Spec: deletes, DatabaseWait: time.Millisecond}
+	summary, err := teardown.Run(t.Context())
+	want := "2 workspaces stopped, the database hibernates; all data is kept: uninstall.deleteData works with helm uninstall " +
+		"only; kept: Cluster nap/nap-pg, "
 	if err != nil || !strings.HasPrefix(summary, want) {
 		t.Errorf("summary %q, %v, want it to begin with %q", summary, err, want)
 	}

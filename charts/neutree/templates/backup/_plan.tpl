@@ -68,6 +68,8 @@ snapshot:
     labels:
       {{- include "common.createdLabels" (list $root "backup") | nindent 6 }}
       app.kubernetes.io/instance: {{ $root.Release.Name }}
+    annotations:
+      {{- include "neutree.backup.annotations" . | nindent 6 }}
   spec:
     method: volumeSnapshot
     cluster:
@@ -82,6 +84,12 @@ writers:
 workspaces: {{ include "common.workspaceNamespace" $root | quote }}
 {{- end }}
 
+{{/* ArgoCD takes for the Application's what has its label, where it tracks objects by labels: it must not prune these. */}}
+{{- define "neutree.backup.annotations" -}}
+argocd.argoproj.io/sync-options: Prune=false,Delete=false
+argocd.argoproj.io/compare-options: IgnoreExtraneous
+{{- end }}
+
 {{/* It outlives the release, like everything that holds data. */}}
 {{- define "neutree.backup.claim" -}}
 {{- $backup := .Values.global.backup -}}
@@ -92,6 +100,8 @@ metadata:
   labels:
     {{- include "common.createdLabels" (list . "backup") | nindent 4 }}
     app.kubernetes.io/instance: {{ .Release.Name }}
+  annotations:
+    {{- include "neutree.backup.annotations" . | nindent 4 }}
 spec:
   accessModes: [{{ $backup.accessMode }}]
   {{- with $backup.storageClass }}
@@ -117,6 +127,8 @@ metadata:
   labels:
     {{- include "common.createdLabels" (list .root "backup") | nindent 4 }}
     app.kubernetes.io/instance: {{ .root.Release.Name }}
+  annotations:
+    {{- include "neutree.backup.annotations" .root | nindent 4 }}
 spec:
   {{- include "common.jobSpec" (dict "root" .root "name" $name "component" "backup"
     "configMap" .configMap "serviceAccount" .serviceAccount
