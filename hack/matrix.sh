@@ -27,7 +27,7 @@ unset KUBECONFIG
 use_ct
 ARGOCD_SYNC="$root/bin/argocd-sync"
 export ARGOCD_SYNC
-(cd test/gitops/argocd && go vet . && go build -o "$ARGOCD_SYNC" .)
+(cd test/gitops/argocd && go vet . && go test . && go build -o "$ARGOCD_SYNC" .)
 go test -tags e2e -c -o bin/e2e.test ./test/e2e
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
