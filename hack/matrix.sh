@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # matrix.sh: on every Kubernetes version that the testbed boots, under Helm 3 and Helm 4: the chart installed by ct with
-# each of its values files, and on one node the life of a release; in one cell also that of an Application of ArgoCD, by
-# ArgoCD's own sync engine. It takes hours. The table it ends with is also in bin/matrix.md, and grows there as the
-# results come.
+# each of its values files, and on one node the life of a release; in one cell also in a service mesh, and that of an
+# Application of ArgoCD, by ArgoCD's own sync engine. It takes hours. The table it ends with is also in bin/matrix.md, and
+# grows there as the results come.
 #
 # CELLS names some of it, Kubernetes/Helm each, in the order they are to run: CELLS="1.34/4" make matrix
 # VALUES names some of the values files: VALUES="sandbox browser" make matrix
@@ -82,6 +82,7 @@ for cell in $cells; do
     HELMS=$helm CI_VALUES=$name try "$cell" "$name" TestChartTesting
     unset UPGRADES
   done
+  [[ "$cell" != "$upgrades" ]] || try "$cell" "(in a service mesh)" TestMesh
   boot 1 "$kubernetes"
   case $helm in
     3) try "$cell" "$life" TestHelm3 ;;

@@ -58,6 +58,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 		newBootstrapCommand(o),
 		newCopyCommand(o),
 		newDeleteCommand(o),
+		newFrontCommand(o),
 		newGuardCommand(o),
 		newInstallCommand(o),
 		newMigrateCommand(o),

@@ -18,6 +18,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/nodeport"
 	"github.com/neutree-ai/packaging/internal/workspaces"
 )
 
@@ -82,6 +83,7 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 			result, err = b.migrator().Apply(ctx, b.Spec.Set, b.Spec.Migrations)
 			return err
 		}},
+		{"node port", b.tieFront},
 		{"stopped workspaces", b.resume},
 	}
 	for i, step := range steps {
@@ -152,6 +154,19 @@ func (b *Bootstrap) resume(ctx context.Context) error {
 	}
 	if err != nil {
 		b.Log.Warn("not every workspace that an uninstall stopped could be started: start it in the web interface", "cause", kube.Brief(err))
+	}
+	return nil
+}
+
+// tieFront lets a rollback to version 0.1.0 have the node port. Nothing else needs that.
+func (b *Bootstrap) tieFront(ctx context.Context) error {
+	front := b.Spec.Front
+	if front.Service == "" {
+		return nil
+	}
+	if err := nodeport.Tie(ctx, b.Client, b.Spec.Namespace, front.Service, front.ConfigMap); err != nil {
+		b.Log.Warn("before a rollback to version 0.1.0, delete Service "+front.Service+": Helm would give its node port to "+
+			"another Service while it still has it", "cause", kube.Brief(err))
 	}
 	return nil
 }

@@ -16,14 +16,17 @@ import (
 
 // nodePort checks that a Service of the release can have the port.
 func (g *guard) nodePort(ctx context.Context, check hook.NodePortCheck) ([]finding.Finding, error) {
-	port := nodeport.Port{Namespace: g.namespace, Service: check.Service, Number: check.Port, Value: check.Value}
-	own, err := kube.Get[corev1.Service](ctx, g.client, kube.Services, g.namespace, check.Service)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("read Service %s/%s: %w", g.namespace, check.Service, err)
-	}
-	if err == nil && port.HeldBy(own) {
-		g.log.Info("node port is already ours", "service", check.Service, "port", check.Port)
-		return nil, nil
+	port := nodeport.Port{Namespace: g.namespace, Service: check.Service, Number: check.Port, Value: check.Value,
+		Before: check.Before}
+	for _, name := range port.Owners() {
+		own, err := kube.Get[corev1.Service](ctx, g.client, kube.Services, g.namespace, name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("read Service %s/%s: %w", g.namespace, name, err)
+		}
+		if err == nil && port.HeldBy(own) {
+			g.log.Info("node port is already ours", "service", name, "port", check.Port)
+			return nil, nil
+		}
 	}
 	answer, err := port.Ask(ctx, g.client, g.namespace, "nap-guard-")
 	switch answer {

@@ -31,17 +31,24 @@ type Options struct {
 
 // Run calls do with a logger on w and a context that ends at the deadline.
 func (o *Options) Run(ctx context.Context, w io.Writer, do func(context.Context, *slog.Logger) error) error {
+	if o.Timeout <= 0 {
+		return Errorf(Usage, "--timeout must be longer than 0, not %s", o.Timeout)
+	}
+	return o.Serve(ctx, w, func(ctx context.Context, log *slog.Logger) error {
+		ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+		return Stopped(ctx, do(ctx, log))
+	})
+}
+
+// Serve calls do with a logger on w, for a command that runs until it is stopped and so has no deadline.
+func (o *Options) Serve(ctx context.Context, w io.Writer, do func(context.Context, *slog.Logger) error) error {
 	log, err := NewLogger(w, o.LogFormat)
 	if err != nil {
 		return err
 	}
-	if o.Timeout <= 0 {
-		return Errorf(Usage, "--timeout must be longer than 0, not %s", o.Timeout)
-	}
 	o.started = true
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
-	return Stopped(ctx, do(ctx, log))
+	return do(ctx, log)
 }
 
 // Started tells whether a command got as far as its work: an error before that is one of usage.

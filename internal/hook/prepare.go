@@ -29,6 +29,8 @@ type PrepareSpec struct {
 	Operator *OperatorSpec `json:"operator,omitempty"`
 	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
 	Restart []string `json:"restart,omitempty"`
+	// FreePortOf is the Service whose node port another one gets in this revision, "" if none changes.
+	FreePortOf string `json:"freePortOf,omitempty"`
 }
 
 // SeedJob says how a database is seeded that was migrated before.
@@ -201,6 +203,8 @@ type RollbackSpec struct {
 	Manifest string `json:"manifest,omitempty"`
 	// Operator is what the revision makes of the CloudNativePG operator.
 	Operator *OperatorSpec `json:"operator,omitempty"`
+	// FreePortOf is as in PrepareSpec.
+	FreePortOf string `json:"freePortOf,omitempty"`
 }
 
 // Validate reports what the spec lacks.

@@ -100,6 +100,8 @@ type NodePortCheck struct {
 	Service string `json:"service"`
 	Port    int32  `json:"port"`
 	Value   string `json:"value"`
+	// Before are other Services of the release that may have it until then.
+	Before []string `json:"before,omitempty"`
 }
 
 // PodSecurityCheck is the pod security level that a namespace must admit.
@@ -221,6 +223,14 @@ type BootstrapSpec struct {
 	Operator *OperatorSpec `json:"operator,omitempty"`
 	// Egress says what workspaces may connect to.
 	Egress BootstrapEgress `json:"egress,omitzero"`
+	// Front is the Service that has the node port of the web interface and lets only public paths pass, if there is one.
+	Front BootstrapFront `json:"front,omitzero"`
+}
+
+// BootstrapFront is a Service, and the ConfigMap that it ends with.
+type BootstrapFront struct {
+	Service   string `json:"service"`
+	ConfigMap string `json:"configMap"`
 }
 
 // BootstrapEgress is the NetworkPolicy that limits what workspaces may connect to.

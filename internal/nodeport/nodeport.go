@@ -28,6 +28,8 @@ type Port struct {
 	Protocol corev1.Protocol
 	// Value is the chart value that names the port.
 	Value string
+	// Before are the release's other Services that may have the port now and give it up.
+	Before []string
 }
 
 // Transport is the port's protocol.
@@ -45,10 +47,13 @@ func (p Port) HeldBy(service *corev1.Service) bool {
 	})
 }
 
-// Own says whether a Service is the one that the port is for.
+// Own says whether a Service is the one that the port is for, or one of the release that gives it up.
 func (p Port) Own(service *corev1.Service) bool {
-	return service.Namespace == p.Namespace && service.Name == p.Service
+	return service.Namespace == p.Namespace && slices.Contains(p.Owners(), service.Name)
 }
+
+// Owners are the names of the release's Services that may have the port.
+func (p Port) Owners() []string { return append([]string{p.Service}, p.Before...) }
 
 // Usual says whether the port is in the range that Kubernetes allows unless it was set up otherwise.
 func (p Port) Usual() bool { return p.Number >= UsualFirst && p.Number <= UsualLast }

@@ -26,7 +26,24 @@ type Facts struct {
 	AMD64Only []string `json:"amd64Only"`
 	// ClosedPaths of the control plane are for workspaces and services, some without any password.
 	ClosedPaths []string `json:"closedPaths"`
+	// RemotePaths of the control plane are for environments outside the cluster.
+	RemotePaths []string `json:"remotePaths"`
+	Front       Front    `json:"front"`
 }
+
+// Front is the container in the control plane's pods by which users reach public paths alone, on a node port.
+type Front struct {
+	// Name is that of the container, and of the Service behind the prefix.
+	Name     string `json:"name"`
+	PortName string `json:"portName"`
+	Port     int32  `json:"port"`
+}
+
+// TheFront is that container.
+func TheFront() Front { return Front{Name: "front", PortName: "public", Port: 3080} }
+
+// RemotePaths are the paths of the control plane that environments outside the cluster use, with all that is below them.
+func RemotePaths() []string { return []string{"/env/v1", "/env-gateway"} }
 
 // ClosedPaths are the paths of the control plane that no public address may lead to, with all that is below them.
 func ClosedPaths() []string { return []string{"/mcp", "/metrics", "/workspace/v1", "/svc/v1"} }
@@ -363,7 +380,7 @@ func ChartFacts() Facts {
 		facts.AMD64Only = append(facts.AMD64Only, repository+":"+tag)
 	}
 	slices.Sort(facts.AMD64Only)
-	facts.ClosedPaths = ClosedPaths()
+	facts.ClosedPaths, facts.RemotePaths, facts.Front = ClosedPaths(), RemotePaths(), TheFront()
 	sources := map[string]string{}
 	for _, source := range MigrationSources() {
 		facts.MigrationSources = append(facts.MigrationSources, SourceFacts{source.Name, source.ImageKey, source.Dir})

@@ -22,6 +22,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/nodeport"
 	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/restorenote"
 	"github.com/neutree-ai/packaging/internal/revision"
@@ -136,6 +137,10 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	}
 	// A Helm client that rolls back applies the revision all the same when its hook succeeds meanwhile.
 	if err := p.stillWanted(ctx); err != nil {
+		return "", err
+	}
+	// Nothing else remains before Helm gives the port to the other Service.
+	if err := nodeport.GiveUp(ctx, p.Log, p.Client, p.Spec.Namespace, p.Spec.FreePortOf); err != nil {
 		return "", err
 	}
 	p.Log.Info("prepared", "took", time.Since(start).Round(time.Millisecond).String())

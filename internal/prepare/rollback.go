@@ -15,6 +15,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/nodeport"
 	"github.com/neutree-ai/packaging/internal/restorenote"
 	"github.com/neutree-ai/packaging/internal/stop"
 )
@@ -42,10 +43,16 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	said, err := r.compare(ctx)
-	if err == nil && len(stopped) > 0 {
+	if err != nil {
+		return said, err
+	}
+	if err := nodeport.GiveUp(ctx, r.Log, r.Client, r.Spec.Namespace, r.Spec.FreePortOf); err != nil {
+		return "", err
+	}
+	if len(stopped) > 0 {
 		said = "stopped what the upgrade still ran (Job " + strings.Join(stopped, ", ") + "); " + said
 	}
-	return said, err
+	return said, nil
 }
 
 // stop ends the Jobs that an upgrade which was cancelled, or whose time was over, has left running. Its only error is

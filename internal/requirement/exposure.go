@@ -12,6 +12,7 @@ import (
 func (d *derivation) exposure() {
 	e := &d.set.Exposure
 	e.Type, e.Host = d.values.text("global", "exposure", "type"), d.values.text("global", "host")
+	e.OpenPaths = d.set.Prepare.FreePortOf != ""
 	cp := d.env("cp")
 	e.URLs = map[string]string{}
 	for name, variable := range map[string]string{"web": "WEB_PUBLIC_URL", "files": "FILES_PUBLIC_URL", "sandbox": "SANDBOX_PUBLIC_URL", "browser": "BROWSER_PUBLIC_URL"} {

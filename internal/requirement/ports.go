@@ -19,7 +19,7 @@ func (d *derivation) nodePorts() {
 			taken := NodePort{Service: o.GetName(), Namespace: o.GetNamespace(), Port: port.NodePort, Protocol: cmp.Or(port.Protocol, corev1.ProtocolTCP)}
 			for _, known := range d.set.Prepare.Guard.NodePorts {
 				if known.Service == taken.Service && known.Port == taken.Port {
-					taken.Value = known.Value
+					taken.Value, taken.Before = known.Value, known.Before
 				}
 			}
 			d.set.NodePorts = append(d.set.NodePorts, taken)

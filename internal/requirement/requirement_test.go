@@ -119,8 +119,13 @@ func TestPorts(t *testing.T) {
 	set := requirementtest.Load(t, "global.modules.browser.enabled=true", "global.modules.sandbox.enabled=true", "sandbox.openSandbox.url=http://o.o.svc",
 		"browser.turn.host=203.0.113.10", "global.exposure.nodePorts.web=31000")
 	web := one(t, set.NodePorts, "port of the web interface", func(p requirement.NodePort) bool { return p.Service == "nap-cp" })
-	if want := (requirement.NodePort{Service: "nap-cp", Namespace: "nap", Port: 31000, Protocol: corev1.ProtocolTCP, Value: "global.exposure.nodePorts.web"}); web != want {
-		t.Errorf("port of the web interface = %+v, want %+v", web, want)
+	wantPort := requirement.NodePort{Service: "nap-cp", Namespace: "nap", Port: 31000, Protocol: corev1.ProtocolTCP,
+		Value: "global.exposure.nodePorts.web", Before: []string{"nap-front"}}
+	if diff := cmp.Diff(wantPort, web); diff != "" || !set.Exposure.OpenPaths {
+		t.Errorf("port of the web interface, open to all paths: %t (-want +got):\n%s", set.Exposure.OpenPaths, diff)
+	}
+	if requirementtest.Load(t, "global.exposure.internalPaths=closed").Exposure.OpenPaths {
+		t.Error("a node port that leads to public paths is open to all")
 	}
 	want := []requirement.HostPort{
 		{Owner: "Deployment coturn", Namespace: "nap", Port: 3478, Last: 3478, Protocol: corev1.ProtocolTCP, Value: "browser.coturn.network"},

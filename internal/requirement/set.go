@@ -173,6 +173,8 @@ type NodePort struct {
 	Port     int32
 	Protocol corev1.Protocol
 	Value    string
+	// Before are other Services of the release that may have it until then.
+	Before []string
 }
 
 // HostPort is a port that a pod takes on its node, up to and including Last.
@@ -226,6 +228,8 @@ type Exposure struct {
 	Gateways []Gateway
 	// TLS says that users come by https.
 	TLS bool
+	// OpenPaths says that a node port leads to all paths of the control plane.
+	OpenPaths bool
 }
 
 // Ingress is what an ingress controller is asked for.

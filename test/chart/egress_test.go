@@ -46,9 +46,10 @@ func TestWorkspacesReachWhatTheyCall(t *testing.T) {
 		set  []string
 		want []string
 	}{
-		{"core", nil, []string{"afs-controller:9100", "cp:3000"}},
-		{"every module", everyModule, []string{"afs-controller:9100", "browser:3005", "cp:3000", "sandbox:3006"}},
-		{"one namespace", []string{"global.workspaces.namespace=" + namespace}, []string{"afs-controller:9100", "cp:3000"}},
+		{"core", nil, []string{"afs-controller:9100", "cp:3000", "cp:3080"}},
+		{"an Ingress", []string{"global.exposure.type=ingress", "global.host=nap.example.org"}, []string{"afs-controller:9100", "cp:3000"}},
+		{"every module", everyModule, []string{"afs-controller:9100", "browser:3005", "cp:3000", "cp:3080", "sandbox:3006"}},
+		{"one namespace", []string{"global.workspaces.namespace=" + namespace}, []string{"afs-controller:9100", "cp:3000", "cp:3080"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			objects := render(t, c.set...).Objects

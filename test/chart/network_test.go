@@ -51,10 +51,12 @@ func networkOf(t *testing.T, objects []chart.Object) network {
 		}
 	}
 	for _, w := range workloads(objects) {
-		p, c := mainContainer(t, w, objects)
+		p, _ := mainContainer(t, w, objects)
 		h := host{namespace: namespaceOf(p.from), labels: p.template.Labels, ports: map[string]int32{}}
-		for _, port := range c.Ports {
-			h.ports[port.Name] = port.ContainerPort
+		for _, c := range p.spec().Containers {
+			for _, port := range c.Ports {
+				h.ports[port.Name] = port.ContainerPort
+			}
 		}
 		n.hosts[w.Name] = h
 	}

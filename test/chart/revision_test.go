@@ -86,7 +86,7 @@ func TestRevisionIsNoPartOfBootstrap(t *testing.T) {
 // What is rolled back to stops the upgrade, and what it says reaches a person also when it lets the rollback pass.
 func TestRollbackStopsWhatUpgradesRun(t *testing.T) {
 	objects := renderAll(t).Objects
-	if spec := specOf[hook.RollbackSpec](t, objects, "nap-rollback", "rollback"); spec.Prefix != "nap" ||
+	if spec := specOf[hook.RollbackSpec](t, objects, "nap-rollback-spec", "rollback"); spec.Prefix != "nap" ||
 		spec.Release != "neutree" {
 		t.Errorf("spec %+v", spec)
 	}

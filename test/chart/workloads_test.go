@@ -28,7 +28,9 @@ global:
   backup: {resources: {requests: {cpu: 2001m}}}
   database: {cnpg: {resources: {requests: {memory: 5Gi}}}}
   workspaces: {sidecarResources: {requests: {memory: 2Gi}}}
+  exposure: {frontResources: {requests: {memory: 1Gi}}}
 `, []string{
+			`global.exposure.frontResources.requests.memory is 1Gi, above global.exposure.frontResources.limits.memory, which is 256Mi: raise the limit too, or set it to "" for none`,
 			`controlPlane.cp.resources.requests.cpu is 2, above controlPlane.cp.resources.limits.cpu, which is 1: raise the limit too, or set it to "" for none`,
 			`controlPlane.scheduler.resources.requests.memory is 1.5Gi, above controlPlane.scheduler.resources.limits.memory, which is 256Mi: raise the limit too, or set it to "" for none`,
 			`workspaceRuntime.runner.resources.requests.memory is 512Mi, above workspaceRuntime.runner.resources.limits.memory, which is 256Mi: raise the limit too, or set it to "" for none`,
@@ -164,7 +166,8 @@ func TestOwnVolumesAreKnown(t *testing.T) {
 
 // An empty quantity is none, everywhere.
 func TestEmptyLimitsAreNone(t *testing.T) {
-	all := render(t, "global.hooks.resources.limits.cpu=", "global.hooks.seedResources.limits.cpu=",
+	all := render(t, "global.hooks.resources.limits.cpu=", "global.exposure.frontResources.limits.cpu=",
+		"global.hooks.seedResources.limits.cpu=",
 		"global.backup.resources.limits.cpu=",
 		"controlPlane.cp.resources.limits.cpu=", "controlPlane.scheduler.resources.limits=null", "controlPlane.skills.resources.limits.cpu=",
 		"controlPlane.officeConverter.resources.limits.cpu=", "gateway.resources.limits.cpu=", "workspaceRuntime.runner.resources.limits.cpu=",

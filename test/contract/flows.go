@@ -36,6 +36,7 @@ func ClosedPorts(peer string) []int32 { return closedPorts[peer] }
 func Flows() []Flow {
 	flows := []Flow{
 		{Anyone, "cp", 3000},
+		{Anyone, "cp", platform.TheFront().Port},
 		{"cp", "cg", 3002},
 		{"scheduler", "cg", 3002},
 		{"cp", "skills", 3008},

@@ -193,7 +193,15 @@ func TestFrom010(t *testing.T) {
 
 	t.Run("Helm 3 upgrades under the same images", func(t *testing.T) {
 		before := u.keptRows(t)
-		u.through(t, "upgrade", func() { under3.mustUpgrade(t, "--wait") })
+		asked := u.keepAsking("/login")
+		u.through(t, "upgrade", func() {
+			wantNotes(t, under3.mustUpgrade(t, "--wait"), "opens all paths of the control plane, /mcp and /metrics included")
+		})
+		// Users come by the port of the control plane itself, as before.
+		u.wantPortKept(t, asked(), 0)
+		if status, _ := u.ask(t, "/metrics"); status != http.StatusOK {
+			t.Errorf("/metrics is answered with %d, and was open before", status)
+		}
 		// What existing workspaces may connect to stays as it is until a value is set.
 		u.wantEgressPolicy(t, false)
 		u.wantCalls(t, call, "", http.StatusOK)
@@ -210,7 +218,17 @@ func TestFrom010(t *testing.T) {
 
 	t.Run("Helm 4 upgrades to the newer contract", func(t *testing.T) {
 		before := u.keptRows(t)
-		u.through(t, "upgrade", func() { under4.mustUpgrade(t, "--wait", "-f", valuesFile(t, servicesAt(newerTag))) })
+		asked := u.keepAsking("/login")
+		u.through(t, "upgrade", func() {
+			under4.mustUpgrade(t, "--wait", "-f", valuesFile(t, servicesAt(newerTag)), "--set", "global.exposure.internalPaths=closed")
+		})
+		// The node port changes hands.
+		u.wantPortKept(t, asked(), portGap)
+		for _, path := range closedPaths {
+			if status, text := u.ask(t, path); status != http.StatusNotFound {
+				t.Errorf("%s is answered from outside, with %d: %s", path, status, text)
+			}
+		}
 		u.wantRows(t, before)
 		// The pod of v0.2.0 keeps running, and its calls end at the login page until it is rebuilt.
 		u.wantCalls(t, call, "", http.StatusFound)
@@ -219,12 +237,30 @@ func TestFrom010(t *testing.T) {
 
 	t.Run("Helm 4 rolls back to 0.1.0", func(t *testing.T) {
 		before := u.keptRows(t)
+		asked := u.keepAsking("/login")
 		u.through(t, "rollback", func() { under4.rollback(t, "1") })
+		u.wantPortKept(t, asked(), backGap)
 		u.wantRows(t, before)
 		u.login(t)
 		u.wantCalls(t, call, "", http.StatusOK)
 		u.wantCalls(t, "/workspace/v1/skills", u.token(t), http.StatusFound)
 	})
+}
+
+// How long the node port may not answer when another Service gets it: while Helm applies both, and, on the way back to
+// version 0.1.0, from the beginning of its hook.
+const (
+	portGap = 5 * time.Second
+	backGap = time.Minute
+)
+
+// wantPortKept asserts how users fared who asked by the node port all the while.
+func (u *inUse) wantPortKept(t *testing.T, got answers, gap time.Duration) {
+	t.Helper()
+	t.Logf("by the node port: %s", got)
+	if got.asked == 0 || got.gap > gap && gap > 0 || gap == 0 && got.failed > 0 {
+		t.Errorf("requests by the node port were lost: %s", got)
+	}
 }
 
 // keptRows is a digest of the rows that users made, by table.

@@ -58,7 +58,7 @@ func TestPreflightReadsOnly(t *testing.T) {
 		},
 		{
 			name: "a node port that somebody has", objects: "{apiVersion: v1, kind: Service, metadata: {name: theirs, namespace: default}, spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}}",
-			want: map[string]string{"exposure.node-port-free": "node port 30080 for nap-cp is already taken by Service default/theirs"},
+			want: map[string]string{"exposure.node-port-free": "node port 30080 for nap-front is already taken by Service default/theirs"},
 		},
 		{
 			name: "a quota", objects: namespaceYAML("nap", "") + "\n---\n{apiVersion: v1, kind: ResourceQuota, metadata: {name: small, namespace: nap}, spec: {hard: {pods: \"2\"}}}",

@@ -34,15 +34,7 @@ func TestWaysIn(t *testing.T) {
 	base := []string{"--wait", "--set", "global.host=" + edgeHost}
 	got := r.mustUpgrade(t, base...)
 	wantNotes(t, got, "Open http://"+edgeHost+":30080")
-	t.Run("a node port is open to all paths, as the notes say", func(t *testing.T) {
-		user := env.user(t, "http://"+edgeHost+":30080", nil)
-		for _, path := range []string{"/mcp", "/metrics"} {
-			if status, _ := user.ask(t, path); status >= 500 || status == http.StatusNotFound {
-				t.Errorf("%s answers %d", path, status)
-			}
-			wantNotes(t, got, path)
-		}
-	})
+	t.Run("a node port", func(t *testing.T) { r.wantNodePort(t, env.user(t, "http://"+edgeHost+":30080", nil)) })
 
 	env.putSecret(t, r.namespace, "edge-tls", certificate)
 	env.putSecret(t, r.namespace, "own-authority", map[string]string{"ca.crt": own.pem})
@@ -132,27 +124,51 @@ func (r *release) wantWayIn(t *testing.T, visitor *session) {
 	if status, text := visitor.send(t, http.MethodPost, "/webhook/slack/events"); status != http.StatusUnauthorized || !strings.Contains(text, "connector") {
 		t.Errorf("/webhook/ answers %d: %s; want the channel gateway's refusal", status, text)
 	}
-	closed := []string{"/mcp", "/metrics", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync", "/env-gateway"}
-	// The control plane resolves dots and decodes letters before it routes: so must the controller.
-	closed = append(closed, "/x/../mcp", "/%6dcp", "//mcp", "/x/%2e%2e/mcp", "/webhook/../mcp", "/webhook/%2e%2e/mcp",
-		"/api/../svc/v1/ping", "/%77orkspace/v1/skills")
 	// These are the control plane's, which sends to the log-in, and not the gateway's, whose answer is JSON.
 	for _, path := range []string{"/webhook/../internal/connectors", "/webhook/%2e%2e/internal/connectors"} {
 		if status, text := visitor.ask(t, path); strings.HasPrefix(text, "{") {
 			t.Errorf("%s is answered by the gateway, with %d: %s", path, status, text)
 		}
 	}
-	for _, path := range closed {
-		// A controller answers these itself: the services speak JSON or of metrics, or send to the log-in.
-		status, text := visitor.ask(t, path)
+	admin.wantPublicPathsAlone(t)
+	admin.overHTTP1().wantStream(t)
+}
+
+// closedPaths are paths that users may not reach, also in spellings that the control plane takes for the same ones: it
+// resolves dots and decodes letters before it routes.
+var closedPaths = []string{
+	"/mcp", "/metrics", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync", "/env-gateway",
+	"/x/../mcp", "/%6dcp", "//mcp", "/x/%2e%2e/mcp", "/webhook/../mcp", "/webhook/%2e%2e/mcp", "/api/../svc/v1/ping",
+	"/%77orkspace/v1/skills",
+}
+
+// wantPublicPathsAlone asserts that a signed-in user gets to nothing that only services use, and that WebSockets, large
+// uploads and streams pass.
+func (s *session) wantPublicPathsAlone(t *testing.T) {
+	t.Helper()
+	for _, path := range closedPaths {
+		// The control plane itself speaks JSON or of metrics, or sends to the log-in.
+		status, text := s.ask(t, path)
 		if status < http.StatusNotFound || strings.HasPrefix(text, "{") || strings.Contains(text, "# TYPE") {
 			t.Errorf("%s is answered from outside, with %d: %s", path, status, text)
 		}
 	}
-	admin.wantSocket(t, "/api/workspaces/any/agent/terminal/ws")
-	admin.wantUpload(t, 64<<20)
-	admin.wantStream(t)
-	admin.overHTTP1().wantStream(t)
+	s.wantSocket(t, "/api/workspaces/any/agent/terminal/ws")
+	s.wantUpload(t, 64<<20)
+	s.wantStream(t)
+}
+
+// wantNodePort asserts that users reach by the node port of a new installation what is for them, and nothing else, while
+// workspaces still reach the control plane.
+func (r *release) wantNodePort(t *testing.T, user *session) {
+	t.Helper()
+	user.logIn(t, r.secretValue(t, "nap-admin", "username"), r.secretValue(t, "nap-admin", "password"), http.StatusOK)
+	user.wantPublicPathsAlone(t)
+	// Inside the cluster the same paths are there.
+	inside := r.environment.user(t, r.openPort(t, "nap-cp", 3000), nil)
+	if status, text := inside.ask(t, "/metrics"); status != http.StatusOK {
+		t.Errorf("the control plane itself answers /metrics with %d: %s", status, text)
+	}
 }
 
 // ask gets a path as it is, following nothing, and returns the beginning of the answer.

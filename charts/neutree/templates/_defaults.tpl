@@ -33,8 +33,10 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "user": "nap"
     },
     "exposure": {
+      "frontResources": {"limits":{"cpu":"1","memory":"256Mi"},"requests":{"cpu":"10m","memory":"32Mi"}},
       "gateway": {"annotations":{},"parentRefs":[]},
       "ingress": {"annotations":{},"className":"","controller":""},
+      "internalPaths": "auto",
       "nodePorts": {"browser":30085,"sandbox":30086,"web":30080},
       "remoteEnvironments": false,
       "tls": {"enabled":true,"secretName":"","wildcardSecretName":""},

@@ -42,6 +42,7 @@ bindings. Takes a dict:
   app             dict with root, name, component
   hook            list of events and weight
   data            data of the ConfigMap
+  configMap       its name, unless it has the app's
   rules           of the role in the release's namespace, none for a phase that does without the Kubernetes API
   clusterRules    of a ClusterRole
   workspaceRules  of a role in the workspaces' namespace
@@ -51,7 +52,7 @@ bindings. Takes a dict:
 {{- define "neutree.hookObjects" -}}
 {{- $namespace := .app.root.Release.Namespace -}}
 {{- $hook := include "neutree.hook" .hook | fromYaml -}}
-{{- $configMap := dict "apiVersion" "v1" "kind" "ConfigMap" "metadata" (include "common.metadata" .app | fromYaml) "data" (printf "%s\n" .data | fromYaml) -}}
+{{- $configMap := dict "apiVersion" "v1" "kind" "ConfigMap" "metadata" (include "common.metadata" (merge (dict "name" (.configMap | default .app.name)) .app) | fromYaml) "data" (printf "%s\n" .data | fromYaml) -}}
 {{- $items := list (include "common.serviceAccount" .app | fromYaml) $configMap -}}
 {{- $roles := list
   (dict "app" .app "rules" .rules "name" .app.name "namespace" $namespace)

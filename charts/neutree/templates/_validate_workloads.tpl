@@ -62,6 +62,7 @@ paths that they are mounted at. Those of a module count when it is on. A YAML ma
 {{- end }}
 {{- range $path, $resources := dict
   "global.hooks.seedResources" $global.hooks.seedResources
+  "global.exposure.frontResources" $global.exposure.frontResources
   "global.backup.resources" $global.backup.resources
   "global.workspaces.sidecarResources" $global.workspaces.sidecarResources
   "cloudnative-pg.resources" (index .Values "cloudnative-pg" "resources")

@@ -36,6 +36,9 @@ spec:
               app: {{ include "common.serviceName" (list $ .) }}
       ports:
         - port: {{ (get $facts.services .).port }}
+        {{- if and (eq . "cp") (include "common.hasFront" $) }}
+        - port: {{ $facts.front.port }}
+        {{- end }}
     {{- end }}
     {{- range include "neutree.egress.origins" . | fromYamlArray }}
     - to:

@@ -53,6 +53,11 @@ egress:
   {{- if .Values.global.networkPolicies.enabled }}
   manifest: /spec/egress.yaml
   {{- end }}
+{{- if include "common.frontHolds" . }}
+front:
+  service: {{ include "common.frontService" . }}
+  configMap: {{ include "neutree.rollback.oldConfigMap" . }}
+{{- end }}
 {{- if index .Values "cloudnative-pg" "enabled" }}
 operator:
   {{- include "neutree.operator.spec" . | nindent 2 }}

@@ -7,7 +7,7 @@ the longer of two paths wins.
   host: {{ include "common.hostOf" (include "common.webURL" .) | quote }}
   paths:
     # Workspaces and services talk to the control plane on these, some without any password.
-    {{- range concat (include "common.facts" . | fromJson).closedPaths (.Values.global.exposure.remoteEnvironments | ternary list (list "/env/v1" "/env-gateway")) }}
+    {{- range include "common.closedPaths" . | fromYamlArray }}
     - path: {{ . }}
     {{- end }}
     {{- if .Values.global.exposure.webhooks }}

@@ -40,7 +40,11 @@ Usage: include "neutree.mesh.peerAuthentications" (list $ <list of services> <fi
 {{- $selects := include "common.serviceName" (list $root $service) }}
 {{- $component := index $ 3 | default $facts.component }}
 {{- $app := dict "root" $root "name" (printf "%s%s" (index $ 2) $selects) "component" $component }}
-{{- $object := dict "app" $app "selects" $selects "port" $facts.port }}
+{{- $ports := list $facts.port }}
+{{- if and (eq $service "cp") (include "common.hasFront" $root) }}
+{{- $ports = append $ports (include "common.facts" $root | fromJson).front.port }}
+{{- end }}
+{{- $object := dict "app" $app "selects" $selects "ports" $ports }}
 {{- $objects = append $objects (include "common.peerAuthentication" $object | fromYaml) }}
 {{- end }}
 {{- end }}

@@ -96,7 +96,16 @@ kubernetes:
 {{- range include "common.services" . | fromYamlArray }}
 {{- $service := . }}
 {{- with (get $facts.services .).nodePort }}
-- service: {{ include "common.serviceName" (list $ $service) }}
+{{- $names := list (include "common.serviceName" (list $ $service)) }}
+{{- if eq $service "cp" }}
+{{- $names = append $names (include "common.frontService" $) }}
+{{- if include "common.frontHolds" $ }}{{ $names = reverse $names }}{{ end }}
+{{- end }}
+- service: {{ first $names }}
+  {{- with rest $names }}
+  # The port may change hands.
+  before: {{ toJson . }}
+  {{- end }}
   port: {{ get $.Values.global.exposure.nodePorts . }}
   value: global.exposure.nodePorts.{{ . }}
 {{- end }}

@@ -94,6 +94,7 @@ cluster.yaml: |
   resources: [secrets]
   resourceNames: {{ include "neutree.secrets.madeNames" . | fromYamlArray | toJson }}
   verbs: [update]
+{{- include "neutree.freePortRules" . }}
 {{- include "neutree.operator.rules" (list . .Release.Namespace) }}
 {{- end }}
 

@@ -98,7 +98,31 @@ migrate:
 seed:
   job: /spec/seed-job.yaml
   spec: /spec/seed.yaml
+{{- with include "neutree.freePortOf" . }}
+freePortOf: {{ . }}
+{{- end }}
 restart: {{ include "neutree.prepare.secretUsers" . | fromYamlArray | toJson }}
+{{- end }}
+
+{{/*
+Service whose node port the control plane's own Service has in this revision. Helm would give it that one before it
+deletes the other.
+*/}}
+{{- define "neutree.freePortOf" -}}
+{{- if and (include "common.hasFront" .) (not (include "common.frontHolds" .)) }}
+{{- include "common.frontService" . }}
+{{- end }}
+{{- end }}
+
+{{/* Rights to delete it. */}}
+{{- define "neutree.freePortRules" -}}
+{{- with include "neutree.freePortOf" . }}
+# It may have the node port that another Service gets.
+- apiGroups: [""]
+  resources: [services]
+  resourceNames: [{{ . }}]
+  verbs: [get, delete]
+{{- end }}
 {{- end }}
 
 {{/* Deployments that are restarted when a Secret of theirs has changed, as a YAML list. */}}

@@ -37,6 +37,10 @@ release renders. Each has the path of its values. Those of the operator's chart 
 {{- $claim := include "workspaceRuntime.afsController.claim" .Subcharts.workspaceRuntime | fromYaml }}
 {{- $workloads = append $workloads (dict "value" "global.storage.afsController" "object" $claim) }}
 {{- end }}
+{{- if include "common.frontHolds" . }}
+{{- $front := include "common.frontNodePort" .Subcharts.controlPlane | fromYaml }}
+{{- $workloads = append $workloads (dict "value" "global.exposure" "object" $front) }}
+{{- end }}
 {{- if eq $global.exposure.type "ingress" }}
 {{- $closed := include "neutree.closedService.service" . | fromYaml }}
 {{- $workloads = append $workloads (dict "value" "global.exposure" "object" $closed) }}

@@ -5,6 +5,9 @@ release: {{ .Release.Name }}
 prefix: {{ .Values.global.namePrefix | quote }}
 configMap: {{ include "neutree.installation" . }}
 restoreNote: {{ include "neutree.restoreNote" . }}
+{{- with include "neutree.freePortOf" . }}
+freePortOf: {{ . }}
+{{- end }}
 database:
   {{- include "neutree.prepare.database" . | nindent 2 }}
 {{- if include "neutree.operator.concerns" . }}
@@ -14,6 +17,19 @@ operator:
 {{- if not (include "common.externalDatabase" .) }}
 manifest: /spec/cluster.yaml
 {{- end }}
+{{- end }}
+
+{{/*
+ConfigMap that versions before 0.2.0 use in this phase, and that this version does not: Helm deletes it before a
+rollback to one of them.
+*/}}
+{{- define "neutree.rollback.oldConfigMap" -}}
+{{ include "common.name" (list . "rollback") }}
+{{- end }}
+
+{{/* The one of this version. */}}
+{{- define "neutree.rollback.configMap" -}}
+{{ include "common.name" (list . "rollback-spec") }}
 {{- end }}
 
 {{/* Files for its Job. */}}
@@ -55,5 +71,6 @@ manifest: /spec/cluster.yaml
   resources: [configmaps]
   resourceNames: [{{ include "neutree.installation" . }}, {{ include "neutree.restoreNote" . }}]
   verbs: [get]
+{{- include "neutree.freePortRules" . }}
 {{- include "neutree.operator.rules" (list . .Release.Namespace) }}
 {{- end }}

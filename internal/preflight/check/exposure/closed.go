@@ -6,20 +6,23 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
 )
 
-// runsRouted applies where a release is there to be asked through an Ingress or a Gateway.
-func runsRouted(s *preflight.Subject) (bool, string) {
+// runsExposed applies where a release is there to be asked from outside.
+func runsExposed(s *preflight.Subject) (bool, string) {
 	if !s.Options.Upgrade {
 		return false, "the release is not installed yet: nothing answers"
 	}
 	kind := s.Requirements.Exposure.Type
-	return kind == "ingress" || kind == "gateway", fmt.Sprintf("global.exposure.type is %s", kind)
+	return kind != "clusterIP", fmt.Sprintf("global.exposure.type is %s", kind)
 }
 
 // closedPaths asks for what no user may reach, in the ways that the control plane takes for the same path.
@@ -57,6 +60,33 @@ func closedPaths(ctx context.Context, s *preflight.Subject) ([]preflight.Finding
 	found.Found = fmt.Sprintf("the control plane answers to %s from outside", strings.Join(open, ", "))
 	found.Why = "workspaces and services use these paths, some without any password"
 	found.Fix = "let the controller resolve dots, double slashes and encoded letters before it routes"
+	if s.Requirements.Exposure.Type != "nodePort" {
+		return []preflight.Finding{found}, nil
+	}
+	return openNodePort(ctx, s, found)
+}
+
+// openNodePort says of a node port that leads to the control plane itself whether it stays so.
+func openNodePort(ctx context.Context, s *preflight.Subject, found preflight.Finding) ([]preflight.Finding, error) {
+	const value = "global.exposure.internalPaths"
+	found.Value = value
+	found.Fix = "set " + value + "=closed; environments outside the cluster then need global.exposure.remoteEnvironments=true"
+	if s.Requirements.Exposure.OpenPaths {
+		found.Severity = preflight.Warning
+		return []preflight.Finding{found}, nil
+	}
+	services, err := s.Cluster.Services(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("see which Service has the node port: %w", err)
+	}
+	for _, port := range s.Requirements.NodePorts {
+		// The Service that lets only public paths pass comes with the upgrade.
+		if len(port.Before) > 0 && !slices.ContainsFunc(services, func(live corev1.Service) bool {
+			return live.Namespace == port.Namespace && live.Name == port.Service
+		}) {
+			found.Severity, found.Fix = preflight.Note, "nothing: this upgrade closes them"
+		}
+	}
 	return []preflight.Finding{found}, nil
 }
 

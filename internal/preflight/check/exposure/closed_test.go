@@ -89,15 +89,15 @@ func TestClosedPaths(t *testing.T) {
 }
 
 func TestClosedPathsAreTriedWhereSomethingAnswers(t *testing.T) {
-	for kind, want := range map[string]bool{"ingress": true, "gateway": true, "nodePort": false, "clusterIP": false} {
+	for kind, want := range map[string]bool{"ingress": true, "gateway": true, "nodePort": true, "clusterIP": false} {
 		subject := &preflight.Subject{
 			Requirements: &requirement.Set{Exposure: requirement.Exposure{Type: kind}}, Options: preflight.Options{Upgrade: true},
 		}
-		if is, _ := runsRouted(subject); is != want {
+		if is, _ := runsExposed(subject); is != want {
 			t.Errorf("%s: %t", kind, is)
 		}
 		subject.Options.Upgrade = false
-		if is, why := runsRouted(subject); is || !strings.Contains(why, "not installed yet") {
+		if is, why := runsExposed(subject); is || !strings.Contains(why, "not installed yet") {
 			t.Errorf("%s before an install: %t, %s", kind, is, why)
 		}
 	}

@@ -30,7 +30,8 @@ func nodePorts(s *preflight.Subject) (bool, string) {
 
 // portOf is what the rules of node ports go by.
 func portOf(p requirement.NodePort) nodeport.Port {
-	return nodeport.Port{Namespace: p.Namespace, Service: p.Service, Number: p.Port, Protocol: p.Protocol, Value: p.Value}
+	return nodeport.Port{Namespace: p.Namespace, Service: p.Service, Number: p.Port, Protocol: p.Protocol, Value: p.Value,
+		Before: p.Before}
 }
 
 const refusal = "the API server refuses the Service, and the install fails half-way"

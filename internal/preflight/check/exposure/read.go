@@ -35,8 +35,8 @@ func Checks() []preflight.Check {
 			Needs: preflight.Cluster, Severity: preflight.Error, Applies: nodePorts, Run: free,
 		},
 		{
-			ID: "exposure.closed-paths", Title: "The controller keeps paths closed that are written in another way",
-			Needs: preflight.Outside, Severity: preflight.Error, Applies: runsRouted, Run: closedPaths,
+			ID: "exposure.closed-paths", Title: "Paths that only services use are closed, however they are written",
+			Needs: preflight.Cluster | preflight.Outside, Severity: preflight.Error, Applies: runsExposed, Run: closedPaths,
 		},
 	}, probes()...)
 }

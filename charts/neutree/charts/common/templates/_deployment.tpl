@@ -10,6 +10,7 @@ it uses the database and so waits for it. Takes a dict:
   hostPort        true for a pod that also takes its port on its node
   pod             dict of more fields of the pod
   noProxy         true for a pod that no service mesh adds a proxy to
+  sidecars        YAML list of containers after its own
   podMetadata     dict of more "labels" and "annotations" of the pod
 */}}
 {{- define "common.deployment" -}}
@@ -90,6 +91,7 @@ spec:
             - name: {{ .volume }}
               mountPath: {{ .path }}
             {{- end }}
+        {{- with .sidecars }}{{ nindent 8 . }}{{ end }}
       volumes:
         {{- range .volumes }}{{ toYaml (list (omit . "mountPath" "readOnly")) | nindent 8 }}{{ end }}
         {{- include "common.tmpVolume" . | nindent 8 }}

@@ -38,8 +38,8 @@ proxy, which does not run yet. Empty without a mesh. OpenShift chooses users its
 {{- end }}
 
 {{/*
-Istio's proxy of a service accepts connections without TLS on its port, as those of init containers and hooks are.
-Takes an "app" and the port of the service's container.
+Istio's proxy of a service accepts connections without TLS on its ports, as those of init containers and hooks are.
+Takes an "app", what it "selects" and the ports of the service's pods.
 */}}
 {{- define "common.peerAuthentication" -}}
 apiVersion: security.istio.io/v1
@@ -51,6 +51,8 @@ spec:
     matchLabels:
       {{- include "common.selector" (dict "name" .selects) | nindent 6 }}
   portLevelMtls:
-    {{ .port | quote }}:
+    {{- range .ports }}
+    {{ . | quote }}:
       mode: PERMISSIVE
+    {{- end }}
 {{- end }}

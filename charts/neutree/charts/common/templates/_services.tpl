@@ -25,13 +25,15 @@ Usage: include "common.service" (list $ "cp")
 {{- $facts := get (include "common.facts" . | fromJson).services (index . 1) -}}
 {{- $app := dict "root" $root "name" (include "common.serviceName" .) "component" $facts.component -}}
 {{- $exposure := $root.Values.global.exposure -}}
+{{- $onNodes := and $facts.nodePort (eq $exposure.type "nodePort") -}}
+{{- if eq (index . 1) "cp" }}{{ $onNodes = and $onNodes (not (include "common.frontHolds" $root)) }}{{ end -}}
 apiVersion: v1
 kind: Service
 metadata:
   {{- include "common.metadata" $app | nindent 2 }}
 spec:
   {{- if $facts.nodePort }}
-  type: {{ eq $exposure.type "nodePort" | ternary "NodePort" "ClusterIP" }}
+  type: {{ $onNodes | ternary "NodePort" "ClusterIP" }}
   {{- end }}
   selector:
     {{- include "common.selector" $app | nindent 4 }}
@@ -39,7 +41,7 @@ spec:
     - name: {{ $facts.portName }}
       port: {{ $facts.servicePort }}
       targetPort: {{ $facts.portName }}
-      {{- if and $facts.nodePort (eq $exposure.type "nodePort") }}
+      {{- if $onNodes }}
       nodePort: {{ get $exposure.nodePorts $facts.nodePort }}
       {{- end }}
 {{- end }}

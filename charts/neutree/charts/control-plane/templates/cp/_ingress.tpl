@@ -2,6 +2,9 @@
 {{- define "controlPlane.cp.ingress" -}}
 - ports:
     - port: http
+    {{- if include "common.hasFront" . }}
+    - port: {{ (include "common.facts" . | fromJson).front.portName }}
+    {{- end }}
   {{- with .Values.global.networkPolicies.usersFrom }}
   from:
     {{- toYaml . | nindent 4 }}
