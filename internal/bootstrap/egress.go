@@ -35,16 +35,23 @@ func (b *Bootstrap) egress(ctx context.Context, db examine.Database) error {
 		return kube.Refused(err, "read NetworkPolicy %s/%s", namespace, spec.Policy)
 	}
 	exists := live != nil
+	// Of an installation with users it is said what they lose by the policy, before they do.
+	users := db.Asked && !db.Empty && !db.New && spec.Manifest != "" && !exists
 	switch {
 	case spec.Manifest == "":
 		b.Log.Warn("NetworkPolicies are off: workspaces may connect to anything, and any pod to them",
 			"value", "global.networkPolicies.enabled")
 	case spec.Mode == egress.Closed, spec.Mode == egress.Auto && (exists || db.New || db.Asked && db.Empty):
-		return b.closeEgress(ctx, namespace)
+		return b.closeEgress(ctx, namespace, users)
 	default:
 		b.Log.Warn("workspaces may connect to anything, such as the API server, the cloud's metadata service and private "+
 			"networks: run helm neutree preflight to see what a policy would cut, then set "+
 			"global.networkPolicies.workspaceEgress.mode=closed", "mode", spec.Mode)
+		if users && spec.Mode == egress.Auto {
+			if policy, err := b.egressPolicy(); err == nil {
+				b.sayCut(ctx, policy, "would cut")
+			}
+		}
 	}
 	if !exists {
 		return nil
@@ -61,10 +68,13 @@ func (b *Bootstrap) egress(ctx context.Context, db examine.Database) error {
 	return nil
 }
 
-func (b *Bootstrap) closeEgress(ctx context.Context, namespace string) error {
+func (b *Bootstrap) closeEgress(ctx context.Context, namespace string, users bool) error {
 	policy, err := b.egressPolicy()
 	if err != nil {
 		return err
+	}
+	if users {
+		b.sayCut(ctx, policy, "cuts")
 	}
 	if _, err := b.Client.Apply(ctx, kube.NetworkPolicies, namespace, policy, false); err != nil {
 		return kube.Refused(err, "apply NetworkPolicy %s/%s, which global.networkPolicies.workspaceEgress describes",

@@ -198,3 +198,35 @@ func TestEgressLeavesOutFamiliesThatPodsDoNotHave(t *testing.T) {
 		t.Errorf("the log lacks %q:\n%s", want, w.log)
 	}
 }
+
+// An existing installation is said what its users lose by the policy: at each upgrade before it is applied, and when it is.
+func TestEgressSaysWhatUsersLose(t *testing.T) {
+	w := newEgressWorld(t, "auto", true)
+	w.write(t, "egress.yaml", strings.Replace(egressManifest, "{cidr: 0.0.0.0/0}",
+		"{cidr: 0.0.0.0/0, except: [10.0.0.0/8, 192.168.0.0/16]}", 1))
+	exec(t, w.dsn, `
+CREATE TABLE public.model_providers (id text, name text, base_url text);
+CREATE TABLE public.mcp_catalog (id text, name text, url text);
+INSERT INTO public.model_providers VALUES ('1', 'ours', 'http://10.1.2.3:8000/v1'), ('2', 'public', 'https://203.0.113.9'),
+	('3', 'broken', '::'), ('4', 'empty', NULL), ('5', 'nowhere', 'https://models.invalid');
+INSERT INTO public.mcp_catalog VALUES ('1', 'wiki', 'https://192.168.7.7/mcp'),
+	('2', 'platform', 'http://nap-cp.`+w.spec.Namespace+`.svc:3000/mcp');`)
+	ours := `10.1.2.3, port 8000, which takes [{\"cidr\":\"10.1.2.3/32\",\"ports\":[{\"port\":8000}]}]`
+	for _, step := range []struct{ mode, verb string }{{"auto", "would cut"}, {"closed", "cuts"}, {"closed", ""}} {
+		w.spec.Egress.Mode = step.mode
+		w.mustRun(t)
+		log := w.log.String()
+		for _, want := range []string{"model provider ours uses " + ours, "MCP server wiki uses 192.168.7.7, port 443"} {
+			said := strings.Contains(log, want) && strings.Contains(log, "the policy for workspaces "+step.verb+" what users have set")
+			if said != (step.verb != "") {
+				t.Errorf("mode %s: the log says %q: %t\n%s", step.mode, want, said, log)
+			}
+		}
+		for _, not := range []string{"public", "broken", "empty", "nowhere", "platform uses"} {
+			if strings.Contains(log, "provider "+not) || strings.Contains(log, "server "+not) {
+				t.Errorf("mode %s: the log names %s\n%s", step.mode, not, log)
+			}
+		}
+		w.log.Reset()
+	}
+}

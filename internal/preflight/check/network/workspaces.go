@@ -2,16 +2,11 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,7 +22,7 @@ import (
 // The values that the findings below are about.
 const (
 	egressMode  = "global.networkPolicies.workspaceEgress.mode"
-	egressAllow = "global.networkPolicies.workspaceEgress.allow"
+	egressAllow = egress.Allow
 	egressDeny  = "global.networkPolicies.workspaceEgress.deny"
 	egressDNS   = "global.networkPolicies.workspaceEgress.dns"
 )
@@ -65,7 +60,7 @@ func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 	needs := needsOfWorkspaces(s)
 	tasks := []agent.Task{{ID: "names", Resolve: &agent.Resolve{Names: []string{"kubernetes.default.svc"}}}}
 	for i, n := range needs {
-		tasks = append(tasks, agent.Task{ID: n.task(i), Resolve: &agent.Resolve{Names: []string{n.host}}})
+		tasks = append(tasks, agent.Task{ID: n.task(i), Resolve: &agent.Resolve{Names: []string{n.Host}}})
 	}
 	if limited {
 		shut := append([]string{apiServerAddress}, metadataAddresses()...)
@@ -208,10 +203,10 @@ func notShut(result agent.Result, node string) preflight.Finding {
 
 // need is an address that workspaces are known to use.
 type need struct {
-	url, host string
-	port      uint16
-	why       string
-	severity  preflight.Severity
+	egress.Need
+	url      string
+	why      string
+	severity preflight.Severity
 }
 
 func (n need) task(i int) string { return fmt.Sprintf("need%d", i) }
@@ -220,19 +215,11 @@ func (n need) task(i int) string { return fmt.Sprintf("need%d", i) }
 func needsOfWorkspaces(s *preflight.Subject) []need {
 	var needs []need
 	add := func(raw, why string, severity preflight.Severity) {
-		u, err := url.Parse(raw)
-		if err != nil || u.Hostname() == "" || u.Hostname() == "localhost" {
+		known, is := egress.NeedOf(raw)
+		if !is {
 			return
 		}
-		port := u.Port()
-		if port == "" {
-			port = map[string]string{"http": "80"}[u.Scheme]
-		}
-		number, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			number = 443
-		}
-		needs = append(needs, need{url: origin(raw), host: u.Hostname(), port: uint16(number), why: why, severity: severity})
+		needs = append(needs, need{Need: known, url: origin(raw), why: why, severity: severity})
 	}
 	for _, model := range s.Options.Models {
 		add(model.URL, "agents of type "+model.Agent+" cannot reach their model", preflight.Error)
@@ -248,29 +235,28 @@ func needsOfWorkspaces(s *preflight.Subject) []need {
 func (n need) cut(
 	policy *networkingv1.NetworkPolicy, resolved agent.Result, families egress.Families, holds answer,
 ) []preflight.Finding {
-	namespace := namespaceOf(n.host)
-	if !resolved.OK() || namespace != "" && egress.AllowsNamespace(policy, namespace) {
+	if !resolved.OK() {
 		return nil
 	}
-	var cut []string
+	var addresses []netip.Addr
 	for _, text := range strings.Fields(resolved.Facts[agent.Addresses]) {
-		address, err := netip.ParseAddr(text)
-		if err != nil || address.IsLoopback() || !families.Have(address) {
-			continue
-		}
-		if !egress.Allows(policy, netip.AddrPortFrom(address, n.port), corev1.ProtocolTCP) {
-			cut = append(cut, address.Unmap().WithZone("").String())
+		if address, err := netip.ParseAddr(text); err == nil {
+			addresses = append(addresses, address)
 		}
 	}
+	cut := n.Cut(policy, addresses, families)
 	if len(cut) == 0 {
 		return nil
 	}
-	slices.Sort(cut)
+	var named []string
+	for _, address := range cut {
+		named = append(named, address.String())
+	}
 	finding := preflight.Finding{
 		Object: n.url, Value: egressAllow, Severity: n.severity, Why: n.why,
 		Found: fmt.Sprintf("the NetworkPolicy for workspaces cuts it: it leads to %s, port %d",
-			strings.Join(cut, ", "), n.port),
-		Fix: "set it with --set-json '" + egressAllow + "=" + n.entry(namespace, cut) + "'",
+			strings.Join(named, ", "), n.Port),
+		Fix: "set it with --set-json '" + egressAllow + "=" + n.Entries(cut) + "'",
 	}
 	switch holds {
 	case no:
@@ -281,40 +267,4 @@ func (n need) cut(
 		finding.Found = strings.Replace(finding.Found, "cuts", "may cut", 1)
 	}
 	return []preflight.Finding{finding}
-}
-
-// entry is what admits the addresses, as JSON.
-func (n need) entry(namespace string, addresses []string) string {
-	type port struct {
-		Port uint16 `json:"port"`
-	}
-	type entry struct {
-		CIDR      string `json:"cidr,omitempty"`
-		Namespace string `json:"namespace,omitempty"`
-		Ports     []port `json:"ports,omitempty"`
-	}
-	var entries []entry
-	if namespace != "" {
-		// The ports of pods may differ from those of their Service.
-		entries = append(entries, entry{Namespace: namespace})
-		addresses = nil
-	}
-	for _, text := range addresses {
-		address := netip.MustParseAddr(text)
-		cidr := netip.PrefixFrom(address, address.BitLen()).String()
-		entries = append(entries, entry{CIDR: cidr, Ports: []port{{n.port}}})
-	}
-	raw, err := json.Marshal(entries)
-	if err != nil {
-		return err.Error()
-	}
-	return string(raw)
-}
-
-// namespaceOf is the namespace of a Service that a host names, "" for other hosts.
-func namespaceOf(host string) string {
-	if parts := strings.Split(strings.TrimSuffix(host, "."), "."); len(parts) > 2 && parts[2] == "svc" {
-		return parts[1]
-	}
-	return ""
 }
