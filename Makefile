@@ -55,7 +55,7 @@ matrix: ## Every values file on every Helm and Kubernetes version (hours; not pa
 	hack/matrix.sh
 
 .PHONY: soak
-soak: ## Upgrades while everything breaks, often (about an hour; make test has a short form)
+soak: ## Everything breaks ten times while a release changes (hours; PART=1/9 for a part; make test has a short form)
 	hack/soak.sh
 
 .PHONY: bench

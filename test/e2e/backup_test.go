@@ -205,7 +205,7 @@ func (r *release) toolbox(t testing.TB) string {
 		Spec: corev1.PodSpec{
 			SecurityContext: &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &user},
 			Containers: []corev1.Container{{
-				Name: "toolbox", Image: "docker.io/library/busybox:1.35", Command: []string{"sleep", "3600"},
+				Name: "toolbox", Image: "docker.io/library/busybox:1.35", Command: []string{"sleep", "86400"},
 				VolumeMounts: []corev1.VolumeMount{{Name: "backups", MountPath: "/backups"}},
 			}},
 			Volumes: []corev1.Volume{{Name: "backups", VolumeSource: corev1.VolumeSource{

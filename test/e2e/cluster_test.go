@@ -56,6 +56,17 @@ func eventually(t testing.TB, limit time.Duration, what string, condition func(c
 // purge removes everything a test left, the data included, so that the next one starts on an empty cluster.
 func (r *release) purge(t testing.TB) {
 	t.Helper()
+	r.remove(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
+		return strings.HasSuffix(o.GetName(), operatorGroup)
+	})
+}
+
+// remove removes a release and its data, and leaves alone what it shares with other releases.
+func (r *release) remove(t testing.TB) {
+	t.Helper()
 	if t.Failed() {
 		r.dump(t)
 	}
@@ -74,9 +85,6 @@ func (r *release) purge(t testing.TB) {
 	}
 	r.deleteMatching(ctx, t, clusterRoles, named)
 	r.deleteMatching(ctx, t, clusterRoleBindings, named)
-	r.deleteMatching(ctx, t, crds, func(o *unstructured.Unstructured) bool {
-		return strings.HasSuffix(o.GetName(), operatorGroup)
-	})
 }
 
 func (e *environment) deleteNamespace(ctx context.Context, t testing.TB, name string) {

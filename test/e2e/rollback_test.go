@@ -66,7 +66,14 @@ func (r *release) wantBreakingRollbackRefused(t *testing.T) {
 		t.Errorf("pods before and after the refused rollback:\n%s", diff)
 	}
 	r.recover(t)
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{prepare.AcrossAnnotation: breaking}}})
+	r.annotateInstallation(t, prepare.AcrossAnnotation, breaking)
+}
+
+// annotateInstallation sets an annotation of the ConfigMap that describes the installation: hooks read there what they are
+// to allow.
+func (r *release) annotateInstallation(t *testing.T, annotation, value string) {
+	t.Helper()
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotation: value}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,14 +82,15 @@ func (r *release) wantBreakingRollbackRefused(t *testing.T) {
 	}
 }
 
-// recover fixes a release that helm has left pending, if it has.
-func (r *release) recover(t *testing.T) {
+// recover fixes a release that helm has left pending, if it has, with more flags of the command if there are any.
+func (r *release) recover(t *testing.T, flags ...string) {
 	t.Helper()
 	status := r.run(t.Context(), time.Minute, "status", r.name, "--namespace", r.namespace)
 	if !strings.Contains(status.output, "STATUS: pending-") {
 		return
 	}
-	command := exec.CommandContext(t.Context(), variable(t, "HELM_NEUTREE"), "recover", r.name, "--yes")
+	command := exec.CommandContext(t.Context(), variable(t, "HELM_NEUTREE"),
+		append([]string{"recover", r.name, "--yes"}, flags...)...)
 	command.Env = append(os.Environ(), "HELM_NAMESPACE="+r.namespace)
 	output, err := command.CombinedOutput()
 	if err != nil {

@@ -106,19 +106,18 @@ SELECT line FROM (
 	return strings.Join(query(t, databaseURL, described), "\n")
 }
 
-// forgetTen takes the ten migrations of the control plane's v0.3.0 back, so that an upgrade to it applies them again.
-// Only sets of migrations that are named stay recorded.
-func forgetTen(t testing.TB, databaseURL string, sets []string) {
+// forgetNewer takes back what the migrations of the control plane's v0.3.0 make that the chart's default image does not
+// have, so that an upgrade to it applies them again. Only sets of migrations that are named stay recorded.
+func forgetNewer(t testing.TB, databaseURL string, sets []string) {
 	t.Helper()
 	query(t, databaseURL, `
 DROP VIEW IF EXISTS workspace_event_counts;
 DROP TRIGGER IF EXISTS touch_workspace_budget ON workspaces;
 DROP FUNCTION IF EXISTS touch_workspace_budget();
-DROP TABLE IF EXISTS workspace_labels, workspace_events, workspace_budgets;
+DROP TABLE IF EXISTS workspace_labels, workspace_events, workspace_budgets, session_activity, plugin_settings;
 DROP TYPE IF EXISTS workspace_event_kind;
 ALTER TABLE workspaces DROP COLUMN IF EXISTS note;
-ALTER TABLE plugin_settings DROP COLUMN IF EXISTS version;
-DELETE FROM schema_migrations WHERE id ~ '^1(3[2-9]|4[01])_';
+DELETE FROM schema_migrations WHERE id ~ '^1(2[89]|3[0-9]|4[01])_';
 DELETE FROM neutree.migration_sets WHERE set_hash <> ALL ('{`+strings.Join(sets, ",")+`}');
 SELECT 'done'`)
 }
