@@ -15,6 +15,21 @@ use_ct() {
   export CT KUBECTL
 }
 
+# use_flux sets FLUX_HELM_CONTROLLER and FLUX_SOURCE_CONTROLLER, Flux's own controllers, and FLUX_CRDS, the folders of the
+# CustomResourceDefinitions that belong to them.
+use_flux() {
+  local name
+  FLUX_HELM_CONTROLLER=$("$testbed" tool flux-helm-controller)
+  FLUX_SOURCE_CONTROLLER=$("$testbed" tool flux-source-controller)
+  FLUX_CRDS=
+  for name in helm-controller source-controller; do
+    FLUX_CRDS+=:$(cd "test/testbed/tools/flux-$name" &&
+      go list -m -f '{{.Dir}}' "github.com/fluxcd/$name")/config/crd/bases
+  done
+  FLUX_CRDS=${FLUX_CRDS#:}
+  export FLUX_HELM_CONTROLLER FLUX_SOURCE_CONTROLLER FLUX_CRDS
+}
+
 # use_released sets CHART_010, the chart of version 0.1.0, which tests of upgrades start with.
 use_released() {
   CHART_010="$root/bin/chart-0.1.0"

@@ -13,7 +13,7 @@ fi
 mkdir -p bin
 (cd hack/tools && go build -o "$root/bin/staticcheck" honnef.co/go/tools/cmd/staticcheck)
 for module in . test/testbed; do
-  (cd "$module" && go vet -tags e2e,helm ./... && "$root/bin/staticcheck" -tags e2e,helm ./...)
+  (cd "$module" && go vet -tags e2e,gitops,helm ./... && "$root/bin/staticcheck" -tags e2e,gitops,helm ./...)
 done
 
 go run ./hack/facts --check

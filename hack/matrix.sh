@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # matrix.sh: on every Kubernetes version that the testbed boots, under Helm 3 and Helm 4: the chart installed by ct with
-# each of its values files, and on one node the life of a release; in one cell also in a service mesh, and that of an
-# Application of ArgoCD, by ArgoCD's own sync engine. It takes hours. The table it ends with is also in bin/matrix.md, and
-# grows there as the results come.
+# each of its values files, and on one node the life of a release; in one cell also in a service mesh, that of an Application
+# of ArgoCD by ArgoCD's own sync engine, and that of a HelmRelease under Flux's controllers. It takes hours. The table it
+# ends with is also in bin/matrix.md, and grows there as the results come.
 #
 # CELLS names some of it, Kubernetes/Helm each, in the order they are to run: CELLS="1.34/4" make matrix
 # VALUES names some of the values files: VALUES="sandbox browser" make matrix
@@ -14,6 +14,7 @@ cells=${CELLS:-1.34/4 1.28/3 1.37/4 1.34/3 1.28/4 1.37/3}
 upgrades=1.34/4
 life="(a release's life, on one node)"
 argocd="(an Application of ArgoCD, on one node)"
+flux="(a release's life under Flux's controllers, on one node)"
 
 read -ra values <<<"${VALUES:-$(basename --suffix=-values.yaml -a charts/neutree/ci/*-values.yaml | tr '\n' ' ')}"
 
@@ -28,7 +29,8 @@ use_ct
 ARGOCD_SYNC="$root/bin/argocd-sync"
 export ARGOCD_SYNC
 (cd test/gitops/argocd && go vet . && go test . && go build -o "$ARGOCD_SYNC" .)
-go test -tags e2e -c -o bin/e2e.test ./test/e2e
+use_flux
+go test -tags e2e,gitops -c -o bin/e2e.test ./test/e2e
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 failed=0
@@ -89,6 +91,7 @@ for cell in $cells; do
     4) try "$cell" "$life" TestLifecycle ;;
   esac
   [[ "$cell" != "$upgrades" ]] || try "$cell" "$argocd" TestArgoCD
+  [[ "$cell" != "$upgrades" ]] || try "$cell" "$flux" TestFlux
 done
 "$testbed" down
 cat bin/matrix.md

@@ -68,6 +68,16 @@ func catalogue() []module {
 			programs: map[string]string{"cnpg-manager": "github.com/cloudnative-pg/cloudnative-pg/cmd/manager"},
 		},
 		{
+			// Each replaces the same module by another version of it, so they can't share one. Newer versions of both need
+			// modules or a Go that can't be had everywhere.
+			dir: "flux-helm-controller", title: "Flux's helm-controller 1.6.2", cold: "6 minutes",
+			programs: map[string]string{"flux-helm-controller": "github.com/fluxcd/helm-controller"},
+		},
+		{
+			dir: "flux-source-controller", title: "Flux's source-controller 1.9.3", cold: "6 minutes",
+			programs: map[string]string{"flux-source-controller": "github.com/fluxcd/source-controller"},
+		},
+		{
 			// The oldest that the plugin is tested with: what came with it is what the plugin's manifest must do without.
 			dir: "helm-3.18", title: "Helm 3.18.6", cold: "2 minutes",
 			ldflags: []string{
