@@ -66,6 +66,8 @@ func serveVolumes(ctx context.Context, c *plan.Cluster) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", c.Kubeconfig(), err)
 	}
+	// The API server bounds by itself what it is asked; the library's 5 requests a second are a volume a second.
+	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("connect to the API server: %w", err)

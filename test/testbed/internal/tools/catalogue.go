@@ -90,6 +90,11 @@ func catalogue() []module {
 			programs: map[string]string{"helm-3.18": "helm.sh/helm/v3/cmd/helm"},
 		},
 		{
+			// It plays nodes that are not there, and runs their pods in name only.
+			dir: "kwok", title: "kwok 0.8.0", cold: "2 minutes",
+			programs: map[string]string{"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+		},
+		{
 			dir: "traefik", title: "Traefik 3.6.12", cold: "4 minutes",
 			ldflags:  []string{"-X", "github.com/traefik/traefik/v3/pkg/version.Version=3.6.12"},
 			programs: map[string]string{"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
