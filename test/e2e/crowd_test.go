@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/workspaces"
@@ -53,7 +52,7 @@ func (e *environment) playNodes(b *testing.B, nodes int) {
 		return err
 	})
 	stages := variable(b, "KWOK_STAGES")
-	args := []string{"--kubeconfig", variable(b, "KUBECONFIG"), "--manage-all-nodes=false",
+	args := []string{"--v=WARN", "--kubeconfig", variable(b, "KUBECONFIG"), "--manage-all-nodes=false",
 		"--manage-nodes-with-annotation-selector", kwokNode + "=fake", "--cidr", "10.0.0.0/16",
 		// Each node renews its Lease every 30 seconds, a quarter of this.
 		"--node-lease-duration-seconds", "120"}
@@ -100,15 +99,51 @@ func (e *environment) playNodes(b *testing.B, nodes int) {
 	}
 }
 
-// makeCrowd makes workspaces as an uninstall leaves them: stopped, with their PVCs, which the testbed binds, and
-// Secrets.
-func (r *release) makeCrowd(b *testing.B, number int) {
+// crowd is many workspaces.
+type crowd struct {
+	*release
+	number int
+	// direct says that the benchmark makes the workspaces' pods, once, on their nodes, and that their Deployments are
+	// paused and their PVCs stay unbound. That spares the controllers of Kubernetes nine tenths of the work.
+	direct bool
+}
+
+// keepNamespaces creates the release's namespaces as an uninstall leaves them.
+func (r *crowd) keepNamespaces(b *testing.B) {
 	b.Helper()
-	inParallel(b, 0, number, func(ctx context.Context, i int) error {
-		return makeWorkspace(ctx, r.client, r.workspaces(), i)
+	kept := metav1.ObjectMeta{Name: r.workspaces(), Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
+		Annotations: map[string]string{"meta.helm.sh/release-name": r.name, "meta.helm.sh/release-namespace": r.namespace}}
+	for _, meta := range []metav1.ObjectMeta{{Name: r.namespace}, kept} {
+		namespace := &corev1.Namespace{ObjectMeta: meta}
+		if _, err := r.client.CoreV1().Namespaces().Create(b.Context(), namespace, metav1.CreateOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// remove uninstalls the release, with time for a machine on which much else runs.
+func (r *crowd) remove(b *testing.B) result {
+	b.Helper()
+	got := r.run(b.Context(), time.Hour, "uninstall", r.name, "--namespace", r.namespace, "--wait", "--timeout", "50m")
+	if got.err != nil {
+		r.dump(b)
+		b.Fatalf("helm uninstall: %v after %s\n%s", got.err, got.took, got.output)
+	}
+	b.Logf("helm uninstall: %s\n%s", got.took, got.output)
+	return got
+}
+
+// create makes the workspaces as an uninstall leaves them: stopped, with their PVCs and Secrets.
+func (r *crowd) create(b *testing.B) {
+	b.Helper()
+	inParallel(b, 0, r.number, func(ctx context.Context, i int) error {
+		return r.createWorkspace(ctx, i)
 	})
+	if r.direct {
+		return
+	}
 	r.await(b, "PVCs to be bound", func(ctx context.Context) (int, error) {
-		unbound := number
+		unbound := r.number
 		err := kube.Each(ctx, r.hooksClient(b), kube.Claims, r.workspaces(), metav1.ListOptions{},
 			func(claim *corev1.PersistentVolumeClaim) {
 				if claim.Status.Phase == corev1.ClaimBound {
@@ -119,21 +154,24 @@ func (r *release) makeCrowd(b *testing.B, number int) {
 	})
 }
 
-func makeWorkspace(ctx context.Context, client kubernetes.Interface, namespace string, i int) error {
-	name := fmt.Sprintf(crowdFmt, i)
-	labels := map[string]string{"app": "tos", "component": "workspace", workspaces.IDLabel: name}
+func (r *crowd) createWorkspace(ctx context.Context, i int) error {
+	client, namespace, name := r.client, r.workspaces(), fmt.Sprintf(crowdFmt, i)
 	meta := func(suffix string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Name: name + suffix, Namespace: namespace, Labels: labels}
+		return metav1.ObjectMeta{Name: name + suffix, Namespace: namespace, Labels: crowdLabels(name)}
 	}
 	claim := &corev1.PersistentVolumeClaim{ObjectMeta: meta("-workspace"), Spec: corev1.PersistentVolumeClaimSpec{
 		StorageClassName: new("shared-immediate"), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceStorage: resource.MustParse("1Gi")}}}}
+	if r.direct {
+		// It waits for a volume that never comes, which nothing tries to make.
+		claim.Spec.StorageClassName, claim.Spec.VolumeName = new(""), name
+	}
 	secret := &corev1.Secret{ObjectMeta: meta("-token"), StringData: map[string]string{"WORKSPACE_TOKEN": name}}
 	deployment := &appsv1.Deployment{ObjectMeta: meta(""), Spec: appsv1.DeploymentSpec{
-		Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Paused: r.direct, Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: crowdLabels(name)},
 		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: workspacePod(name)}}}
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: crowdLabels(name)}, Spec: workspacePod(name)}}}
 	deployment.Annotations = map[string]string{workspaces.ReplicasAnnotation: "1"}
 	if _, err := client.CoreV1().PersistentVolumeClaims(namespace).Create(ctx, claim, metav1.CreateOptions{}); err != nil {
 		return err
@@ -143,6 +181,10 @@ func makeWorkspace(ctx context.Context, client kubernetes.Interface, namespace s
 	}
 	_, err := client.AppsV1().Deployments(namespace).Create(ctx, deployment, metav1.CreateOptions{})
 	return err
+}
+
+func crowdLabels(name string) map[string]string {
+	return map[string]string{"app": "tos", "component": "workspace", workspaces.IDLabel: name}
 }
 
 // workspacePod is about as large as that of the platform, and runs on the nodes of kwok only.
@@ -170,6 +212,53 @@ func (r *release) hooksClient(b *testing.B) *kube.Client {
 		b.Fatal(err)
 	}
 	return client
+}
+
+// stopped is how many of the workspaces a hook has stopped and not started again.
+func (r *crowd) stopped(ctx context.Context, b *testing.B) (int, error) {
+	b.Helper()
+	number := 0
+	err := r.hooksClient(b).EachMetadata(ctx, kube.Deployments, r.workspaces(),
+		metav1.ListOptions{LabelSelector: workspaces.Selector}, func(d *metav1.PartialObjectMetadata) {
+			if d.Annotations[workspaces.ReplicasAnnotation] != "" {
+				number++
+			}
+		})
+	return number, err
+}
+
+// awaitResumed waits until the hook has started every workspace, for which Helm does not wait.
+func (r *crowd) awaitResumed(b *testing.B) time.Duration {
+	b.Helper()
+	return r.await(b, "workspaces to be started", func(ctx context.Context) (int, error) { return r.stopped(ctx, b) })
+}
+
+// awaitRunning waits until every workspace has a pod that runs, and returns how long that took.
+func (r *crowd) awaitRunning(b *testing.B) time.Duration {
+	b.Helper()
+	begin := time.Now()
+	if present, err := r.count(b.Context(), kube.Pods); err != nil {
+		b.Fatal(err)
+	} else if r.direct && present == 0 {
+		inParallel(b, 0, r.number, func(ctx context.Context, i int) error {
+			name := fmt.Sprintf(crowdFmt, i)
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: crowdLabels(name)}, Spec: workspacePod(name)}
+			pod.Spec.NodeName = fmt.Sprintf(hugeNodeFmt, i%crowdNodes)
+			_, err := r.client.CoreV1().Pods(r.workspaces()).Create(ctx, pod, metav1.CreateOptions{})
+			return err
+		})
+	}
+	r.awaitPods(b, r.number)
+	return time.Since(begin)
+}
+
+// awaitStopped waits until no workspace has a pod any more, and returns how long that took.
+func (r *crowd) awaitStopped(b *testing.B) time.Duration {
+	b.Helper()
+	if r.direct {
+		return 0
+	}
+	return r.awaitPods(b, 0)
 }
 
 // awaitPods waits until as many pods of workspaces run, and no other is there.
@@ -206,7 +295,7 @@ func (r *release) count(ctx context.Context, kind schema.GroupVersionResource) (
 func (r *release) await(b *testing.B, what string, left func(context.Context) (int, error)) time.Duration {
 	b.Helper()
 	begin, last := time.Now(), 0
-	err := wait.PollUntilContextTimeout(b.Context(), 2*time.Second, settled, true,
+	err := wait.PollUntilContextTimeout(b.Context(), 5*time.Second, settled, true,
 		func(ctx context.Context) (bool, error) {
 			number, err := left(ctx)
 			if err != nil {
@@ -224,11 +313,11 @@ func (r *release) await(b *testing.B, what string, left func(context.Context) (i
 
 // barePatches stops all workspaces by nothing but as many patches at once as a hook sends, and returns how long that
 // took.
-func (r *release) barePatches(b *testing.B, number int) time.Duration {
+func (r *crowd) barePatches(b *testing.B) time.Duration {
 	b.Helper()
 	start := time.Now()
 	kube.Many(b.Context(), r.hooksClient(b), func(add func(int)) {
-		for i := range number {
+		for i := range r.number {
 			add(i)
 		}
 	}, func(client *kube.Client, i int) {

@@ -6,8 +6,9 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/pager"
 
 	"github.com/neutree-ai/packaging/test/standin/internal/workspace"
 )
@@ -62,28 +63,37 @@ func (r *runner) round(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// observe reads what there is of all workspaces, as the real runner reports it to the control plane.
+// observe reads what there is of all workspaces, as the real runner reports it to the control plane. There may be tens
+// of thousands, more than memory holds at a time.
 func (r *runner) observe(ctx context.Context) error {
-	selector := metav1.ListOptions{LabelSelector: workspace.Selector}
-	deployments, err := r.kube.AppsV1().Deployments(r.Namespace).List(ctx, selector)
-	if err != nil {
-		return fmt.Errorf("observe the workspaces: %w", err)
+	lists := map[string]pager.ListPageFunc{
+		"deployments": func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return r.kube.AppsV1().Deployments(r.Namespace).List(ctx, options)
+		},
+		"pods": func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return r.kube.CoreV1().Pods(r.Namespace).List(ctx, options)
+		},
+		"services": func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return r.kube.CoreV1().Services(r.Namespace).List(ctx, options)
+		},
 	}
-	sets := &appsv1.StatefulSetList{}
 	if r.contract.StatefulSets {
-		if sets, err = r.kube.AppsV1().StatefulSets(r.Namespace).List(ctx, selector); err != nil {
-			return fmt.Errorf("observe the workspaces: %w", err)
+		lists["statefulsets"] = func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return r.kube.AppsV1().StatefulSets(r.Namespace).List(ctx, options)
 		}
 	}
-	pods, err := r.kube.CoreV1().Pods(r.Namespace).List(ctx, selector)
-	if err != nil {
-		return fmt.Errorf("observe the workspaces: %w", err)
+	for kind, list := range lists {
+		number, pages := 0, pager.New(list)
+		pages.PageSize, pages.PageBufferSize = 100, 0
+		err := pages.EachListItem(ctx, metav1.ListOptions{LabelSelector: workspace.Selector}, func(runtime.Object) error {
+			number++
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("observe the workspaces: %w", err)
+		}
+		r.log.Debug("observed", "kind", kind, "number", number)
 	}
-	services, err := r.kube.CoreV1().Services(r.Namespace).List(ctx, selector)
-	if err != nil {
-		return fmt.Errorf("observe the workspaces: %w", err)
-	}
-	r.log.Debug("observed", "deployments", len(deployments.Items), "statefulsets", len(sets.Items), "pods", len(pods.Items), "services", len(services.Items))
 	return nil
 }
 
