@@ -46,36 +46,40 @@ func IDs(ctx context.Context, client *kube.Client, namespace string) ([]string, 
 func Hold(ctx context.Context, client *kube.Client, namespace string,
 	unknown func(ctx context.Context, ids []string) ([]string, error)) ([]string, error) {
 	var held []string
-	for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
-		type workload struct{ name, replicas string }
-		stopped := map[string]workload{}
-		err := eachMetadata(ctx, client, kind, namespace, func(one *metav1.PartialObjectMetadata) {
-			id, replicas := one.Labels[IDLabel], one.Annotations[ReplicasAnnotation]
-			if id != "" && replicas != "" {
-				stopped[id] = workload{one.Name, replicas}
-			}
-		})
-		if err != nil {
-			return held, err
-		}
-		for ids := range slices.Chunk(slices.Sorted(maps.Keys(stopped)), atOnce) {
-			ids, err := unknown(ctx, ids)
-			if err != nil {
-				return held, err
-			}
-			for _, id := range ids {
-				patch := note(nil)
-				annotations := patch["metadata"].(map[string]any)["annotations"].(map[string]any)
-				annotations[UnknownAnnotation] = stopped[id].replicas
-				if err := client.Merge(ctx, kind, namespace, stopped[id].name, patch); err != nil {
-					return held, fmt.Errorf("workspace %s in namespace %s: %w", stopped[id].name, namespace, err)
+	err := patchMany(ctx, client, namespace, func(add func(patch)) []error {
+		for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
+			type workload struct{ name, replicas string }
+			stopped := map[string]workload{}
+			err := eachMetadata(ctx, client, kind, namespace, func(one *metav1.PartialObjectMetadata) {
+				id, replicas := one.Labels[IDLabel], one.Annotations[ReplicasAnnotation]
+				if id != "" && replicas != "" {
+					stopped[id] = workload{one.Name, replicas}
 				}
-				held = append(held, id)
+			})
+			if err != nil {
+				return []error{err}
+			}
+			for ids := range slices.Chunk(slices.Sorted(maps.Keys(stopped)), atOnce) {
+				ids, err := unknown(ctx, ids)
+				if err != nil {
+					return []error{err}
+				}
+				for _, id := range ids {
+					add(patch{kind: kind, name: stopped[id].name, done: func() { held = append(held, id) },
+						body: func() map[string]any { return markUnknown(stopped[id].replicas) }})
+				}
 			}
 		}
-	}
+		return nil
+	})
 	slices.Sort(held)
-	return held, nil
+	return held, err
+}
+
+// markUnknown is a merge patch that replaces ReplicasAnnotation.
+func markUnknown(replicas string) map[string]any {
+	return map[string]any{"metadata": map[string]any{
+		"annotations": map[string]any{ReplicasAnnotation: nil, UnknownAnnotation: replicas}}}
 }
 
 // eachMetadata calls do with the metadata of the workspaces' objects of one kind.

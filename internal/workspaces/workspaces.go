@@ -41,8 +41,6 @@ type workspace struct {
 		// Replicas is filled in by the API server.
 		Replicas int64 `json:"replicas"`
 	} `json:"spec"`
-
-	kind schema.GroupVersionResource
 }
 
 // Stop scales every running workspace of the namespace to zero, keeping the number of its replicas in an
@@ -82,34 +80,67 @@ func scale(replicas int64, annotation any) map[string]any {
 	return patch
 }
 
-// each patches every workspace that change returns a patch for, many at once, and returns how many of those count. When
-// ctx ends first, the error says how many are left.
+// each patches every workspace that change returns a patch for, and returns how many of those count.
 func each(
 	ctx context.Context, client *kube.Client, namespace string, change func(*workspace) (map[string]any, bool),
 ) (int, error) {
-	var mu sync.Mutex
-	var failed []error
-	all, changed, unknown, failures := 0, 0, 0, 0
-	list := func(add func(workspace)) {
+	changed := 0
+	err := patchMany(ctx, client, namespace, func(add func(patch)) []error {
+		var failed []error
 		for _, kind := range []schema.GroupVersionResource{kube.Deployments, kube.StatefulSets} {
 			options := metav1.ListOptions{LabelSelector: Selector}
 			err := kube.Each(ctx, client, kind, namespace, options, func(w *workspace) {
-				if patch, _ := change(w); patch != nil {
-					w.kind = kind
-					all++
-					add(*w)
+				// Not the pointer, which would keep the whole page.
+				if body, counts := change(w); body != nil {
+					w := *w
+					// What is sent is made only then: there may be tens of thousands that wait.
+					one := patch{kind: kind, name: w.Metadata.Name, body: func() map[string]any {
+						body, _ := change(&w)
+						return body
+					}}
+					if counts {
+						one.done = func() { changed++ }
+					}
+					add(one)
 				}
 			})
 			if err != nil {
-				mu.Lock()
 				failed = append(failed, fmt.Errorf("list the workspaces' %s in namespace %s: %w", kind.Resource, namespace, err))
-				mu.Unlock()
 			}
 		}
+		return failed
+	})
+	return changed, err
+}
+
+// patch is a change of one workspace.
+type patch struct {
+	kind schema.GroupVersionResource
+	name string
+	body func() map[string]any
+	// done is called, if it is set, when the workspace is changed; never twice at once.
+	done func()
+}
+
+// patchMany sends all patches that list adds, many at once. The error names some of those that failed and those that
+// list returns. When ctx ends first, it says how many are left.
+func patchMany(
+	ctx context.Context, client *kube.Client, namespace string, list func(add func(patch)) []error,
+) error {
+	var mu sync.Mutex
+	var failed []error
+	all, unknown, failures := 0, 0, 0
+	produce := func(add func(patch)) {
+		errs := list(func(p patch) {
+			all++
+			add(p)
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		failed = append(failed, errs...)
 	}
-	left := kube.Many(ctx, client, list, func(client *kube.Client, w workspace) {
-		patch, counts := change(&w)
-		err := client.Merge(ctx, w.kind, namespace, w.Metadata.Name, patch)
+	left := kube.Many(ctx, client, produce, func(client *kube.Client, p patch) {
+		err := client.Merge(ctx, p.kind, namespace, p.name, p.body())
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -118,10 +149,10 @@ func each(
 			unknown++
 		case err != nil:
 			if failures++; failures <= maxNamed {
-				failed = append(failed, fmt.Errorf("workspace %s in namespace %s: %w", w.Metadata.Name, namespace, err))
+				failed = append(failed, fmt.Errorf("workspace %s in namespace %s: %w", p.name, namespace, err))
 			}
-		case counts:
-			changed++
+		case p.done != nil:
+			p.done()
 		}
 	})
 	slices.SortFunc(failed, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
@@ -133,5 +164,5 @@ func each(
 		failed = append(failed, fmt.Errorf("%d of %d workspaces in namespace %s are left: %w",
 			left, all, namespace, context.Cause(ctx)))
 	}
-	return changed, errors.Join(failed...)
+	return errors.Join(failed...)
 }
