@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
@@ -63,29 +60,12 @@ func closedPaths(ctx context.Context, s *preflight.Subject) ([]preflight.Finding
 	if s.Requirements.Exposure.Type != "nodePort" {
 		return []preflight.Finding{found}, nil
 	}
-	return openNodePort(ctx, s, found)
-}
-
-// openNodePort says of a node port that leads to the control plane itself whether it stays so.
-func openNodePort(ctx context.Context, s *preflight.Subject, found preflight.Finding) ([]preflight.Finding, error) {
-	const value = "global.exposure.internalPaths"
-	found.Value = value
-	found.Fix = "set " + value + "=closed; environments outside the cluster then need global.exposure.remoteEnvironments=true"
+	// The node port leads to the control plane itself, which an upgrade changes where the values say so.
+	found.Value = "global.exposure.internalPaths"
+	found.Severity, found.Fix = preflight.Note, "nothing: this upgrade closes them"
 	if s.Requirements.Exposure.OpenPaths {
 		found.Severity = preflight.Warning
-		return []preflight.Finding{found}, nil
-	}
-	services, err := s.Cluster.Services(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("see which Service has the node port: %w", err)
-	}
-	for _, port := range s.Requirements.NodePorts {
-		// The Service that lets only public paths pass comes with the upgrade.
-		if len(port.Before) > 0 && !slices.ContainsFunc(services, func(live corev1.Service) bool {
-			return live.Namespace == port.Namespace && live.Name == port.Service
-		}) {
-			found.Severity, found.Fix = preflight.Note, "nothing: this upgrade closes them"
-		}
+		found.Fix = "set " + found.Value + "=closed; environments outside the cluster then need global.exposure.remoteEnvironments=true"
 	}
 	return []preflight.Finding{found}, nil
 }

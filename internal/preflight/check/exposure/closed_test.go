@@ -58,9 +58,13 @@ func edge(t *testing.T, resolves bool) string {
 
 func closedOf(t *testing.T, origin string) []preflight.Finding {
 	t.Helper()
+	return closedBy(t, requirement.Exposure{Type: "ingress", URLs: map[string]string{"web": origin}})
+}
+
+func closedBy(t *testing.T, exposure requirement.Exposure) []preflight.Finding {
+	t.Helper()
 	subject := &preflight.Subject{
-		Requirements: &requirement.Set{Exposure: requirement.Exposure{Type: "ingress", URLs: map[string]string{"web": origin}}},
-		Options:      preflight.Options{Upgrade: true},
+		Requirements: &requirement.Set{Exposure: exposure}, Options: preflight.Options{Upgrade: true},
 	}
 	findings, err := closedPaths(t.Context(), subject)
 	if err != nil {
@@ -85,6 +89,21 @@ func TestClosedPaths(t *testing.T) {
 	findings = closedOf(t, "http://127.0.0.1:1")
 	if len(findings) != 1 || findings[0].Severity != preflight.Warning || !strings.Contains(findings[0].Found, "does not answer from here") {
 		t.Errorf("where nothing answers: %+v", findings)
+	}
+}
+
+// A node port of an earlier version opens all paths. Whether it stays so, the values say.
+func TestOpenNodePort(t *testing.T) {
+	node := requirement.Exposure{Type: "nodePort", URLs: map[string]string{"web": edge(t, false)}}
+	findings := closedBy(t, node)
+	if len(findings) != 1 || findings[0].Severity != preflight.Note || !strings.Contains(findings[0].Fix, "this upgrade closes them") {
+		t.Errorf("where the upgrade closes them: %+v", findings)
+	}
+	node.OpenPaths = true
+	findings = closedBy(t, node)
+	if len(findings) != 1 || findings[0].Severity != preflight.Warning ||
+		!strings.Contains(findings[0].Fix, "global.exposure.internalPaths=closed") {
+		t.Errorf("where they stay open: %+v", findings)
 	}
 }
 

@@ -36,7 +36,7 @@ func Checks() []preflight.Check {
 		},
 		{
 			ID: "exposure.closed-paths", Title: "Paths that only services use are closed, however they are written",
-			Needs: preflight.Cluster | preflight.Outside, Severity: preflight.Error, Applies: runsExposed, Run: closedPaths,
+			Needs: preflight.Outside, Severity: preflight.Error, Applies: runsExposed, Run: closedPaths,
 		},
 	}, probes()...)
 }
