@@ -162,7 +162,7 @@ func TestSeedSpecThatCannotRun(t *testing.T) {
 
 func TestSeedWaitsForTheSet(t *testing.T) {
 	r, _ := runner(pgtest.Start(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err := r.Run(ctx, spec([]string{"print", "early"}))
 	if hook.CodeOf(err) != hook.Deadline || !strings.Contains(err.Error(), "the set is not recorded yet") {
