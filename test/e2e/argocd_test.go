@@ -73,7 +73,7 @@ func TestArgoCD(t *testing.T) {
 		}
 	})
 	step("a migration that fails replaces nothing and the fixed image goes through", a.wantMigrationRefused)
-	step("the operator leaves for another one", a.wantOperatorHandedOver)
+	step("the operator leaves for another one and comes back", a.wantOperatorHandedOver)
 
 	held := a.heldObjects(t)
 	t.Run("a deleted Application keeps the data", func(t *testing.T) {
@@ -244,8 +244,9 @@ func (a *argoApp) wantMigrationRefused(t *testing.T) {
 	a.values = image("v0.2.2")
 }
 
-// wantOperatorHandedOver takes the operator out of the Application, and has another release bring it.
+// wantOperatorHandedOver takes the operator out of the Application, has another release bring it, and takes it back.
 func (a *argoApp) wantOperatorHandedOver(t *testing.T) {
+	bundled := a.values
 	global := map[string]any{"database": map[string]any{"cnpg": map[string]any{"operatorNamespace": "cnpg-system"}}}
 	for key, value := range a.values["global"].(map[string]any) {
 		global[key] = value
@@ -259,9 +260,6 @@ func (a *argoApp) wantOperatorHandedOver(t *testing.T) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		if got := operator.uninstall(ctx); got.err != nil {
-			t.Errorf("uninstall the operator: %v\n%s", got.err, got.output)
-		}
 		operator.deleteNamespace(ctx, t, operator.namespace)
 	})
 	got := operator.run(t.Context(), 3*time.Minute, "install", operator.name, filepath.Join(a.chart, "charts", "cloudnative-pg"),
@@ -274,6 +272,11 @@ func (a *argoApp) wantOperatorHandedOver(t *testing.T) {
 	if connections := a.sql(t, "SHOW max_connections"); connections != "310" {
 		t.Errorf("max_connections is %s under the other operator, want 310", connections)
 	}
+	if got := operator.uninstall(t.Context()); got.err != nil {
+		t.Fatalf("uninstall the other operator: %v\n%s", got.err, got.output)
+	}
+	a.values = bundled
+	a.sync(t)
 	a.waitDeployments(t)
 }
 
