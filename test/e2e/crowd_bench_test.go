@@ -49,10 +49,13 @@ func BenchmarkManyWorkspaces(b *testing.B) {
 		b.ReportMetric(took.Seconds(), "s/"+phase)
 	}
 	for b.Loop() {
-		r.keepNamespaces(b)
+		r.mustUpgrade(b, settings...)
+		r.know(b)
+		r.remove(b)
 		begin := time.Now()
 		r.create(b)
 		seconds("make", time.Since(begin))
+		memory.report(b, "empty")
 
 		seconds("install", r.mustUpgrade(b, settings...).took)
 		seconds("resumed", r.awaitResumed(b))
