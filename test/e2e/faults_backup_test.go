@@ -69,26 +69,19 @@ func failingMigration(t *testing.T, f *faults) ending {
 	return asBefore
 }
 
-// ageBackups makes every backup older, as if that time had passed.
+// ageBackups makes every backup older, as if that time had passed: the next upgrade that migrates makes one of its own.
 func (f *faults) ageBackups(t *testing.T, by time.Duration) {
 	t.Helper()
+	var script strings.Builder
 	for name, m := range f.wholeBackups(t) {
-		old, err := m.Time.MarshalText()
-		if err != nil {
-			t.Fatal(err)
-		}
-		aged, err := m.Time.Add(-by).MarshalText()
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.exec(t, f.backups, "toolbox", "", "sed", "-i", fmt.Sprintf(`s/"time": "%s"/"time": "%s"/`, old, aged),
-			"/backups/"+f.name+"/"+name+"/backup.json")
+		fmt.Fprintf(&script, `sed -i 's/"time": "%s"/"time": "%s"/' /backups/%s/%s/backup.json%s`,
+			m.Time.Format(time.RFC3339), m.Time.Add(-by).Format(time.RFC3339), f.name, name, "\n")
 	}
+	f.exec(t, f.backups, "toolbox", "", "sh", "-ec", script.String())
 }
 
 // volumeFull fills the volume of the backups while an upgrade dumps the database to it.
 func volumeFull(t *testing.T, f *faults) ending {
-	f.toBase(t)
 	defer f.limitBackups(t, 48)()
 	backups, pods := f.wholeBackups(t), f.podIdentities(t)
 	conn, err := pgx.Connect(t.Context(), f.database)
@@ -159,7 +152,7 @@ cp -a /tmp/copy/. VOLUME/`)
 	return func() {
 		do(`rm -rf /tmp/copy; cp -a VOLUME /tmp/copy
 umount -l VOLUME
-find VOLUME -mindepth 1 -delete
+rm -rf VOLUME/* VOLUME/.[!.]*
 cp -a /tmp/copy/. VOLUME/`)
 		now := int64(0)
 		pods := keeper.client.CoreV1().Pods(keeper.namespace)

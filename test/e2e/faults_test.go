@@ -263,6 +263,7 @@ func (f *faults) survive(t *testing.T, fault fault) ending {
 	if diff := cmp.Diff(f.before, schemaOf(t, f.database)); diff != "" {
 		t.Fatalf("the newer migrations can't be taken back; the schema after the install and now:\n%s", diff)
 	}
+	f.ageBackups(t, 7*time.Hour)
 	before := f.possessions(t)
 	end := fault.happen(t, f)
 	if end == unfinished {

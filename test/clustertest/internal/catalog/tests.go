@@ -21,7 +21,7 @@ func All() []Test {
 		{Name: "TestChartTesting/ingress", Suite: Platform, Sub: "./^ingress$", Cost: 130},
 		// CI_VALUES names more than these two, and may name all of them.
 		{Name: "TestChartTesting/others", Suite: Platform, Rest: true, Cost: 130},
-		{Name: "TestFaults", Suite: Platform, Cost: 750, Needs: Needs{Breaks: true}},
+		{Name: "TestFaults", Suite: Platform, Cost: 850, Needs: Needs{Breaks: true}},
 		{Name: "TestGitOps", Suite: Platform, Cost: 195},
 		{Name: "TestLifecycle", Suite: Platform, Cost: 770},
 		{Name: "TestFrom010", Suite: Platform, Cost: 370},
