@@ -45,11 +45,14 @@ func (r *release) sql(t testing.TB, statements string) string {
 
 // tables is the whole database as pg_dump writes it, but for the row of its owner, which a restore writes again with
 // another time, and for the rows that the services write by themselves: signs of
-// life and the queue of jobs.
-func (r *release) tables(t testing.TB) string {
+// life and the queue of jobs. Rows of other tables can be left out too.
+func (r *release) tables(t testing.TB, without ...string) string {
 	t.Helper()
-	out := r.exec(t, "nap-pg-1", "postgres", "", "pg_dump", "--dbname=nap", "--exclude-table-data=public.environments",
-		"--exclude-table-data=pgboss.*", "--exclude-table-data=neutree.owner")
+	command := []string{"pg_dump", "--dbname=nap"}
+	for _, table := range append(without, "public.environments", "pgboss.*", "neutree.owner") {
+		command = append(command, "--exclude-table-data="+table)
+	}
+	out := r.exec(t, "nap-pg-1", "postgres", "", command...)
 	var kept []string
 	for line := range strings.Lines(out) {
 		// pg_dump writes a random key into these two lines.

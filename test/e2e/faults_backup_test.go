@@ -27,7 +27,7 @@ func failingMigration(t *testing.T, f *faults) ending {
 	kept := f.retention
 	f.retention = 3
 	t.Cleanup(func() { f.retention = kept })
-	tables := f.tables(t)
+	tables := f.lasting(t)
 	earlier := f.wholeBackups(t)
 	first := ""
 	for attempt := range attempts {
@@ -63,7 +63,7 @@ func failingMigration(t *testing.T, f *faults) ending {
 	}
 	f.wantServes(t)
 	f.plugin(t, 0, "", "backup", "restore", first, "--yes")
-	if diff := cmp.Diff(tables, f.tables(t)); diff != "" {
+	if diff := cmp.Diff(tables, f.lasting(t)); diff != "" {
 		t.Errorf("tables before the first attempt and after its backup was restored:\n%s", diff)
 	}
 	return asBefore
@@ -96,7 +96,7 @@ func volumeFull(t *testing.T, f *faults) ending {
 		t.Fatal(err)
 	}
 	done := f.begin(t, toTen...)
-	eventually(t, 3*time.Minute, "pg_dump waits for the table", func(context.Context) (bool, string) {
+	eventually(t, 5*time.Minute, "pg_dump waits for the table", func(context.Context) (bool, string) {
 		waiting := query(t, f.database, `SELECT count(*)::text FROM pg_locks JOIN pg_stat_activity USING (pid)
  WHERE NOT granted AND relation = 'public.skill_versions'::regclass AND application_name LIKE '%pg_dump%'`)
 		return waiting[0] != "0", "it does not"
