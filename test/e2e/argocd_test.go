@@ -67,9 +67,15 @@ func TestArgoCD(t *testing.T) {
 	step("drift is healed", a.wantHealed)
 	step("a restore stops while the Application heals itself and works once that is suspended", a.wantRestored)
 	// By now there are Secrets of a module that is off, and the claim of backups.
-	step("objects tracked by label as ArgoCD 2 does are no more than those of the render", func(t *testing.T) {
-		if pruned := a.sync(t, "--tracking", "label").named("result", "Pruned"); len(pruned) > 0 {
+	step("objects tracked by label as ArgoCD 2 does are kept by their marks", func(t *testing.T) {
+		run := a.sync(t, "--tracking", "label")
+		if pruned := run.named("result", "Pruned"); len(pruned) > 0 {
 			t.Errorf("pruned: %v", pruned)
+		}
+		for _, marked := range []string{"Secret nap/nap-cp-secret", "Secret nap/nap-sandbox-secret", "PersistentVolumeClaim nap/nap-backups"} {
+			if !slices.Contains(run.named("result", "PruneSkipped"), marked) {
+				t.Errorf("%s was not kept by its mark:\n%s", marked, run.text())
+			}
 		}
 	})
 	step("a migration that fails replaces nothing and the fixed image goes through", a.wantMigrationRefused)
