@@ -12,10 +12,10 @@ const (
 	fluxPrune   = "kustomize.toolkit.fluxcd.io/prune"
 )
 
-// NotPruned are the annotations that an object lacks to be left alone by tools that delete what they take for theirs and
-// do not find in a render ("prune"). They look only at the annotations of the object in the cluster, and ArgoCD takes
-// for its own what has its label, if it tracks objects by labels. An option that someone has set, such as Prune=confirm,
-// stays.
+// NotPruned are the annotations that an object lacks to be left alone by tools that delete what they take for theirs
+// and do not find in a render ("prune"). They look only at the annotations of the object in the cluster, and ArgoCD
+// takes for its own what has its label, if it tracks objects by labels. An option that someone has set, such as
+// Prune=confirm, stays.
 func NotPruned(live map[string]string) map[string]string {
 	set := map[string]string{}
 	options := live[argoOptions]

@@ -74,8 +74,8 @@ func (a *argoApp) rendered(t *testing.T) string {
 		t.Fatal(err)
 	}
 	cluster := a.kubernetes(t)
-	args := []string{"template", a.name, a.chart, "--namespace", a.namespace, "--include-crds", "--kube-version", cluster.Version,
-		"--values", a.valuesFile(t, "values.yaml", string(values))}
+	args := []string{"template", a.name, a.chart, "--namespace", a.namespace, "--include-crds",
+		"--kube-version", cluster.Version, "--values", a.valuesFile(t, "values.yaml", string(values))}
 	for _, version := range cluster.APIVersions {
 		args = append(args, "--api-versions", version)
 	}
@@ -198,9 +198,12 @@ func (a *argoApp) heal(t *testing.T) *argoRun {
 }
 
 // rowsHeld has what the rows that tests insert hold, in columns that no migration changes.
-const rowsHeld = `SELECT 'users', count(*), md5(string_agg(id || username || created_at, '|' ORDER BY id)) FROM public.users WHERE id IN ('u1', 'u2')
-UNION ALL SELECT 'credentials', count(*), md5(string_agg(id || encode(secret, 'hex'), '|' ORDER BY id)) FROM public.user_credentials
-UNION ALL SELECT 'sessions', count(*), md5(string_agg(id || title, '|' ORDER BY id)) FROM public.sessions WHERE id ~ '^s[0-9]+$'
+const rowsHeld = `SELECT 'users', count(*), md5(string_agg(id || username || created_at, '|' ORDER BY id)) FROM public.users
+  WHERE id IN ('u1', 'u2')
+UNION ALL SELECT 'credentials', count(*), md5(string_agg(id || encode(secret, 'hex'), '|' ORDER BY id))
+  FROM public.user_credentials
+UNION ALL SELECT 'sessions', count(*), md5(string_agg(id || title, '|' ORDER BY id)) FROM public.sessions
+  WHERE id ~ '^s[0-9]+$'
 UNION ALL SELECT 'messages', count(*), md5(string_agg(session_id || body, '|' ORDER BY id)) FROM public.session_messages
 UNION ALL SELECT 'skills', count(*), '' FROM public.skill_sources WHERE id = 'k1';`
 

@@ -72,7 +72,8 @@ func TestArgoCD(t *testing.T) {
 		if pruned := run.named("result", "Pruned"); len(pruned) > 0 {
 			t.Errorf("pruned: %v", pruned)
 		}
-		for _, marked := range []string{"Secret nap/nap-cp-secret", "Secret nap/nap-sandbox-secret", "PersistentVolumeClaim nap/nap-backups"} {
+		marks := []string{"Secret nap/nap-cp-secret", "Secret nap/nap-sandbox-secret", "PersistentVolumeClaim nap/nap-backups"}
+		for _, marked := range marks {
 			if !slices.Contains(run.named("result", "PruneSkipped"), marked) {
 				t.Errorf("%s was not kept by its mark:\n%s", marked, run.text())
 			}
@@ -136,7 +137,7 @@ func (a *argoApp) wantHealed(t *testing.T) {
 	run := a.heal(t)
 	for _, replicas := range []string{"0", "3"} {
 		patch := []byte(`{"spec": {"replicas": ` + replicas + `}}`)
-		_, err := a.client.AppsV1().Deployments(a.namespace).Patch(t.Context(), "nap-cg", "application/merge-patch+json", patch, metav1.PatchOptions{})
+		_, err := a.client.AppsV1().Deployments(a.namespace).Patch(t.Context(), "nap-cg", asMerge, patch, metav1.PatchOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,11 +210,14 @@ func (a *argoApp) wantRestored(t *testing.T) {
 // hookSaid is what the hook before a sync said last.
 func (a *argoApp) hookSaid(t *testing.T) string {
 	t.Helper()
-	pods, err := a.client.CoreV1().Pods(a.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=nap-prepare"})
+	options := metav1.ListOptions{LabelSelector: "job-name=nap-prepare"}
+	pods, err := a.client.CoreV1().Pods(a.namespace).List(t.Context(), options)
 	if err != nil || len(pods.Items) == 0 {
 		t.Fatalf("there is no pod of nap-prepare: %v", err)
 	}
-	newest := slices.MaxFunc(pods.Items, func(x, y corev1.Pod) int { return x.CreationTimestamp.Compare(y.CreationTimestamp.Time) })
+	newest := slices.MaxFunc(pods.Items, func(x, y corev1.Pod) int {
+		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
+	})
 	var said string
 	for _, status := range newest.Status.ContainerStatuses {
 		if status.State.Terminated != nil {

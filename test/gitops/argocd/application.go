@@ -65,7 +65,9 @@ func (excluded) IsExcludedResource(group, kind, _ string) bool {
 }
 
 // Open fills the cache of the cluster.
-func Open(config *rest.Config, settings Settings, manifests []*unstructured.Unstructured, reporter *reporter) (*Application, error) {
+func Open(
+	config *rest.Config, settings Settings, manifests []*unstructured.Unstructured, reporter *reporter,
+) (*Application, error) {
 	a := &Application{
 		Settings: settings, config: config, reporter: reporter, targets: manifests,
 		kubectl: &kube.KubectlCmd{Log: logr.Discard(), Tracer: tracing.NopTracer{}},
@@ -92,12 +94,13 @@ func Open(config *rest.Config, settings Settings, manifests []*unstructured.Unst
 		}
 		a.track(object)
 	}
-	a.unsubscribe = a.cluster.OnResourceUpdated(func(*cache.Resource, *cache.Resource, map[kube.ResourceKey]*cache.Resource) {
+	changed := func(*cache.Resource, *cache.Resource, map[kube.ResourceKey]*cache.Resource) {
 		select {
 		case a.updated <- struct{}{}:
 		default:
 		}
-	})
+	}
+	a.unsubscribe = a.cluster.OnResourceUpdated(changed)
 	return a, nil
 }
 
@@ -108,7 +111,9 @@ func (a *Application) Close() {
 }
 
 // live are the objects of the cluster that are tracked, or among the targets.
-func (a *Application) live(targets []*unstructured.Unstructured) (map[kube.ResourceKey]*unstructured.Unstructured, error) {
+func (a *Application) live(
+	targets []*unstructured.Unstructured,
+) (map[kube.ResourceKey]*unstructured.Unstructured, error) {
 	live, err := a.cluster.GetManagedLiveObjs(targets, func(r *cache.Resource) bool {
 		known, is := r.Info.(*info)
 		return is && known.tracked
@@ -165,7 +170,9 @@ func (a *Application) operate(ctx context.Context, only map[kube.ResourceKey]boo
 		case <-time.After(time.Second):
 		}
 	}
-	a.reporter.report(Event{Event: "operation", Phase: string(phase), Message: message, Seconds: time.Since(began.Time).Seconds()})
+	a.reporter.report(Event{
+		Event: "operation", Phase: string(phase), Message: message, Seconds: time.Since(began.Time).Seconds(),
+	})
 	if !phase.Successful() {
 		return fmt.Errorf("the sync has ended as %s: %s", phase, message)
 	}
@@ -175,8 +182,8 @@ func (a *Application) operate(ctx context.Context, only map[kube.ResourceKey]boo
 // step does what ArgoCD's controller does each time it looks at a running operation: compare again, and let the engine
 // take it one step further.
 func (a *Application) step(
-	ctx context.Context, phase common.OperationPhase, message string, results []common.ResourceSyncResult, began metav1.Time,
-	only map[kube.ResourceKey]bool,
+	ctx context.Context, phase common.OperationPhase, message string, results []common.ResourceSyncResult,
+	began metav1.Time, only map[kube.ResourceKey]bool,
 ) (common.OperationPhase, string, []common.ResourceSyncResult, error) {
 	engine, cleanup, err := a.engine(ctx, phase, message, results, began, only)
 	if err != nil {
@@ -190,8 +197,8 @@ func (a *Application) step(
 
 // terminate stops the hooks that are running.
 func (a *Application) terminate(
-	ctx context.Context, phase common.OperationPhase, message string, results []common.ResourceSyncResult, began metav1.Time,
-	only map[kube.ResourceKey]bool, cause error,
+	ctx context.Context, phase common.OperationPhase, message string, results []common.ResourceSyncResult,
+	began metav1.Time, only map[kube.ResourceKey]bool, cause error,
 ) error {
 	engine, cleanup, err := a.engine(ctx, phase, message, results, began, only)
 	if err != nil {
@@ -203,8 +210,8 @@ func (a *Application) terminate(
 }
 
 func (a *Application) engine(
-	ctx context.Context, phase common.OperationPhase, message string, results []common.ResourceSyncResult, began metav1.Time,
-	only map[kube.ResourceKey]bool,
+	ctx context.Context, phase common.OperationPhase, message string, results []common.ResourceSyncResult,
+	began metav1.Time, only map[kube.ResourceKey]bool,
 ) (sync.SyncContext, func(), error) {
 	reconciled, err := a.reconcile()
 	if err != nil {
@@ -261,7 +268,9 @@ func (a *Application) reportResult(result common.ResourceSyncResult, said map[st
 		return
 	}
 	said[key] = text
-	a.reporter.report(Event{Event: "result", Object: object, Phase: string(result.SyncPhase), Status: status, Message: result.Message})
+	a.reporter.report(Event{
+		Event: "result", Object: object, Phase: string(result.SyncPhase), Status: status, Message: result.Message,
+	})
 }
 
 // healAfter is how long after an operation ArgoCD begins the next one that heals.

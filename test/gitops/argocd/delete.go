@@ -43,7 +43,9 @@ func (a *Application) Delete(ctx context.Context) error {
 	if err != nil {
 		phase, message = common.OperationFailed, err.Error()
 	}
-	a.reporter.report(Event{Event: "operation", Phase: string(phase), Message: message, Seconds: time.Since(began).Seconds()})
+	a.reporter.report(Event{
+		Event: "operation", Phase: string(phase), Message: message, Seconds: time.Since(began).Seconds(),
+	})
 	return err
 }
 
@@ -98,7 +100,9 @@ func (a *Application) runHooks(ctx context.Context, of deletion) error {
 			}
 			if said[key.String()] != string(state.Status) {
 				said[key.String()] = string(state.Status)
-				a.reporter.report(Event{Event: "result", Object: name(key), Phase: of.argo, Status: string(state.Status), Message: state.Message})
+				a.reporter.report(Event{
+					Event: "result", Object: name(key), Phase: of.argo, Status: string(state.Status), Message: state.Message,
+				})
 			}
 			switch state.Status {
 			case health.HealthStatusDegraded:
@@ -140,7 +144,9 @@ func (a *Application) cascade(ctx context.Context) error {
 		if len(objects) == 0 {
 			return true, nil
 		}
-		last := slices.MaxFunc(objects, func(x, y *unstructured.Unstructured) int { return syncwaves.Wave(x) - syncwaves.Wave(y) })
+		last := slices.MaxFunc(objects, func(x, y *unstructured.Unstructured) int {
+			return syncwaves.Wave(x) - syncwaves.Wave(y)
+		})
 		for _, object := range objects {
 			if syncwaves.Wave(object) != syncwaves.Wave(last) {
 				continue
@@ -178,7 +184,9 @@ func (a *Application) cleanUp(ctx context.Context, of deletion) error {
 	return nil
 }
 
-func (a *Application) remove(ctx context.Context, object *unstructured.Unstructured, policy metav1.DeletionPropagation) error {
+func (a *Application) remove(
+	ctx context.Context, object *unstructured.Unstructured, policy metav1.DeletionPropagation,
+) error {
 	err := a.kubectl.DeleteResource(ctx, a.config, object.GroupVersionKind(), object.GetName(), object.GetNamespace(),
 		metav1.DeleteOptions{PropagationPolicy: &policy})
 	if err != nil && !apierrors.IsNotFound(err) && !strings.Contains(err.Error(), "not found") {

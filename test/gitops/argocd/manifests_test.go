@@ -14,7 +14,7 @@ const rendered = `apiVersion: v1
 kind: List
 metadata: {name: hooks, annotations: {helm.sh/hook: pre-install}}
 items:
-  - {apiVersion: v1, kind: ServiceAccount, metadata: {name: one, annotations: {helm.sh/hook: "pre-install,pre-upgrade"}}}
+  - {apiVersion: v1, kind: ServiceAccount, metadata: {name: one, annotations: {helm.sh/hook: "pre-install,x"}}}
   - {apiVersion: v1, kind: ConfigMap, metadata: {name: two}}
 ---
 # nothing
