@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,7 +72,7 @@ func BenchmarkManyWorkspaces(b *testing.B) {
 			want) {
 			b.Errorf("helm uninstall does not say %q:\n%s", want, got.output)
 		}
-		teardown := spanOf(b, got.output)
+		teardown := memory.span("teardown")
 		seconds("uninstall", got.took)
 		seconds("teardown", teardown)
 		memory.report(b, "uninstall")
@@ -106,24 +105,4 @@ func BenchmarkManyWorkspaces(b *testing.B) {
 		seconds("deleteData", deleted.took)
 		memory.report(b, "deleteData")
 	}
-}
-
-var logTime = regexp.MustCompile(`"time":"([^"]+)"`)
-
-// spanOf is the time between the first and the last line that a hook logged, in what helm printed.
-func spanOf(b *testing.B, output string) time.Duration {
-	b.Helper()
-	lines := logTime.FindAllStringSubmatch(output, -1)
-	if len(lines) < 2 {
-		b.Fatalf("helm prints no log of a hook:\n%s", output)
-	}
-	first, err := time.Parse(time.RFC3339Nano, lines[0][1])
-	if err != nil {
-		b.Fatal(err)
-	}
-	last, err := time.Parse(time.RFC3339Nano, lines[len(lines)-1][1])
-	if err != nil {
-		b.Fatal(err)
-	}
-	return last.Sub(first)
 }

@@ -28,6 +28,8 @@ type hookMemory struct {
 	mu sync.Mutex
 	// peaks are in bytes, by the hook's component.
 	peaks map[string]int64
+	// began and ended are when a container of the hook was first and last seen.
+	began, ended map[string]time.Time
 	// hooks are the components of the pods of hooks, by the pods' ids; "" for other pods.
 	hooks map[types.UID]string
 }
@@ -43,7 +45,8 @@ var memoryPeaks = map[string]string{
 // they are read often: what a hook takes in its last moments may be missing.
 func (r *release) watchMemory(b *testing.B) *hookMemory {
 	b.Helper()
-	m := &hookMemory{release: r, peaks: map[string]int64{}, hooks: map[types.UID]string{}}
+	m := &hookMemory{release: r, peaks: map[string]int64{}, hooks: map[types.UID]string{},
+		began: map[string]time.Time{}, ended: map[string]time.Time{}}
 	testbed := cmp.Or(os.Getenv("NEUTREE_TESTBED_NAME"), filepath.Base(filepath.Dir(variable(b, "KUBECONFIG"))))
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -79,6 +82,15 @@ func (m *hookMemory) report(b *testing.B, phase string) {
 		b.ReportMetric(float64(m.peaks[hook])/(1<<20), fmt.Sprintf("MiB/%s-%s", phase, hook))
 	}
 	clear(m.peaks)
+	clear(m.began)
+	clear(m.ended)
+}
+
+// span is how long the containers of a hook were there since the last report.
+func (m *hookMemory) span(hook string) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ended[hook].Sub(m.began[hook])
 }
 
 func (m *hookMemory) read(ctx context.Context, testbed string) {
@@ -109,6 +121,10 @@ func (m *hookMemory) note(hook, file string) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.peaks[hook] = max(m.peaks[hook], bytes)
+		m.ended[hook] = time.Now()
+		if m.began[hook].IsZero() {
+			m.began[hook] = m.ended[hook]
+		}
 	}
 }
 
