@@ -98,7 +98,7 @@ func volumeFull(t *testing.T, f *faults) ending {
 	done := f.begin(t, toTen...)
 	eventually(t, 5*time.Minute, "pg_dump waits for the table", func(context.Context) (bool, string) {
 		waiting := query(t, f.database, `SELECT count(*)::text FROM pg_locks JOIN pg_stat_activity USING (pid)
- WHERE NOT granted AND relation = 'public.skill_versions'::regclass AND application_name LIKE '%pg_dump%'`)
+ WHERE NOT granted AND relation = 'public.skill_versions'::regclass AND query LIKE 'LOCK TABLE%'`)
 		return waiting[0] != "0", "it does not"
 	})
 	filler := "/backups/" + f.name + "/filler"
