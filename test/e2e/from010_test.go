@@ -239,7 +239,7 @@ func TestFrom010(t *testing.T) {
 		before := u.keptRows(t)
 		asked := u.keepAsking("/login")
 		u.through(t, "rollback", func() { under4.rollback(t, "1") })
-		u.wantPortKept(t, asked(), backGap)
+		u.wantPortKept(t, asked(), portGap)
 		u.wantRows(t, before)
 		u.login(t)
 		u.wantCalls(t, call, "", http.StatusOK)
@@ -247,12 +247,9 @@ func TestFrom010(t *testing.T) {
 	})
 }
 
-// How long the node port may not answer when another Service gets it: while Helm applies both, and, on the way back to
-// version 0.1.0, from the beginning of its hook.
-const (
-	portGap = 5 * time.Second
-	backGap = time.Minute
-)
+// portGap is how long the node port may not answer when another Service gets it: until the first control plane that has
+// the container behind it is ready, and, on the way back to version 0.1.0, from the beginning of its hook.
+const portGap = time.Minute
 
 // wantPortKept asserts how users fared who asked by the node port all the while.
 func (u *inUse) wantPortKept(t *testing.T, got answers, gap time.Duration) {
