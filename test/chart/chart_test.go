@@ -114,6 +114,7 @@ type target struct {
 	json       []string // as given to --set-json
 	files      []string // as given to -f
 	kubernetes string
+	apis       []string // that the cluster has besides the usual ones
 	upgrade    bool
 	revision   int
 	// answer is what the cluster has, as for chart.Options.
@@ -183,7 +184,7 @@ func tryRender(to target) (*chart.Rendered, error) {
 	return chart.Render(loaded, chart.Options{
 		Release: cmp.Or(to.release, releaseName), Namespace: cmp.Or(to.namespace, namespace),
 		Values: merged, Upgrade: to.upgrade, Revision: to.revision, Answer: to.answer,
-		Kubernetes: chart.Kubernetes{Version: to.kubernetes},
+		Kubernetes: chart.Kubernetes{Version: to.kubernetes, APIVersions: to.apis},
 	})
 }
 

@@ -314,3 +314,12 @@ func TestDataOutlivesTheRelease(t *testing.T) {
 		t.Errorf("rendered kinds that hold data are %v, want %v", slices.Sorted(maps.Keys(kept)), want)
 	}
 }
+
+// Flux's helm-controller crashes where it is to print the log of a hook.
+func TestNoLogIsPrintedWhereFluxMayInstall(t *testing.T) {
+	for _, object := range renderFor(t, target{apis: []string{"helm.toolkit.fluxcd.io/v2"}}).Objects {
+		if policy := object.GetAnnotations()["helm.sh/hook-output-log-policy"]; policy != "" {
+			t.Errorf("%s: helm.sh/hook-output-log-policy = %q", object, policy)
+		}
+	}
+}

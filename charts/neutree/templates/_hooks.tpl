@@ -31,7 +31,10 @@ metadata:
   {{- include "common.metadata" $app | nindent 2 }}
   annotations:
     {{- include "neutree.hook" .hook | nindent 4 }}
+    {{- /* Flux's helm-controller 1.6 crashes where it is to print a log. Nothing says that it renders this, only that it may. */}}
+    {{- if not (.root.Capabilities.APIVersions.Has "helm.toolkit.fluxcd.io/v2") }}
     helm.sh/hook-output-log-policy: {{ .logs }}
+    {{- end }}
 spec:
   {{- include "common.jobSpec" (merge $log $app .job $objects $start) | nindent 2 }}
 {{- end }}
