@@ -259,19 +259,22 @@ func (r *Runner) needClaim(ctx context.Context, name string) error {
 	return err
 }
 
-// Protect marks the claim, if it is there, so that no tool prunes it. Those of earlier versions have no marks.
-func (r *Runner) Protect(ctx context.Context) error {
-	claim, err := r.Client.GetMetadata(ctx, kube.Claims, r.Namespace, r.Plan.Claim.Name)
+// Protect marks the claim of backups, if it is there, so that no tool prunes it. Those of earlier versions have no marks.
+func Protect(ctx context.Context, client *kube.Client, namespace, name string) error {
+	if name == "" {
+		return nil
+	}
+	claim, err := client.GetMetadata(ctx, kube.Claims, namespace, name)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err == nil {
 		if missing := kube.NotPruned(claim.Annotations); len(missing) > 0 {
-			err = r.Client.Merge(ctx, kube.Claims, r.Namespace, claim.Name, kube.Annotate(missing))
+			err = client.Merge(ctx, kube.Claims, namespace, name, kube.Annotate(missing))
 		}
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("mark claim %s in namespace %s not to be pruned: %s", r.Plan.Claim.Name, r.Namespace, kube.Brief(err))
+		return fmt.Errorf("mark claim %s in namespace %s not to be pruned: %s", name, namespace, kube.Brief(err))
 	}
 	return nil
 }

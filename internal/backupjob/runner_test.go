@@ -46,7 +46,7 @@ func TestFirstBackupMakesTheClaim(t *testing.T) {
 func TestClaimIsProtected(t *testing.T) {
 	c := newCluster(t)
 	for range 2 {
-		if err := c.runner().Protect(within(t, 10*time.Second)); err != nil {
+		if err := backupjob.Protect(within(t, 10*time.Second), c.Client(), "nap", "nap-backups"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestClaimIsProtected(t *testing.T) {
 		t.Errorf("%d changes, want 1: %v", len(changes), c.steps())
 	}
 	c.Delete(claimPath)
-	if err := c.runner().Protect(within(t, 10*time.Second)); err != nil {
+	if err := backupjob.Protect(within(t, 10*time.Second), c.Client(), "nap", "nap-backups"); err != nil {
 		t.Errorf("without a claim: %v", err)
 	}
 }

@@ -63,6 +63,8 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	}
 	var db examine.Database
 	steps := []step{
+		// First: Helm may roll back at any time.
+		{"node port", b.tieFront},
 		{"unfinished restore", b.unfinishedRestore},
 		{"storage classes", b.storageClasses},
 		{"database", func(ctx context.Context) error { return b.applyCluster(ctx, cluster) }},
@@ -83,7 +85,6 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 			result, err = b.migrator().Apply(ctx, b.Spec.Set, b.Spec.Migrations)
 			return err
 		}},
-		{"node port", b.tieFront},
 		{"stopped workspaces", b.resume},
 	}
 	for i, step := range steps {

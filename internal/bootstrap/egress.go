@@ -35,7 +35,7 @@ func (b *Bootstrap) egress(ctx context.Context, db examine.Database) error {
 		return kube.Refused(err, "read NetworkPolicy %s/%s", namespace, spec.Policy)
 	}
 	exists := live != nil
-	// Of an installation with users it is said what they lose by the policy, before they do.
+	// Users of an installation learn what they lose by the policy before they do.
 	users := db.Asked && !db.Empty && !db.New && spec.Manifest != "" && !exists
 	switch {
 	case spec.Manifest == "":

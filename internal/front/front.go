@@ -98,6 +98,9 @@ func (f *Front) Handler() http.Handler {
 		switch {
 		case r.Method == http.MethodConnect:
 			http.Error(w, "CONNECT is not allowed", http.StatusMethodNotAllowed)
+		case r.URL.Opaque != "":
+			// As in "GET x:http://host/mcp": Go finds no path in it, and the control plane would.
+			http.Error(w, "the address of the request is neither a path nor a URL", http.StatusBadRequest)
 		case f.Closed.Contain(r.URL.EscapedPath()):
 			http.Error(w, "not found", http.StatusNotFound)
 		default:
@@ -113,7 +116,7 @@ var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-
 
 // rewrite makes of a user's request the one to the control plane: the same, with the user's address.
 func (f *Front) rewrite(r *httputil.ProxyRequest) {
-	r.Out.URL.Scheme, r.Out.URL.Host = f.To.Scheme, f.To.Host
+	r.Out.URL.Scheme, r.Out.URL.Host, r.Out.URL.Opaque = f.To.Scheme, f.To.Host, ""
 	r.Out.Host = r.In.Host
 	// The proxy would leave out parameters that Go cannot parse.
 	r.Out.URL.RawQuery = r.In.URL.RawQuery

@@ -88,6 +88,11 @@ func TestClosedPathsAreNotPassedOn(t *testing.T) {
 			t.Errorf("%s is answered with %d", target, status)
 		}
 	}
+	for _, target := range []string{"x:http://h/mcp", "http:mcp", "x:mcp", "http:/mcp/x", "/%"} {
+		if status, _ := raw(t, address, "GET "+target+" HTTP/1.1\r\nHost: h\r\n\r\n"); status < 400 {
+			t.Errorf("%s is answered with %d", target, status)
+		}
+	}
 	if status, _ := raw(t, address, "CONNECT 127.0.0.1:9090 HTTP/1.1\r\nHost: h\r\n\r\n"); status != http.StatusMethodNotAllowed {
 		t.Errorf("CONNECT is answered with %d", status)
 	}
@@ -202,7 +207,8 @@ func TestWebSocketsPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_, _ = io.WriteString(conn, "GET /api/workspaces/x/agent/terminal/ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	_, _ = io.WriteString(conn, "GET /api/workspaces/x/agent/terminal/ws HTTP/1.1\r\nHost: h\r\n"+
+		"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	reader := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(reader, nil)
 	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {

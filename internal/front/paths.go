@@ -1,9 +1,10 @@
 package front
 
 import (
-	"net/url"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,13 +22,26 @@ func (p Paths) Contain(escaped string) bool {
 		if slices.ContainsFunc(readings(escaped), p.contain) {
 			return true
 		}
-		decoded, err := url.PathUnescape(escaped)
-		if err != nil || decoded == escaped {
+		decoded := unescaped(escaped)
+		if decoded == escaped {
 			return false
 		}
 		escaped = decoded
 	}
 	return slices.ContainsFunc(readings(escaped), p.contain)
+}
+
+var escape = regexp.MustCompile("%[0-9A-Fa-f]{2}")
+
+// unescaped decodes what can be decoded. A server that refuses the rest does no harm.
+func unescaped(text string) string {
+	return escape.ReplaceAllStringFunc(text, func(coded string) string {
+		decoded, err := strconv.ParseUint(coded[1:], 16, 8)
+		if err != nil {
+			return coded
+		}
+		return string([]byte{byte(decoded)})
+	})
 }
 
 // contain goes by whole segments, as the router does.
@@ -40,18 +54,28 @@ func (p Paths) contain(plain string) bool {
 
 // readings are what a server can make of a path that it has decoded as far as it does.
 func readings(text string) []string {
-	// Browsers and Node.js take "\" for "/", leave out line breaks and tabs, and end a path at "#" or "?".
-	text, _, _ = strings.Cut(text, "#")
-	text, _, _ = strings.Cut(text, "?")
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\\':
-			return '/'
-		case r < ' ':
+	found := []string{undoubled(text), path.Clean("/" + text)}
+	// Browsers and Node.js take "\" for "/", leave out line breaks and tabs, and end a path at "#" or "?". Others do none of
+	// this, or only some.
+	slashes := strings.ReplaceAll(text, `\`, "/")
+	printed := strings.Map(func(r rune) rune {
+		if r < ' ' {
 			return -1
 		}
 		return r
-	}, text)
+	}, slashes)
+	ended := printed
+	if end := strings.IndexAny(ended, "#?"); end >= 0 {
+		ended = ended[:end]
+	}
+	for _, text := range []string{slashes, printed, ended} {
+		found = append(found, local(text)...)
+	}
+	return found
+}
+
+// local are the paths that a text can mean on a server.
+func local(text string) []string {
 	found := []string{undoubled(text), path.Clean("/" + text)}
 	if rest, is := strings.CutPrefix(text, "//"); is {
 		// What follows two slashes can be read as the name of a host.

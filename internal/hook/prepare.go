@@ -27,6 +27,8 @@ type PrepareSpec struct {
 	Seed      SeedJob       `json:"seed"`
 	// Operator is what the revision makes of the CloudNativePG operator.
 	Operator *OperatorSpec `json:"operator,omitempty"`
+	// BackupClaim is the PVC of backups, which may not exist.
+	BackupClaim string `json:"backupClaim,omitempty"`
 	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
 	Restart []string `json:"restart,omitempty"`
 	// FreePortOf is the Service whose node port another one gets in this revision, "" if none changes.

@@ -37,7 +37,7 @@ func GiveUp(ctx context.Context, log *slog.Logger, client *kube.Client, namespac
 	})
 }
 
-// Tie has a Service and a ConfigMap end together: whoever deletes one deletes the other. A rollback to a revision of
+// Tie has a Service and a ConfigMap end together: when one is deleted, so is the other. A rollback to a revision of
 // version 0.1.0 runs no hook of this version, but before its own hook Helm deletes the ConfigMap of that name. With it
 // goes the Service, and its node port is free when Helm gives it back to the Service that had it.
 func Tie(ctx context.Context, client *kube.Client, namespace, service, configMap string) error {

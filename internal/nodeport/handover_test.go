@@ -26,7 +26,8 @@ func TestGiveUpDeletesTheServiceAlone(t *testing.T) {
 		}
 	}
 	if server.Object("/api/v1/namespaces/nap/services/nap-front") != nil || server.Object("/api/v1/namespaces/nap/services/nap-cp") == nil {
-		t.Errorf("what is left: %v, %v", server.Object("/api/v1/namespaces/nap/services/nap-front"), server.Object("/api/v1/namespaces/nap/services/nap-cp"))
+		t.Errorf("what is left: %v, %v", server.Object("/api/v1/namespaces/nap/services/nap-front"),
+			server.Object("/api/v1/namespaces/nap/services/nap-cp"))
 	}
 }
 
@@ -39,7 +40,8 @@ func TestTie(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	service, configMap := server.Object("/api/v1/namespaces/nap/services/nap-front"), server.Object("/api/v1/namespaces/nap/configmaps/nap-rollback")
+	service := server.Object("/api/v1/namespaces/nap/services/nap-front")
+	configMap := server.Object("/api/v1/namespaces/nap/configmaps/nap-rollback")
 	if service == nil || configMap == nil {
 		t.Fatalf("Service %v, ConfigMap %v", service, configMap)
 	}

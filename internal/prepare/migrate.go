@@ -234,18 +234,3 @@ func (p *Prepare) save(
 	r.Jobs = p.Jobs
 	return do(r, ctx)
 }
-
-// protectBackups keeps tools that prune from deleting the claim of backups.
-func (p *Prepare) protectBackups(ctx context.Context) error {
-	if p.Spec.Migrate.Backup == "" {
-		return nil
-	}
-	plan, err := hook.ReadSpec[backupjob.Plan](p.Spec.Migrate.Backup)
-	if err != nil {
-		return err
-	}
-	if err := backupjob.New(p.Log, p.Client, p.Spec.Namespace, plan).Protect(ctx); err != nil {
-		p.Log.Warn("the claim of backups could not be marked not to be pruned", "cause", err)
-	}
-	return nil
-}

@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/guard"
 	"github.com/neutree-ai/packaging/internal/hook"
@@ -66,8 +67,8 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err := p.protectDefinitions(ctx); err != nil {
 		return "", err
 	}
-	if err := p.protectBackups(ctx); err != nil {
-		return "", err
+	if err := backupjob.Protect(ctx, p.Client, p.Spec.Namespace, p.Spec.BackupClaim); err != nil {
+		p.Log.Warn("the claim of backups could not be marked not to be pruned", "cause", err)
 	}
 	secrets := p.Client.Resource(kube.Secrets, p.Spec.Namespace)
 	result, err := secret.Ensure(ctx, p.Log, secrets, p.Spec.Secrets)

@@ -10,7 +10,7 @@ import (
 )
 
 // seed runs the seeds of this revision, unless the database's record says that they have run. A database that can't be
-// asked is seeded by the hook after the main phase, which waits for it.
+// asked is seeded by the hook after the main phase, which waits for it, unless its seeds are those of the revision before.
 func (p *Prepare) seed(ctx context.Context, db found) (string, error) {
 	if !db.answers {
 		return "", nil

@@ -120,9 +120,10 @@ func TestSeedsRunOnce(t *testing.T) {
 	}{
 		"the same again":   {once, nil, false},
 		"another password": {once, []string{"ADMIN_PASSWORD=changed"}, false},
-		"another address":  {hook.SeedSpec{Set: set, Inputs: map[string]string{"CP_SERVICE_URL": "http://nap-cp:3000"}, Seeds: once.Seeds}, nil, true},
-		"another command":  {spec([]string{"print", "third"}), nil, true},
-		"fewer seeds":      {hook.SeedSpec{Set: set, Seeds: once.Seeds[:1]}, nil, true},
+		"another address": {hook.SeedSpec{Set: set, Seeds: once.Seeds,
+			Inputs: map[string]string{"CP_SERVICE_URL": "http://nap-cp:3000"}}, nil, true},
+		"another command": {spec([]string{"print", "third"}), nil, true},
+		"fewer seeds":     {hook.SeedSpec{Set: set, Seeds: once.Seeds[:1]}, nil, true},
 	} {
 		r, _ := runner(url, c.env...)
 		if ran, err := r.Run(t.Context(), c.spec); err != nil || ran != c.want {

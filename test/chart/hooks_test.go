@@ -323,3 +323,42 @@ func TestNoLogIsPrintedWhereFluxMayInstall(t *testing.T) {
 		}
 	}
 }
+
+// An upgrade runs the seeds once more after it only where something may be left for them.
+func TestSeedsAfterAnUpgrade(t *testing.T) {
+	seeds := find[*corev1.ConfigMap](t, render(t).Objects, namespace, "nap-seed").Data["seed.yaml"]
+	live := func(status, seeds string, ready int64) func(chart.Lookup) map[string]any {
+		return func(asked chart.Lookup) map[string]any {
+			switch {
+			case asked.Kind == "Secret" && asked.Name == "sh.helm.release.v1."+releaseName+".v6":
+				return map[string]any{"metadata": map[string]any{"labels": map[string]any{"status": status}}}
+			case asked.Kind == "ConfigMap" && asked.Name == "nap-seed":
+				return map[string]any{"data": map[string]any{"seed.yaml": seeds}}
+			case asked.Kind == "Deployment" && asked.Name == "nap-cp":
+				return map[string]any{"status": map[string]any{"readyReplicas": ready}}
+			}
+			return nil
+		}
+	}
+	for name, c := range map[string]struct {
+		to   target
+		runs bool
+	}{
+		"nothing is left":          {target{answer: live("deployed", seeds, 1)}, false},
+		"the last upgrade failed":  {target{answer: live("failed", seeds, 1)}, true},
+		"other seeds":              {target{answer: live("deployed", seeds+"x", 1)}, true},
+		"a platform that is down":  {target{answer: live("deployed", seeds, 0)}, true},
+		"no cluster to ask":        {target{}, true},
+		"another display name now": {target{answer: live("deployed", seeds, 1), set: []string{"global.admin.displayName=Root"}}, true},
+	} {
+		c.to.upgrade, c.to.revision = true, 7
+		seeded := func(object chart.Object) bool { return object.GetKind() == "Job" && object.GetName() == "nap-seed" }
+		rendered := renderFor(t, c.to)
+		if runs := slices.ContainsFunc(rendered.Hooks(release.HookPostUpgrade), seeded); runs != c.runs {
+			t.Errorf("%s: it runs after the upgrade: %t, want %t", name, runs, c.runs)
+		}
+		if !slices.ContainsFunc(rendered.Hooks(release.HookPostInstall), seeded) {
+			t.Errorf("%s: it does not run after an install", name)
+		}
+	}
+}

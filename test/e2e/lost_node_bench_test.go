@@ -82,7 +82,9 @@ func (h *highlyAvailable) primaryNode(t testing.TB) string {
 	return h.nodeOf(t, h.namespace, "cnpg.io/cluster=nap-pg,cnpg.io/instanceRole=primary")
 }
 
-func (h *highlyAvailable) controlPlaneNode(t testing.TB) string { return h.nodeOf(t, h.namespace, "app=nap-cp") }
+func (h *highlyAvailable) controlPlaneNode(t testing.TB) string {
+	return h.nodeOf(t, h.namespace, "app=nap-cp")
+}
 
 // operatorNode is where the operator runs that holds the lease.
 func (h *highlyAvailable) operatorNode(t testing.TB) string {

@@ -53,7 +53,7 @@ egress:
   {{- if .Values.global.networkPolicies.enabled }}
   manifest: /spec/egress.yaml
   {{- end }}
-{{- if include "common.frontHolds" . }}
+{{- if include "common.frontTied" . }}
 front:
   service: {{ include "common.frontService" . }}
   configMap: {{ include "neutree.rollback.oldConfigMap" . }}

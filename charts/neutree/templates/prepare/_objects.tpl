@@ -79,6 +79,11 @@ cluster.yaml: |
   resources: [persistentvolumeclaims]
   resourceNames: {{ include "neutree.guard.claims" (list . .Release.Namespace) }}
   verbs: [get]
+# Backups are marked, so that no tool prunes them.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  resourceNames: [{{ include "common.name" (list . "backups") }}]
+  verbs: [get, patch]
 {{- with include "neutree.revision.rules" . }}
 # Is the upgrade still wanted?
 {{ . }}

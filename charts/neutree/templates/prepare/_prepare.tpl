@@ -95,6 +95,7 @@ migrate:
   {{- if include "neutree.backup.beforeUpgrade" . }}
   backup: /spec/backup-plan.yaml
   {{- end }}
+backupClaim: {{ include "common.name" (list . "backups") }}
 seed:
   job: /spec/seed-job.yaml
   spec: /spec/seed.yaml

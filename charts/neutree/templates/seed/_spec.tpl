@@ -69,15 +69,19 @@ spec:
 {{- end }}
 
 {{/*
-Events of the Job after the main phase. An upgrade does without it where the hook before it can ask the database: there is
-one, of a release that is complete. Who can't look into the cluster runs it, and it finds nothing to do.
+Events of the Job after the main phase. An upgrade does without it where nothing can be left for it: the release is
+complete, its seeds are those of before, and the hook before the upgrade runs what the database has no record of. ArgoCD
+cannot ask the cluster, so it runs the Job, which finds nothing to do.
 */}}
 {{- define "neutree.seed.events" -}}
 {{- $record := printf "sh.helm.release.v1.%s.v%d" .Release.Name (int (sub .Release.Revision 1)) -}}
 {{- $before := lookup "v1" "Secret" .Release.Namespace $record | default dict -}}
+{{- $seeds := lookup "v1" "ConfigMap" .Release.Namespace (include "common.name" (list . "seed")) | default dict -}}
 {{- $cp := lookup "apps/v1" "Deployment" .Release.Namespace (include "common.name" (list . "cp")) | default dict -}}
+{{- $complete := and (eq "deployed" (dig "metadata" "labels" "status" "" $before)) (dig "status" "readyReplicas" 0 $cp) -}}
+{{- $same := eq (trim (include "neutree.seed.spec" .)) (dig "data" "seed.yaml" "" $seeds | trim) -}}
 post-install
-{{- if not (and .Release.IsUpgrade (eq "deployed" (dig "metadata" "labels" "status" "" $before)) (dig "status" "readyReplicas" 0 $cp)) -}}
+{{- if not (and .Release.IsUpgrade $complete $same) -}}
 ,post-upgrade
 {{- end }}
 {{- end }}

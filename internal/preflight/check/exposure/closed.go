@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,8 @@ func closedPaths(ctx context.Context, s *preflight.Subject) ([]preflight.Finding
 	found.Found = fmt.Sprintf("the control plane answers to %s from outside", strings.Join(open, ", "))
 	found.Why = "workspaces and services use these paths, some without any password"
 	found.Fix = "let the controller resolve dots, double slashes and encoded letters before it routes"
-	if s.Requirements.Exposure.Type != "nodePort" {
+	// What lets only public paths pass closes at least those that are written plainly.
+	if s.Requirements.Exposure.Type != "nodePort" || !slices.Contains(open, platform.ClosedPaths()[0]) {
 		return []preflight.Finding{found}, nil
 	}
 	// The node port leads to the control plane itself, which an upgrade changes where the values say so.

@@ -94,7 +94,12 @@ func TestClosedPaths(t *testing.T) {
 
 // A node port of an earlier version opens all paths. Whether it stays so, the values say.
 func TestOpenNodePort(t *testing.T) {
-	node := requirement.Exposure{Type: "nodePort", URLs: map[string]string{"web": edge(t, false)}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(server.Close)
+	node := requirement.Exposure{Type: "nodePort", URLs: map[string]string{"web": server.URL}}
 	findings := closedBy(t, node)
 	if len(findings) != 1 || findings[0].Severity != preflight.Note || !strings.Contains(findings[0].Fix, "this upgrade closes them") {
 		t.Errorf("where the upgrade closes them: %+v", findings)
@@ -104,6 +109,12 @@ func TestOpenNodePort(t *testing.T) {
 	if len(findings) != 1 || findings[0].Severity != preflight.Warning ||
 		!strings.Contains(findings[0].Fix, "global.exposure.internalPaths=closed") {
 		t.Errorf("where they stay open: %+v", findings)
+	}
+	// One that closes the plain spellings alone is what was meant to close all.
+	node.URLs["web"] = edge(t, false)
+	findings = closedBy(t, node)
+	if len(findings) != 1 || findings[0].Severity != preflight.Error && findings[0].Severity != 0 {
+		t.Errorf("where other spellings pass: %+v", findings)
 	}
 }
 

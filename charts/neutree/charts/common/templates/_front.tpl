@@ -33,6 +33,14 @@ yes
 {{- end }}
 {{- end }}
 
+{{/*
+Not empty where a rollback could lead to version 0.1.0, whose hooks do not know the Service: in an upgrade of an
+installation that was told to close the paths. ArgoCD has no such way back, and does not manage what has an owner.
+*/}}
+{{- define "common.frontTied" -}}
+{{- if and (include "common.frontHolds" .) (eq .Values.global.exposure.internalPaths "closed") .Release.IsUpgrade }}yes{{ end }}
+{{- end }}
+
 {{/* Paths of the control plane that users may not reach, as a YAML list. */}}
 {{- define "common.closedPaths" -}}
 {{- $facts := include "common.facts" . | fromJson -}}
@@ -89,6 +97,9 @@ apiVersion: v1
 kind: Service
 metadata:
   {{- include "common.metadata" $app | nindent 2 }}
+  annotations:
+    # ArgoCD applies Services at the same time, and this one gets a port that another may have until then.
+    argocd.argoproj.io/sync-wave: "1"
 spec:
   type: NodePort
   selector:
