@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # bench.sh: boot time and memory of the testbed; install and workspace times on 3 nodes and on 1, each once cold (no
 # image on the nodes) and once warm; where their seconds go; what users notice of upgrades, kept as
-# bin/bench/upgrade.json; migrations against psql; preflight's reading checks on a cluster of 5,000 nodes; the life of a
-# release with 10,000 workspaces.
+# bin/bench/upgrade.json; how long nobody can log in when a node is lost; migrations against psql; preflight's reading
+# checks on a cluster of 5,000 nodes; the life of a release with 10,000 workspaces.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -31,6 +31,12 @@ step "where the seconds go, upgrades while users ask, and preflight of a good cl
 "$testbed" up --nodes 3
 BENCH_JSON="$root/bin/bench/upgrade.json" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
   go test -tags e2e -run '^$' -bench '^(BenchmarkTime|BenchmarkUpgrade|BenchmarkPreflight)$' -benchtime 1x -timeout 30m ./test/e2e
+"$testbed" down
+
+step "a node of three is lost, with values-ha.yaml"
+"$testbed" up --nodes 3
+TESTBED="$testbed" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
+  go test -tags e2e -run '^$' -bench BenchmarkLostNode -benchtime 1x -timeout 60m ./test/e2e
 "$testbed" down
 
 step "migrations against psql"
