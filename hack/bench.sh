@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh: boot time and memory of the testbed; install and workspace times on 3 nodes and on 1, each once cold (no
 # image on the nodes) and once warm; where their seconds go; what users notice of upgrades, kept as
-# bin/bench/upgrade.json; how long nobody can log in when a node is lost; migrations against psql; preflight's reading
+# bin/bench/upgrade.json; how long no login works when a node is lost; migrations against psql; preflight's reading
 # checks on a cluster of 5,000 nodes; the life of a release with 10,000 workspaces.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

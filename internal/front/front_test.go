@@ -253,9 +253,9 @@ func TestTheEndWaitsForRequests(t *testing.T) {
 	<-arrived
 	stop()
 	if status, _ := raw(t, address, "GET /login HTTP/1.1\r\nHost: h\r\n\r\n"); status != http.StatusOK {
-		t.Errorf("a request after the end has begun is answered with %d", status)
+		t.Errorf("a request after the end has started is answered with %d", status)
 	}
-	// The port closes once nobody sends to it any more.
+	// The port closes once no requests are sent to it any more.
 	for {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {

@@ -28,7 +28,7 @@ import (
 const lostNodeLimit = 90 * time.Second
 
 // BenchmarkLostNode takes the power from one node of three with values-ha.yaml, each time one on which something else
-// runs, and measures how long nobody can log in. Every row that PostgreSQL acknowledged meanwhile must be there.
+// runs, and measures how long no login works. Every row that PostgreSQL acknowledged meanwhile must be there.
 func BenchmarkLostNode(b *testing.B) {
 	env := newEnvironment(b)
 	r := env.release(env.helm4, "neutree", "nap")

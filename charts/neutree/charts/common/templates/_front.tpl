@@ -34,8 +34,8 @@ yes
 {{- end }}
 
 {{/*
-Not empty where a rollback could lead to version 0.1.0, whose hooks do not know the Service: in an upgrade of an
-installation that was told to close the paths. ArgoCD has no such way back, and does not manage what has an owner.
+Not empty where a rollback could lead to version 0.1.0, whose hooks do not know the Service: in an upgrade
+whose values close the paths. ArgoCD has no such way back, and does not manage what has an owner.
 */}}
 {{- define "common.frontTied" -}}
 {{- if and (include "common.frontHolds" .) (eq .Values.global.exposure.internalPaths "closed") .Release.IsUpgrade }}yes{{ end }}
