@@ -230,11 +230,17 @@ func (r *release) podIP(t *testing.T, namespace, selector string) string {
 	var address string
 	eventually(t, time.Minute, "a pod with "+selector+" has an address", func(ctx context.Context) (bool, string) {
 		pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
-		if err != nil || len(pods.Items) == 0 {
-			return false, fmt.Sprintf("%d pods, %v", len(pods.Items), err)
+		if err != nil {
+			return false, err.Error()
 		}
-		address = pods.Items[0].Status.PodIP
-		return address != "", "it has none"
+		for _, pod := range pods.Items {
+			// One that is on its way out keeps its address until it has ended.
+			if pod.DeletionTimestamp == nil && pod.Status.PodIP != "" {
+				address = pod.Status.PodIP
+				return true, ""
+			}
+		}
+		return false, fmt.Sprintf("none of %d has one", len(pods.Items))
 	})
 	return address
 }
