@@ -71,11 +71,24 @@ func (r *release) expose(t testing.TB) map[string]string {
 	return addresses
 }
 
+// closePort takes back what openPort did.
+func (r *release) closePort(t testing.TB, app string) {
+	t.Helper()
+	if err := r.client.NetworkingV1().NetworkPolicies(r.namespace).Delete(t.Context(), probedName(app), metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := r.client.CoreV1().Services(r.namespace).Delete(t.Context(), probedName(app), metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func probedName(app string) string { return "probed-" + app }
+
 // openPort opens a port on every node that leads to the pods of an app, and lets everybody through to them. It returns
 // the origin under which they can be reached from here.
 func (r *release) openPort(t testing.TB, app string, port int32) string {
 	t.Helper()
-	name := "probed-" + app
+	name := probedName(app)
 	service, err := r.client.CoreV1().Services(r.namespace).Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.ServiceSpec{

@@ -169,6 +169,7 @@ func (r *release) wantNodePort(t *testing.T, user *session) {
 	if status, text := inside.ask(t, "/metrics"); status != http.StatusOK {
 		t.Errorf("the control plane itself answers /metrics with %d: %s", status, text)
 	}
+	r.closePort(t, "nap-cp")
 }
 
 // ask gets a path as it is, following nothing, and returns the beginning of the answer.
