@@ -74,8 +74,8 @@ func TestAuthorityOfTheDatabaseIsMountedWhereItsAddressIsRead(t *testing.T) {
 				}
 			}
 			// Seven services, each with an init container, and four Jobs.
-			if readers != 18 {
-				t.Errorf("%d containers read DATABASE_URL, want 18", readers)
+			if readers != 19 {
+				t.Errorf("%d containers read DATABASE_URL, want 19", readers)
 			}
 			if !madeSecrets(t, objects)[secret]["root.pem"] {
 				t.Errorf("prepare.yaml does not check the key root.pem of Secret %s", secret)
@@ -112,8 +112,8 @@ func TestServicesConnectToTheClusterWithTLS(t *testing.T) {
 				}
 			}
 		}
-		if readers != 18 {
-			t.Errorf("%d containers read DATABASE_URL, want 18", readers)
+		if readers != 19 {
+			t.Errorf("%d containers read DATABASE_URL, want 19", readers)
 		}
 		spec := prepareSpec(t, objects)
 		if spec.Migrate.URL.Key != key {

@@ -30,7 +30,7 @@ func TestUpgradesEndWithTheirRevision(t *testing.T) {
 			if spec.Revision != tc.watched {
 				t.Errorf("prepare watches %q, want %q", spec.Revision, tc.watched)
 			}
-			if want := []string{"nap-pull", "nap-migrate", "nap-backup"}; tc.watched != "" && !slices.Equal(spec.Stop, want) {
+			if want := []string{"nap-pull", "nap-migrate", "nap-seed", "nap-backup"}; tc.watched != "" && !slices.Equal(spec.Stop, want) {
 				t.Errorf("prepare stops %v, want %v", spec.Stop, want)
 			}
 			migrate := jobs(t, objects)["migrate"]
