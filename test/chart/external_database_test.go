@@ -73,7 +73,7 @@ func TestAuthorityOfTheDatabaseIsMountedWhereItsAddressIsRead(t *testing.T) {
 					}
 				}
 			}
-			// Seven services, each with an init container, and four Jobs.
+			// Seven services, each with an init container, and five Jobs.
 			if readers != 19 {
 				t.Errorf("%d containers read DATABASE_URL, want 19", readers)
 			}
