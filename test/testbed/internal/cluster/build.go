@@ -51,10 +51,10 @@ func (t *Testbed) Build(ctx context.Context, versions []string) error {
 	return err
 }
 
-// testTools are the tools that do not belong to one version of Kubernetes.
+// testTools are the tools of make test that do not belong to one version of Kubernetes.
 func testTools() []string {
 	var names []string
-	for _, name := range tools.Names() {
+	for _, name := range tools.Usual() {
 		if !strings.Contains(name, "/") {
 			names = append(names, name)
 		}

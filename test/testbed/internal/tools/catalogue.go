@@ -27,6 +27,8 @@ type module struct {
 	// stubs maps packages of other modules to the directories below dir whose files take their place, where nearly all of
 	// the time would go into what no test uses.
 	stubs map[string]string
+	// rare says that make test does without it: it is built where it is asked for by name.
+	rare bool
 }
 
 func catalogue() []module {
@@ -70,11 +72,11 @@ func catalogue() []module {
 		{
 			// Each replaces the same module by another version of it, so they can't share one. Newer versions of both need
 			// modules or a Go that can't be had everywhere.
-			dir: "flux-helm-controller", title: "Flux's helm-controller 1.6.2", cold: "6 minutes",
+			dir: "flux-helm-controller", title: "Flux's helm-controller 1.6.2", cold: "6 minutes", rare: true,
 			programs: map[string]string{"flux-helm-controller": "github.com/fluxcd/helm-controller"},
 		},
 		{
-			dir: "flux-source-controller", title: "Flux's source-controller 1.9.3", cold: "6 minutes",
+			dir: "flux-source-controller", title: "Flux's source-controller 1.9.3", cold: "6 minutes", rare: true,
 			programs: map[string]string{"flux-source-controller": "github.com/fluxcd/source-controller"},
 		},
 		{
@@ -91,7 +93,7 @@ func catalogue() []module {
 		},
 		{
 			// It plays nodes that are not there, and runs their pods in name only.
-			dir: "kwok", title: "kwok 0.8.0", cold: "2 minutes",
+			dir: "kwok", title: "kwok 0.8.0", cold: "2 minutes", rare: true,
 			programs: map[string]string{"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
 		},
 		{
@@ -135,9 +137,17 @@ func withPeers(m module) module {
 }
 
 // Names lists every tool that Build knows, sorted.
-func Names() []string {
+func Names() []string { return names(func(module) bool { return true }) }
+
+// Usual lists those that make test needs, sorted.
+func Usual() []string { return names(func(m module) bool { return !m.rare }) }
+
+func names(wanted func(module) bool) []string {
 	var names []string
 	for _, m := range catalogue() {
+		if !wanted(m) {
+			continue
+		}
 		for name := range m.programs {
 			names = append(names, name)
 		}
