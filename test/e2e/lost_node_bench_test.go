@@ -24,7 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// lostNodeLimit is how soon a login works again when a node of three is lost, as docs/install.md promises.
+// lostNodeLimit is how soon a login is to work again when a node of three is lost.
 const lostNodeLimit = 90 * time.Second
 
 // BenchmarkLostNode takes the power from one node of three with values-ha.yaml, each time one on which something else
