@@ -72,7 +72,8 @@ func TestRequestsPassUnchanged(t *testing.T) {
 	for request, want := range map[string]string{
 		"GET /a%2Fb//c?x=1;y=%zz HTTP/1.1\r\nHost: nap.example.org\r\n\r\n": `GET /a%2Fb//c?x=1;y=%zz host=nap.example.org ` +
 			`for="127.0.0.1" proto="" encoding="" agent=""`,
-		"DELETE / HTTP/1.1\r\nHost: files.nap.example.org:30080\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n\r\n": `DELETE / ` +
+		"DELETE / HTTP/1.1\r\nHost: files.nap.example.org:30080\r\nX-Forwarded-For: 203.0.113.7\r\n" +
+			"X-Forwarded-Proto: https\r\n\r\n": `DELETE / ` +
 			`host=files.nap.example.org:30080 for="203.0.113.7, 127.0.0.1" proto="https" encoding="" agent=""`,
 	} {
 		if status, got := raw(t, address, request); status != http.StatusOK || got != want {

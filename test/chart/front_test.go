@@ -16,7 +16,7 @@ import (
 const closes = "global.exposure.internalPaths=closed"
 
 // services answers as a cluster that has Services of these names and types, and no others. Its CustomResourceDefinitions
-// belong to nobody.
+// belong to no Service.
 func services(types map[string]string) func(chart.Lookup) map[string]any {
 	return func(asked chart.Lookup) map[string]any {
 		kind, has := types[asked.Name]
@@ -133,9 +133,10 @@ func TestThePortIsFreeBeforeTheFrontGetsIt(t *testing.T) {
 	}
 }
 
-// The container of the front is there whoever has the port, so that no pod has to be replaced when it changes hands.
+// The container of the front is there whichever Service has the port, so that no pod has to be replaced when it changes hands.
 func TestTheFront(t *testing.T) {
-	for name, set := range map[string][]string{"open": nil, "closed": {closes}, "remote": {closes, "global.exposure.remoteEnvironments=true"}} {
+	for name, set := range map[string][]string{"open": nil, "closed": {closes},
+		"remote": {closes, "global.exposure.remoteEnvironments=true"}} {
 		t.Run(name, func(t *testing.T) {
 			objects := render(t, set...).Objects
 			p := podOf(t, objects, "Deployment", "nap-cp")
@@ -151,7 +152,8 @@ func TestTheFront(t *testing.T) {
 				t.Errorf("it runs with %v before port %v, want %s", c.Args, own.Ports, want)
 			}
 			// It takes requests as long as the control plane does, which begins to end after its preStop.
-			if command := own.Lifecycle.PreStop.Exec.Command; !slices.Equal(command, []string{"sleep", "5"}) || !slices.Contains(c.Args, "--drain=5s") {
+			command := own.Lifecycle.PreStop.Exec.Command
+			if !slices.Equal(command, []string{"sleep", "5"}) || !slices.Contains(c.Args, "--drain=5s") {
 				t.Errorf("the control plane ends after %v and the front with %v", command, c.Args)
 			}
 			if c.Image != p.spec().InitContainers[0].Image {

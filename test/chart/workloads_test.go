@@ -30,7 +30,8 @@ global:
   workspaces: {sidecarResources: {requests: {memory: 2Gi}}}
   exposure: {frontResources: {requests: {memory: 1Gi}}}
 `, []string{
-			`global.exposure.frontResources.requests.memory is 1Gi, above global.exposure.frontResources.limits.memory, which is 256Mi: raise the limit too, or set it to "" for none`,
+			`global.exposure.frontResources.requests.memory is 1Gi, above global.exposure.frontResources.limits.memory, ` +
+				`which is 256Mi: raise the limit too, or set it to "" for none`,
 			`controlPlane.cp.resources.requests.cpu is 2, above controlPlane.cp.resources.limits.cpu, which is 1: raise the limit too, or set it to "" for none`,
 			`controlPlane.scheduler.resources.requests.memory is 1.5Gi, above controlPlane.scheduler.resources.limits.memory, which is 256Mi: raise the limit too, or set it to "" for none`,
 			`workspaceRuntime.runner.resources.requests.memory is 512Mi, above workspaceRuntime.runner.resources.limits.memory, which is 256Mi: raise the limit too, or set it to "" for none`,

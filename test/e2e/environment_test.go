@@ -80,7 +80,8 @@ func variable(t testing.TB, name string) string {
 // the end: a database of somebody else's would go with its CRD.
 func (e *environment) claim(t testing.TB) {
 	t.Helper()
-	for _, name := range []string{"nap", "nap-workspaces", "nap-refused", "nap-reuse", second, neighbours, "nap-external", databases, "cnpg-system"} {
+	for _, name := range []string{"nap", "nap-workspaces", "nap-refused", "nap-reuse", second, neighbours,
+		"nap-external", databases, "cnpg-system"} {
 		if _, err := e.client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{}); err == nil {
 			t.Fatalf("namespace %s exists: these tests would delete it; remove it first, or use another cluster", name)
 		}

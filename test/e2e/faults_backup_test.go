@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -84,17 +83,9 @@ func (f *faults) ageBackups(t *testing.T, by time.Duration) {
 func volumeFull(t *testing.T, f *faults) ending {
 	defer f.limitBackups(t, 48)()
 	backups, pods := f.wholeBackups(t), f.podIdentities(t)
-	conn, err := pgx.Connect(t.Context(), f.database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	release := func() { _ = conn.Close(context.WithoutCancel(t.Context())) }
-	defer release()
 	// The dump waits for this table once its file is open.
-	const lock = "BEGIN; LOCK TABLE public.skill_versions IN ACCESS EXCLUSIVE MODE"
-	if _, err := conn.Exec(t.Context(), lock, pgx.QueryExecModeSimpleProtocol); err != nil {
-		t.Fatal(err)
-	}
+	release := lockTable(t, f.database, "public.skill_versions IN ACCESS EXCLUSIVE MODE")
+	defer release()
 	done := f.begin(t, toTen...)
 	eventually(t, 5*time.Minute, "pg_dump waits for the table", func(context.Context) (bool, string) {
 		waiting := query(t, f.database, `SELECT count(*)::text FROM pg_locks JOIN pg_stat_activity USING (pid)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -116,17 +115,9 @@ func (f *faults) stands(t *testing.T, got result) ending {
 // cancelledMigrating ends an upgrade as Ctrl-C or a cancelled pipeline does, in the middle of a migration, and has Helm
 // roll back. Once that rollback has ended nothing may migrate any more.
 func cancelledMigrating(t *testing.T, f *faults) ending {
-	conn, err := pgx.Connect(t.Context(), f.database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	release := func() { _ = conn.Close(context.WithoutCancel(t.Context())) }
-	defer release()
 	// The first migration waits for its ledger, in turns, for longer than the rest of this takes.
-	const lock = "BEGIN; LOCK TABLE public.schema_migrations IN SHARE MODE"
-	if _, err := conn.Exec(t.Context(), lock, pgx.QueryExecModeSimpleProtocol); err != nil {
-		t.Fatal(err)
-	}
+	release := lockTable(t, f.database, "public.schema_migrations IN SHARE MODE")
+	defer release()
 	process, done := f.launch(t, f.upgradeOrBack(5*time.Minute)...)
 	eventually(t, 4*time.Minute, "a migration waits for the ledger", func(context.Context) (bool, string) {
 		waiting := query(t, f.database, `SELECT count(*)::text FROM pg_locks

@@ -19,9 +19,9 @@ const second = "nap-second"
 // secondWeb is the node port of its web interface.
 const secondWeb = "30180"
 
-// uninstalledBeside uninstalls a release whose operator looks after the database of another release. That is refused
+// uninstalledNextTo uninstalls a release whose operator looks after the database of another release. That is refused
 // until the installation says otherwise, and the other release loses neither data nor service by any of it.
-func uninstalledBeside(t *testing.T, f *faults) ending {
+func uninstalledNextTo(t *testing.T, f *faults) ending {
 	f.toBase(t)
 	other := f.release.environment.release(f.helm, "neutree", second)
 	t.Cleanup(func() { other.remove(t) })

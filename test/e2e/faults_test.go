@@ -68,7 +68,7 @@ func allFaults() []fault {
 		{name: "a restore killed, then uninstalled and installed", happen: restoreKilled(thenReinstall)},
 		{name: "a restore killed, then restored", happen: restoreKilled(thenNothing)},
 		{name: "six attempts of a failing migration", happen: failingMigration},
-		{name: "uninstalled beside another release", happen: uninstalledBeside},
+		{name: "uninstalled next to another release", happen: uninstalledNextTo},
 		{name: "an object refused, then upgraded", happen: objectRefused(false)},
 		{name: "an object refused, then rolled back", happen: objectRefused(true)},
 		{name: "the backup volume full in a dump", happen: volumeFull, testbed: true},

@@ -108,7 +108,7 @@ func (f *flux) resource() dynamic.ResourceInterface {
 	return f.dynamic.Resource(helmReleases).Namespace(f.namespace)
 }
 
-// change changes the HelmRelease, as a commit does that somebody pushes.
+// change changes the HelmRelease, as a commit does that is pushed.
 func (f *flux) change(t *testing.T, change func(spec map[string]any)) {
 	t.Helper()
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {

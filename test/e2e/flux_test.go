@@ -323,7 +323,8 @@ func (f *flux) awaitNoPods(t *testing.T) {
 // installFails installs the release again on its data: first so that it cannot become ready, then as it should be.
 func (f *flux) installFails(t *testing.T) {
 	const without = "\ncloudnative-pg: {enabled: false}"
-	bad := f.values(t, newestImage+without+"\ncontrolPlane: {cp: {extraEnv: [{name: DATABASE_URL, value: 'postgresql://nobody@127.0.0.1:1/nap'}]}}")
+	bad := f.values(t, newestImage+without+
+		"\ncontrolPlane: {cp: {extraEnv: [{name: DATABASE_URL, value: 'postgresql://nap@127.0.0.1:1/nap'}]}}")
 	f.create(t, f.chart, bad, func(spec map[string]any) {
 		// Twice shows as much as four times.
 		spec["install"] = map[string]any{"timeout": "1m", "remediation": map[string]any{"retries": int64(1)}}

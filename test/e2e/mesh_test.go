@@ -75,7 +75,8 @@ func (m *mesh) wantUnendingJob(t *testing.T) {
 		}
 		return done && proxied, fmt.Sprintf("%+v", pods.Items[0].Status.ContainerStatuses)
 	})
-	if job, err = jobs.Get(t.Context(), job.Name, metav1.GetOptions{}); err != nil || job.Status.Active != 1 || job.Status.CompletionTime != nil {
+	job, err = jobs.Get(t.Context(), job.Name, metav1.GetOptions{})
+	if err != nil || job.Status.Active != 1 || job.Status.CompletionTime != nil {
 		t.Errorf("a Job whose pod got a proxy has ended: %+v, %v", job.Status, err)
 	}
 	background := metav1.DeletePropagationBackground

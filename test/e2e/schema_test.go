@@ -121,3 +121,18 @@ DELETE FROM schema_migrations WHERE id ~ '^1(2[89]|3[0-9]|4[01])_';
 DELETE FROM neutree.migration_sets WHERE set_hash <> ALL ('{`+strings.Join(sets, ",")+`}');
 SELECT 'done'`)
 }
+
+// lockTable holds a table of the database until the function that it returns is called.
+func lockTable(t *testing.T, database, table string) (release func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = func() { _ = conn.Close(context.WithoutCancel(t.Context())) }
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE "+table, pgx.QueryExecModeSimpleProtocol); err != nil {
+		release()
+		t.Fatal(err)
+	}
+	return release
+}

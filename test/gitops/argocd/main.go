@@ -25,7 +25,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// errUsage is an error of whoever calls the program.
+// errUsage is a mistake in the command line.
 var errUsage = errors.New("usage: argocd-sync sync|delete [flags] FILE-OR-FOLDER")
 
 func main() {
