@@ -52,6 +52,38 @@ func TestHookOrder(t *testing.T) {
 	}
 }
 
+// An install into a cluster that has nothing of the release needs no Job of its own for the checks: the one that makes the
+// Secrets ends soon, too.
+func TestFirstInstallHasOneJobBefore(t *testing.T) {
+	has := func(more ...string) func(chart.Lookup) map[string]any {
+		there := append(more, "Namespace/kube-system", "CustomResourceDefinition/clusters.postgresql.cnpg.io")
+		return func(asked chart.Lookup) map[string]any {
+			if slices.Contains(there, asked.Kind+"/"+asked.Name) {
+				return map[string]any{"metadata": map[string]any{"name": asked.Name}}
+			}
+			return nil
+		}
+	}
+	for name, c := range map[string]struct {
+		to    target
+		short bool
+	}{
+		"nothing is there":           {target{answer: has()}, true},
+		"the data of an earlier one": {target{answer: has("ConfigMap/nap-storage")}, false},
+		"one whose record is lost":   {target{answer: has("Deployment/nap-cp")}, false},
+		"an upgrade":                 {target{answer: has(), upgrade: true, revision: 2}, false},
+		"no cluster to ask":          {target{}, false},
+		"a database from outside":    {target{answer: has(), set: external}, false},
+	} {
+		jobs := jobs(t, renderFor(t, c.to).Objects)
+		_, guarded := jobs["guard"]
+		seconds := *jobs["prepare"].spec().ActiveDeadlineSeconds
+		if guarded == c.short || (seconds < 900) != c.short {
+			t.Errorf("%s: a guard runs first: %t; prepare may take %d s", name, guarded, seconds)
+		}
+	}
+}
+
 func TestHooksCleanUpAfterThemselves(t *testing.T) {
 	want := []release.HookDeletePolicy{release.HookBeforeHookCreation, release.HookSucceeded}
 	for _, object := range render(t).Objects {

@@ -56,6 +56,7 @@ func BenchmarkLostNode(b *testing.B) {
 			{"both operator and primary", "s/operator-and-primary", func(t testing.TB) string {
 				return h.with(t, h.operatorNode)
 			}},
+			{"operator, primary and control plane", "s/all-three", h.gather},
 		} {
 			gap, acknowledged, lost := h.lose(b, c.node(b))
 			fmt.Fprintf(w, "%s\t%.0f s\t%d\t%d\n", c.name, gap.Seconds(), acknowledged, lost)
@@ -151,6 +152,35 @@ func (h *highlyAvailable) without(t testing.TB, node, other func(testing.TB) str
 		h.promote(t, candidate)
 	}
 	return node(t)
+}
+
+// gather has the primary and the control plane move to the operator's node, and returns it.
+func (h *highlyAvailable) gather(t testing.TB) string {
+	t.Helper()
+	to := h.with(t, h.operatorNode)
+	for _, node := range h.nodes(t) {
+		if node != to {
+			h.close(t, node, true)
+		}
+	}
+	pods := metav1.ListOptions{LabelSelector: "app=nap-cp"}
+	if err := h.client.CoreV1().Pods(h.namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, pods); err != nil {
+		t.Fatal(err)
+	}
+	h.whole(t)
+	for _, node := range h.nodes(t) {
+		h.close(t, node, false)
+	}
+	return to
+}
+
+// close says whether a node takes no new pods.
+func (h *highlyAvailable) close(t testing.TB, node string, closed bool) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"spec": {"unschedulable": %t}}`, closed)
+	if _, err := h.client.CoreV1().Nodes().Patch(t.Context(), node, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (h *highlyAvailable) nodes(t testing.TB) []string {

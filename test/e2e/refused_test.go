@@ -76,8 +76,8 @@ func TestHookImageNotPullable(t *testing.T) {
 	r := env.release(env.helm4, "neutree", "nap-refused")
 	t.Cleanup(func() { r.purge(t) })
 	got := r.upgrade(t.Context(), "--wait", "--set", "global.hooks.image.tag=no-such-tag",
-		"--set", "global.hooks.timeouts.start=20", "--set", "global.hooks.timeouts.guard=10")
-	wantRefused(t, got, time.Minute, "nap-guard")
+		"--set", "global.hooks.timeouts.start=20", "--set", "global.hooks.timeouts.guard=5", "--set", "global.hooks.timeouts.secrets=5")
+	wantRefused(t, got, time.Minute, "nap-prepare")
 	r.wantNothingCreated(t)
 }
 

@@ -7,13 +7,29 @@
 {{- end -}}
 {{- end }}
 
+{{/*
+Not empty for an install into a cluster that has nothing of the release: there is no database yet that could be saved or
+migrated, so the Job before the main phase ends soon by itself. Bootstrap makes the ConfigMap, which outlives the release.
+*/}}
+{{- define "neutree.prepare.short" -}}
+{{- if and .Release.IsInstall (not (include "common.externalDatabase" .)) (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- $cp := lookup "apps/v1" "Deployment" .Release.Namespace (include "common.name" (list . "cp")) -}}
+{{- $bootstrapped := lookup "v1" "ConfigMap" .Release.Namespace (include "common.storageConfigMap" .) -}}
+{{- if not (or $cp $bootstrapped) }}yes{{ end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Seconds that the work before a rollout may take: all its steps, and the start of the Jobs that it runs. */}}
 {{- define "neutree.prepare.timeout" -}}
 {{- $timeouts := .Values.global.hooks.timeouts -}}
+{{- if include "neutree.prepare.short" . -}}
+{{ add $timeouts.guard $timeouts.secrets }}
+{{- else -}}
 {{- $backup := include "neutree.backup.beforeUpgrade" . | empty | ternary 0 $timeouts.backup -}}
 {{- $major := .Values.global.upgrade.allowMajorUpgrade | default false | ternary 1800 0 -}}
 {{- /* A minute for the database to answer, five for its new values, ten for images of Jobs. */ -}}
 {{ add $timeouts.guard $timeouts.secrets $timeouts.pull $timeouts.migrate $timeouts.seed $timeouts.start 960 $backup $major }}
+{{- end -}}
 {{- end }}
 
 {{/*
