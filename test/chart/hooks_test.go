@@ -77,9 +77,10 @@ func TestFirstInstallHasOneJobBefore(t *testing.T) {
 	} {
 		jobs := jobs(t, renderFor(t, c.to).Objects)
 		_, guarded := jobs["guard"]
-		seconds := *jobs["prepare"].spec().ActiveDeadlineSeconds
-		if guarded == c.short || (seconds < 900) != c.short {
-			t.Errorf("%s: a guard runs first: %t; prepare may take %d s", name, guarded, seconds)
+		prepare := jobs["prepare"]
+		seconds, retries := *prepare.spec().ActiveDeadlineSeconds, *typed(t, prepare.from).(*batchv1.Job).Spec.BackoffLimit
+		if guarded == c.short || (seconds < 900) != c.short || (retries == 0) != c.short {
+			t.Errorf("%s: a guard runs first: %t; prepare may take %d s and is tried %d times more", name, guarded, seconds, retries)
 		}
 	}
 }
