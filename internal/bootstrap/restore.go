@@ -14,6 +14,9 @@ func (b *Bootstrap) unfinishedRestore(ctx context.Context) error {
 	return kube.Refuse(restorenote.Unfinished(ctx, b.Client, b.Spec.Namespace, b.Spec.RestoreNote))
 }
 
+// namedUnknown is how many workspaces that the database does not know are named: all of 10,000 would be too long a message.
+const namedUnknown = 50
+
 // holdUnknown keeps workspaces from being started again that the database does not know: a restore of an older backup
 // has forgotten them, and their pods would only fail.
 func (b *Bootstrap) holdUnknown(ctx context.Context) error {
@@ -27,7 +30,8 @@ func (b *Bootstrap) holdUnknown(ctx context.Context) error {
 		return migrate.UnknownWorkspaces(ctx, conn, ids)
 	})
 	if len(held) > 0 {
-		b.Log.Warn(workspaces.Leftover(namespace, held, 0))
+		named := held[:min(len(held), namedUnknown)]
+		b.Log.Warn(workspaces.Leftover(namespace, named, len(held)-len(named)))
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,29 @@ spec: {replicas: 0}
 	}
 	for _, words := range []string{"2 workspaces in namespace ws are unknown to the database",
 		"workspace-id in (newer,newest)", "persistentVolumeReclaimPolicy"} {
+		if !strings.Contains(w.log.String(), words) {
+			t.Errorf("the log does not say %q:\n%s", words, w.log)
+		}
+	}
+}
+
+// Of very many only some are named, so that the message can be read.
+func TestManyUnknownWorkspacesAreCounted(t *testing.T) {
+	var objects strings.Builder
+	objects.WriteString(cluster)
+	for i := range 60 {
+		fmt.Fprintf(&objects, `
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tos-%[1]d, namespace: ws, labels: {app: tos, workspace-id: w%[1]d}, annotations: {neutree.ai/replicas: "1"}}
+spec: {replicas: 0}
+`, i)
+	}
+	w := newWorld(t, objects.String())
+	w.write(t, "control-plane/002_workspaces.sql", "CREATE TABLE public.workspaces (id text PRIMARY KEY)")
+	w.mustRun(t)
+	for _, words := range []string{"60 workspaces in namespace ws are unknown", "and 10 more"} {
 		if !strings.Contains(w.log.String(), words) {
 			t.Errorf("the log does not say %q:\n%s", words, w.log)
 		}

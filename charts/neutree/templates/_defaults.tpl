@@ -55,7 +55,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "priorityClassName": "",
       "resources": {"limits":{"cpu":"500m","memory":"128Mi"},"requests":{"cpu":"10m","memory":"32Mi"}},
       "seedResources": {"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"50m","memory":"128Mi"}},
-      "timeouts": {"backup":1800,"bootstrap":900,"guard":30,"migrate":900,"pull":600,"secrets":30,"seed":900,"start":60,"teardown":120,"wait":900},
+      "timeouts": {"backup":1800,"bootstrap":900,"guard":30,"migrate":900,"pull":600,"secrets":30,"seed":900,"start":60,"teardown":240,"wait":900},
       "tolerations": []
     },
     "host": "",
