@@ -55,8 +55,8 @@ use_chart() {
   export CHART IMAGES
 }
 
-# use_cluster [demo|tests] sets KUBECONFIG too: without one, the testbed is brought up, whose registry serves what the
-# demo needs or, unless that is said, what tests need.
+# use_cluster [demo|tests|matrix] sets KUBECONFIG too: without one, the testbed is brought up, whose registry serves what the
+# demo needs, or make matrix, or, unless that is said, what tests need.
 use_cluster() {
   if [[ -z "${KUBECONFIG:-}" ]]; then
     # Some faults are for a testbed only.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # matrix.sh: on every Kubernetes version that the testbed boots, under Helm 3 and Helm 4: the chart installed by ct with
-# each of its values files, and on one node the life of a release; in one cell also in a service mesh, that of an Application
-# of ArgoCD by ArgoCD's own sync engine, and that of a HelmRelease under Flux's controllers. It takes hours. The table it
-# ends with is also in bin/matrix.md, and grows there as the results come.
+# each of its values files, and on one node the life of a release; in one cell also in a service mesh, with the next major
+# version of PostgreSQL, that of an Application of ArgoCD by ArgoCD's own sync engine, and that of a HelmRelease under Flux's
+# controllers. It takes hours. The table it ends with is also in bin/matrix.md, and grows there as the results come.
 #
 # CELLS names some of it, Kubernetes/Helm each, in the order they are to run: CELLS="1.34/4" make matrix
 # VALUES names some of the values files: VALUES="sandbox browser" make matrix
@@ -19,7 +19,7 @@ flux="(a release's life under Flux's controllers, on one node)"
 read -ra values <<<"${VALUES:-$(basename --suffix=-values.yaml -a charts/neutree/ci/*-values.yaml | tr '\n' ' ')}"
 
 make --no-print-directory bin/testbed bin/helm-neutree
-for cell in $cells; do "$testbed" build --kubernetes "${cell%/*}"; done
+for cell in $cells; do "$testbed" build --for matrix --kubernetes "${cell%/*}"; done
 HELM3=$("$testbed" tool helm-3)
 HELM4=$("$testbed" tool helm-4)
 HELM_NEUTREE="$root/bin/helm-neutree"
@@ -69,7 +69,7 @@ try() {
 boot() {
   "$testbed" down
   unset KUBECONFIG
-  NODES=$1 KUBERNETES=$2 use_cluster
+  NODES=$1 KUBERNETES=$2 use_cluster matrix
 }
 
 for cell in $cells; do
@@ -90,6 +90,7 @@ for cell in $cells; do
     3) try "$cell" "$life" TestHelm3 ;;
     4) try "$cell" "$life" TestLifecycle ;;
   esac
+  [[ "$cell" != "$upgrades" ]] || try "$cell" "(the next major version of PostgreSQL)" TestMajorUpgrade
   [[ "$cell" != "$upgrades" ]] || try "$cell" "$argocd" TestArgoCD
   [[ "$cell" != "$upgrades" ]] || try "$cell" "$flux" TestFlux
 done

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,8 @@ const (
 	// stoppedAnnotation keeps, on a Cluster whose data is upgraded, what the services were like that are stopped.
 	stoppedAnnotation = "neutree.ai/stopped-services"
 	majorJobs         = ",cnpg.io/jobRole=major-upgrade"
+	// majorLogLines is how much of the log of a failed upgrade is shown: pg_upgrade says at its end what stops it.
+	majorLogLines = 40
 )
 
 // StoppedServices are those that were stopped for an upgrade of the data, nil if none was.
@@ -125,6 +128,7 @@ func (c *Cluster) raised(ctx context.Context, major int, url string) error {
 			}
 			for _, pod := range pods {
 				if pod.Status.Phase == corev1.PodFailed {
+					c.showLog(ctx, pod)
 					return false, "", fmt.Errorf("the upgrade of the data did not succeed: pod %s: %w", pod.Name, errUpgradeFailed)
 				}
 			}
@@ -135,6 +139,22 @@ func (c *Cluster) raised(ctx context.Context, major int, url string) error {
 		}
 		return true, "", nil
 	})
+}
+
+// showLog logs the end of what a failed upgrade of the data has written: the operator deletes its pod when the Cluster gets
+// its old image back.
+func (c *Cluster) showLog(ctx context.Context, pod corev1.Pod) {
+	for _, status := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
+		if ended := status.State.Terminated; ended == nil || ended.ExitCode == 0 {
+			continue
+		}
+		lines, err := c.client.LastLines(ctx, c.namespace, pod.Name, status.Name, majorLogLines)
+		if err != nil {
+			c.log.Warn("the log of the failed upgrade can't be read, and is deleted with its pod", "cause", kube.Brief(err))
+			return
+		}
+		c.log.Warn(fmt.Sprintf("the last lines of container %s of pod %s:\n  %s", status.Name, pod.Name, strings.Join(lines, "\n  ")))
+	}
 }
 
 // lowerAgain gives the Cluster back the image that the data was written by, and returns why.
@@ -158,8 +178,7 @@ func (c *Cluster) lowerAgain(ctx context.Context, live *unstructured.Unstructure
 		Object: fmt.Sprintf("Cluster %s/%s", c.namespace, c.name),
 		Found:  fmt.Sprintf("the data could not be upgraded to PostgreSQL %d: %v", major, cause),
 		Why:    why,
-		Fix: fmt.Sprintf("read the log of the pod with kubectl logs --namespace %s --selector %s%s, and see docs/upgrade.md",
-			c.namespace, clusterLabel+"="+c.name, majorJobs),
+		Fix:    "read the end of its log above, and see docs/upgrade.md",
 	})
 }
 

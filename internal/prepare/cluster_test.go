@@ -266,8 +266,18 @@ status: {currentPrimary: nap-pg-1, pgDataImageInfo: ` + oldData + `}
 
 func TestANewMajorVersionThatFails(t *testing.T) {
 	s := raisingMajor(t, func(s *stage) {
-		s.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: " +
-			"{cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: Failed}\n")
+		s.server.Put(`apiVersion: v1
+kind: Pod
+metadata:
+  name: nap-pg-1-major-upgrade-x
+  namespace: nap
+  labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}
+  annotations: {` + kubetest.LogAnnotation + `: "checking\nlibrary \e[31mtimescaledb is missing\n"}
+status:
+  phase: Failed
+  initContainerStatuses: [{name: prepare, state: {terminated: {exitCode: 0}}}]
+  containerStatuses: [{name: major-upgrade, state: {terminated: {exitCode: 1}}}]
+`)
 	})
 	_, err := s.prepare()
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "pod nap-pg-1-major-upgrade-x: it failed") ||
@@ -276,6 +286,12 @@ func TestANewMajorVersionThatFails(t *testing.T) {
 	}
 	if image := s.clusterField("spec", "imageName"); image != "registry.test/postgresql:17.10" || s.replicas() != "2" {
 		t.Errorf("the image is %s, and nap-cp has %s pods", image, s.replicas())
+	}
+	// The operator deletes the pod when the image is set back.
+	for _, words := range []string{"container major-upgrade of pod nap-pg-1-major-upgrade-x", "timescaledb is missing"} {
+		if !strings.Contains(s.log.String(), words) || strings.Contains(s.log.String(), "\x1b") {
+			t.Errorf("the log does not say %q:\n%s", words, &s.log)
+		}
 	}
 	if s.migrated() {
 		t.Error("a migration was applied")

@@ -250,9 +250,9 @@ func TestHAProfileLeavesLostNodes(t *testing.T) {
 		for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 			if !slices.ContainsFunc(p.spec().Tolerations, func(tolerated corev1.Toleration) bool {
 				return tolerated.Key == taint && tolerated.Effect == corev1.TaintEffectNoExecute &&
-					tolerated.TolerationSeconds != nil && *tolerated.TolerationSeconds == 30
+					tolerated.TolerationSeconds != nil && *tolerated.TolerationSeconds == 15
 			}) {
-				t.Errorf("%s: tolerates %s for another time than 30 s: %v", p.from, taint, p.spec().Tolerations)
+				t.Errorf("%s: tolerates %s for another time than 15 s: %v", p.from, taint, p.spec().Tolerations)
 			}
 		}
 	}

@@ -234,6 +234,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.scale(w, r, at, body)
 		return
 	}
+	if at, ok := strings.CutSuffix(r.URL.Path, "/log"); ok {
+		s.log(w, at)
+		return
+	}
 	switch r.Method {
 	case http.MethodGet:
 		s.get(w, r)
@@ -265,6 +269,22 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.list(w, r)
+}
+
+// LogAnnotation, on a pod of the double, is what its containers have written.
+const LogAnnotation = "kubetest/log"
+
+// log answers with the log of the pod at an API path.
+func (s *Server) log(w http.ResponseWriter, at string) {
+	pod, ok := s.objects[at]
+	if !ok {
+		fail(w, notFound(at))
+		return
+	}
+	text := (&unstructured.Unstructured{Object: pod}).GetAnnotations()[LogAnnotation]
+	if _, err := io.WriteString(w, text); err != nil {
+		panic(fmt.Sprintf("write a log: %v", err))
+	}
 }
 
 // decode reads YAML as Kubernetes does: whole numbers stay whole.

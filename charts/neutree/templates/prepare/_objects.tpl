@@ -57,6 +57,10 @@ cluster.yaml: |
     - {{ include "common.name" (list $ .) }}
     {{- end }}
   verbs: [patch]
+# Why that failed: the operator deletes the pod.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
 {{- end }}
 # The Jobs that pull, migrate and seed, and one of an earlier attempt that failed.
 - apiGroups: [batch]

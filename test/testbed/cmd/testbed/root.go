@@ -99,7 +99,8 @@ func newTestbedFor(command *cobra.Command, set string) (*cluster.Testbed, error)
 // addFor adds the flag that names a set of images.
 func addFor(command *cobra.Command) *string {
 	return command.Flags().String("for", string(images.ForTests),
-		fmt.Sprintf("%s: what a cluster and the platform on it need; %s: also what only tests need", images.ForDemo, images.ForTests))
+		fmt.Sprintf("%s: what a cluster and the platform on it need; %s: also what only tests need; %s: also what only make matrix needs",
+			images.ForDemo, images.ForTests, images.ForMatrix))
 }
 
 func cacheDir() (string, error) {

@@ -44,7 +44,7 @@ func (t *Testbed) Build(ctx context.Context, versions []string) error {
 	for _, version := range versions {
 		names = append(names, programs(version)...)
 	}
-	if t.Images == images.ForTests {
+	if t.Images != images.ForDemo {
 		names = append(names, testTools()...)
 	}
 	_, _, err := t.make(ctx, names)

@@ -56,17 +56,22 @@ type Set string
 const (
 	// ForDemo are those that a cluster and the platform on it need.
 	ForDemo Set = "demo"
-	// ForTests are all: tests need some that the platform works with as well.
+	// ForTests are those that make test needs: some that the platform works with as well.
 	ForTests Set = "tests"
+	// ForMatrix are all: make matrix needs some that take long to make.
+	ForMatrix Set = "matrix"
 )
 
 // ParseSet reads a set's name.
 func ParseSet(name string) (Set, error) {
-	if set := Set(name); set == ForDemo || set == ForTests {
+	if set := Set(name); set == ForDemo || set.forTests() {
 		return set, nil
 	}
-	return "", fmt.Errorf("no set of images is called %q: give %s or %s", name, ForDemo, ForTests)
+	return "", fmt.Errorf("no set of images is called %q: give %s, %s or %s", name, ForDemo, ForTests, ForMatrix)
 }
+
+// forTests says whether the set has what only tests need.
+func (s Set) forTests() bool { return s == ForTests || s == ForMatrix }
 
 // Build returns every image of a set. What is not in cacheDir yet is made there first.
 func Build(ctx context.Context, log *slog.Logger, cacheDir string, set Set) ([]Built, error) {
@@ -121,8 +126,11 @@ type plan func(context.Context) ([]recipe, error)
 // slow are the plans whose images wait for downloads of Debian's packages.
 func (b builder) slow(set Set) []plan {
 	plans := []plan{b.postgresql, b.coturn}
-	if set == ForTests {
+	if set.forTests() {
 		plans = append(plans, b.slapd)
+	}
+	if set == ForMatrix {
+		plans = append(plans, b.newerPostgresql)
 	}
 	return plans
 }
@@ -130,7 +138,7 @@ func (b builder) slow(set Set) []plan {
 // quick are the other plans.
 func (b builder) quick(set Set) []plan {
 	plans := []plan{b.pause, b.busybox, b.hooks, b.standins, b.operator}
-	if set == ForTests {
+	if set.forTests() {
 		plans = append(plans, b.traefik, b.released)
 	}
 	return plans

@@ -104,13 +104,27 @@ func TestWhatOnlyTestsNeedIsNotBuiltForTheDemo(t *testing.T) {
 	}
 }
 
+func TestWhatTakesLongIsNotBuiltForTests(t *testing.T) {
+	b := bench(t)
+	tests := servedFor(t, b, ForTests)
+	var more []string
+	for ref := range servedFor(t, b, ForMatrix) {
+		if tests[ref] == "" {
+			more = append(more, ref)
+		}
+	}
+	if want := []string{"ghcr.io/cloudnative-pg/postgresql:18.1"}; !slices.Equal(more, want) {
+		t.Errorf("only make matrix gets %v, want %v", more, want)
+	}
+}
+
 func TestParseSet(t *testing.T) {
-	for _, set := range []Set{ForDemo, ForTests} {
+	for _, set := range []Set{ForDemo, ForTests, ForMatrix} {
 		if got, err := ParseSet(string(set)); err != nil || got != set {
 			t.Errorf("%s: got %s, %v", set, got, err)
 		}
 	}
-	if _, err := ParseSet("all"); err == nil || err.Error() != `no set of images is called "all": give demo or tests` {
+	if _, err := ParseSet("all"); err == nil || err.Error() != `no set of images is called "all": give demo, tests or matrix` {
 		t.Errorf("got %v", err)
 	}
 }

@@ -30,6 +30,13 @@ const (
 	postgresqlMajor = "17"
 )
 
+// The next major version, the suite that has it, and the tag that docs/upgrade.md has as its example.
+const (
+	newerSuite      = "forky"
+	newerPostgresql = "18"
+	newerTag        = "18.1"
+)
+
 //go:embed postgresql/rootfs.sh
 var postgresqlRootfs string
 
@@ -40,12 +47,36 @@ func (b builder) postgresql(context.Context) ([]recipe, error) {
 	}
 	return []recipe{{
 		name: "postgresql", refs: []string{image.Ref()}, slow: "about 2 minutes",
-		key:  cache.NewKey().Add("2", debianSuite, debianMirror, postgresqlMajor, postgresqlRootfs, runtime.GOARCH).String(),
-		make: b.makePostgresql,
+		key: postgresqlKey(postgresqlMajor),
+		make: func(ctx context.Context, scratch string) (v1.Image, error) {
+			return b.makePostgresql(ctx, scratch, postgresqlMajor)
+		},
 	}}, nil
 }
 
-func (b builder) makePostgresql(ctx context.Context, scratch string) (v1.Image, error) {
+// newerPostgresql is an image of the next major version.
+func (b builder) newerPostgresql(context.Context) ([]recipe, error) {
+	image, err := imageWithKey("postgresql")
+	if err != nil {
+		return nil, err
+	}
+	image.Tag = newerTag
+	return []recipe{{
+		name: "postgresql-" + newerPostgresql, refs: []string{image.Ref()}, slow: "about 3 minutes",
+		key: postgresqlKey(newerSuite, newerPostgresql),
+		make: func(ctx context.Context, scratch string) (v1.Image, error) {
+			return b.makePostgresql(ctx, scratch, newerPostgresql, newerSuite, newerPostgresql)
+		},
+	}}, nil
+}
+
+// postgresqlKey covers what the image is made from, and more that it depends on.
+func postgresqlKey(more ...string) string {
+	return cache.NewKey().Add("3", debianSuite, debianMirror, postgresqlMajor, postgresqlRootfs, runtime.GOARCH).Add(more...).String()
+}
+
+// makePostgresql makes an image of a major version. The newer arguments are those of the script.
+func (b builder) makePostgresql(ctx context.Context, scratch, major string, newer ...string) (v1.Image, error) {
 	if err := debian.Install(ctx, b.log, "debootstrap", "debian-archive-keyring", "gpgv"); err != nil {
 		return nil, err
 	}
@@ -54,15 +85,16 @@ func (b builder) makePostgresql(ctx context.Context, scratch string) (v1.Image, 
 	}
 	rootfs := filepath.Join(scratch, "rootfs")
 	// In namespaces of its own whatever the script mounts or starts ends with it, also when it is killed.
-	command := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--fork", "--kill-child",
-		"sh", "-s", rootfs, debianSuite, postgresqlMajor, debianMirror)
+	args := append([]string{"--mount", "--pid", "--fork", "--kill-child",
+		"sh", "-s", rootfs, debianSuite, postgresqlMajor, debianMirror}, newer...)
+	command := exec.CommandContext(ctx, "unshare", args...)
 	command.Stdin = bytes.NewBufferString(postgresqlRootfs)
 	command.WaitDelay = 10 * time.Second
 	if output, err := command.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("make a root file system with PostgreSQL %s from Debian %s: %w\n%s", postgresqlMajor, debianSuite, err, lastLines(output, 20))
+		return nil, fmt.Errorf("make a root file system with PostgreSQL %s of Debian: %w\n%s", major, err, lastLines(output, 20))
 	}
 	layer, err := ociimage.Stored.FromTar(func(w *tar.Writer) error { return writeTree(w, rootfs) })
 	if err != nil {
@@ -71,7 +103,7 @@ func (b builder) makePostgresql(ctx context.Context, scratch string) (v1.Image, 
 	return ociimage.New(here(), v1.Config{
 		User: "26",
 		Env: []string{
-			"PATH=/usr/lib/postgresql/" + postgresqlMajor + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"PATH=/usr/lib/postgresql/" + major + "/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"LANG=C.UTF-8",
 		},
 		WorkingDir: "/",

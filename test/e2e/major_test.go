@@ -1,0 +1,72 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/neutree-ai/packaging/internal/backup"
+)
+
+// digests is a digest of the rows of each table, whatever version of PostgreSQL has them, without those that the services
+// and the hooks write by themselves.
+const digests = `SELECT table_schema || '.' || table_name || ' ' || (xpath('//d/text()', query_to_xml(format(
+    'SELECT md5(string_agg(t::text, E''\n'' ORDER BY t::text)) AS d FROM %I.%I t', table_schema, table_name), false, true, '')))[1]::text
+  FROM information_schema.tables
+  WHERE table_type = 'BASE TABLE' AND table_schema IN ('public', 'neutree') AND table_schema || '.' || table_name NOT IN
+    ('public.environments', 'neutree.owner')
+  ORDER BY 1;`
+
+// The data is upgraded to the next major version of PostgreSQL where that is meant, after a backup and while no service
+// writes, and refused where only a tag says so.
+func TestMajorUpgrade(t *testing.T) {
+	env := newEnvironment(t)
+	r := env.release(env.helm4, "neutree", "nap")
+	t.Cleanup(func() { r.purge(t) })
+	r.mustUpgrade(t, "--wait")
+	session := r.login(t)
+	first, _ := r.createWorkspace(t, session, "before")
+	r.sql(t, "SET ROLE nap;"+rows)
+	pods, kept := r.podIdentities(t), r.sql(t, digests)
+
+	newer := []string{"--wait", "--set", "global.images.postgresql.tag=18.1"}
+	wantRefused(t, r.upgrade(t.Context(), newer...), time.Minute,
+		"from major version 17 to 18", "global.upgrade.allowMajorUpgrade=true", "upgrade.database-major")
+	if diff := cmp.Diff(pods, r.podIdentities(t)); diff != "" {
+		t.Errorf("pods before and after the refusal:\n%s", diff)
+	}
+
+	r.mustUpgrade(t, append(newer, "--set", "global.upgrade.allowMajorUpgrade=true")...)
+	if version := r.sql(t, "SHOW server_version"); !strings.HasPrefix(version, "18") {
+		t.Errorf("PostgreSQL is %s", version)
+	}
+	if diff := cmp.Diff(kept, r.sql(t, digests)); diff != "" {
+		t.Errorf("rows of each table before and after:\n%s", diff)
+	}
+	if analyzed := r.sql(t, "SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'session_messages'"); analyzed != "t" {
+		t.Error("there are no statistics, so queries are slow")
+	}
+	var list []backup.Entry
+	if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(list, func(e backup.Entry) bool { return strings.HasPrefix(e.Name, "before-r") }) {
+		t.Errorf("there is no backup of what was before: %v", list)
+	}
+	r.login(t)
+	r.waitWorkspace(t, first.ID)
+
+	// From now on the tag alone says what the data has, and an older one is refused.
+	pods = r.podIdentities(t)
+	r.mustUpgrade(t, newer...)
+	if diff := cmp.Diff(pods, r.podIdentities(t)); diff != "" {
+		t.Errorf("pods before and after an upgrade that changes nothing:\n%s", diff)
+	}
+	wantRefused(t, r.upgrade(t.Context(), "--wait"), time.Minute, "global.images.postgresql")
+}
