@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +24,7 @@ const (
 	stoppedAnnotation = "neutree.ai/stopped-services"
 	majorJobs         = ",cnpg.io/jobRole=major-upgrade"
 	// majorLogLines is how much of the log of a failed upgrade is shown: pg_upgrade says at its end what stops it.
-	majorLogLines = 40
+	majorLogLines = 20
 )
 
 // StoppedServices are those that were stopped for an upgrade of the data, nil if none was.
@@ -153,8 +152,22 @@ func (c *Cluster) showLog(ctx context.Context, pod corev1.Pod) {
 			c.log.Warn("the log of the failed upgrade can't be read, and is deleted with its pod", "cause", kube.Brief(err))
 			return
 		}
-		c.log.Warn(fmt.Sprintf("the last lines of container %s of pod %s:\n  %s", status.Name, pod.Name, strings.Join(lines, "\n  ")))
+		c.log.Warn("the upgrade of the data failed: the last lines of its log follow", "pod", pod.Name, "container", status.Name)
+		for _, line := range lines {
+			c.log.Warn(pod.Name + ": " + messageIn(line))
+		}
 	}
+}
+
+// messageIn is what a line of the operator's says: the message, where the line is an object.
+func messageIn(line string) string {
+	var object struct {
+		Message string `json:"msg"`
+	}
+	if json.Unmarshal([]byte(line), &object) != nil || object.Message == "" {
+		return line
+	}
+	return object.Message
 }
 
 // lowerAgain gives the Cluster back the image that the data was written by, and returns why.

@@ -272,7 +272,7 @@ metadata:
   name: nap-pg-1-major-upgrade-x
   namespace: nap
   labels: {cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}
-  annotations: {` + kubetest.LogAnnotation + `: "checking\nlibrary \e[31mtimescaledb is missing\n"}
+  annotations: {` + kubetest.LogAnnotation + `: "{\"msg\":\"checking\"}\nlibrary \e[31mtimescaledb is missing\n"}
 status:
   phase: Failed
   initContainerStatuses: [{name: prepare, state: {terminated: {exitCode: 0}}}]
@@ -288,7 +288,7 @@ status:
 		t.Errorf("the image is %s, and nap-cp has %s pods", image, s.replicas())
 	}
 	// The operator deletes the pod when the image is set back.
-	for _, words := range []string{"container major-upgrade of pod nap-pg-1-major-upgrade-x", "timescaledb is missing"} {
+	for _, words := range []string{"container=major-upgrade", "nap-pg-1-major-upgrade-x: checking\"", "timescaledb is missing"} {
 		if !strings.Contains(s.log.String(), words) || strings.Contains(s.log.String(), "\x1b") {
 			t.Errorf("the log does not say %q:\n%s", words, &s.log)
 		}
