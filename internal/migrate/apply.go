@@ -168,6 +168,9 @@ func (m Migrator) applyAll(ctx context.Context, conn *pgx.Conn, files []File) ([
 	if err != nil {
 		return nil, err
 	}
+	if err := precede(ctx, m.Log, conn, precedenceWait); err != nil {
+		return nil, err
+	}
 	plan, err := makePlan(ctx, conn, files)
 	if err != nil {
 		return nil, err

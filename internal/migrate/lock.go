@@ -36,7 +36,7 @@ func acquire(ctx context.Context, log *slog.Logger, conn *pgx.Conn, patience tim
 			return true, "", nil
 		}
 		var err error
-		holder, err = lockHolder(ctx, conn)
+		holder, err = lockHolder(ctx, conn, lockKey, endedSession)
 		return false, "held by " + holder, err
 	})
 	if hook.CodeOf(err) == hook.Deadline && ctx.Err() == nil {
@@ -50,16 +50,24 @@ func acquire(ctx context.Context, log *slog.Logger, conn *pgx.Conn, patience tim
 	return &lock{conn: conn}, nil
 }
 
-func lockHolder(ctx context.Context, conn *pgx.Conn) (string, error) {
-	rows, err := conn.Query(ctx, `SELECT l.pid, coalesce(a.application_name, '')
-  FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+// endedSession describes the holder of a lock that is free again.
+const endedSession = "a session that has just ended"
+
+// holdersOf selects the pids that hold an advisory lock, whose key is given as two halves.
+const holdersOf = `SELECT l.pid FROM pg_locks l
  WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND l.classid::bigint = $1 AND l.objid::bigint = $2`, lockKey>>32, lockKey&0xffffffff)
+   AND l.classid::bigint = %s AND l.objid::bigint = %s`
+
+// lockHolder describes the sessions that hold the advisory lock key, and is none where there is no such session.
+func lockHolder(ctx context.Context, conn *pgx.Conn, key int64, none string) (string, error) {
+	rows, err := conn.Query(ctx, `SELECT h.pid, coalesce(a.application_name, '')
+  FROM (`+fmt.Sprintf(holdersOf, "$1", "$2")+`) h LEFT JOIN pg_stat_activity a ON a.pid = h.pid`,
+		key>>32, key&0xffffffff)
 	if err != nil {
 		return "", err
 	}
-	return describeSessions(rows, "a session that has just ended")
+	return describeSessions(rows, none)
 }
 
 // blockers names the sessions that the one with pid waits for, "" when it waits for none.
