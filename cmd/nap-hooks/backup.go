@@ -15,7 +15,7 @@ import (
 func newBackupCommand(o *hook.Options) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "backup --spec FILE create|list|check|restore|delete",
+		Use:   "backup --spec FILE create|scheduled|list|check|restore|delete",
 		Short: "Save the databases to the claim that is mounted, or bring them back",
 		Long: `Save the databases to the claim that is mounted, or bring them back.
 
@@ -23,12 +23,12 @@ It runs where PostgreSQL's client programs are. The environment holds DATABASE_U
 CREDENTIAL_ENCRYPTION_KEY.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return hook.Errorf(hook.Usage, "say what to do: create, list, check, restore or delete")
+			return hook.Errorf(hook.Usage, "say what to do: create, scheduled, list, check, restore or delete")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
 
-	var name, reason, keep string
+	var name, reason, keep, job string
 	var newer, otherKey, fresh bool
 	// sub makes a subcommand whose result is one sentence.
 	sub := func(use, short string, do func(context.Context, *backup.Backup) (string, error)) *cobra.Command {
@@ -61,6 +61,16 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	create.Flags().StringVar(&reason, "reason", "", "why it is made")
 	create.Flags().BoolVar(&fresh, "fresh", false, "also where the backup of an earlier attempt would do")
 	create.Flags().StringVar(&keep, "keep", "", "another backup that must stay")
+	scheduled := sub("scheduled", "Make the backup of a schedule, unless an upgrade or a restore is at work",
+		func(ctx context.Context, b *backup.Backup) (string, error) {
+			m, err := b.CreateScheduled(ctx, job)
+			if err != nil {
+				return "", err
+			}
+			return m.Summary(), nil
+		})
+	scheduled.Flags().StringVar(&job, "job", "", "name of the Job, of which several pods make one backup")
+	requireFlags(scheduled, "job")
 	check := sub("check", "Prove that a backup can be restored", func(ctx context.Context, b *backup.Backup) (string, error) {
 		m, err := b.Check(ctx, name, newer)
 		return m.Summary(), err
@@ -87,6 +97,6 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 		}
 		return backup.Message(found, damaged)
 	})
-	cmd.AddCommand(create, list, check, restore, remove)
+	cmd.AddCommand(create, scheduled, list, check, restore, remove)
 	return cmd
 }

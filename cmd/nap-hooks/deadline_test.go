@@ -63,6 +63,8 @@ func TestEveryCommandEndsAtItsDeadline(t *testing.T) {
 		"plan":              {"migrate --dry-run", "set: x\nmigrations: [{source: gateway, dir: " + dir + "/sql}]", 20},
 		"back up": {"backup create --name b", "dir: " + dir +
 			"/backups\nclaim: c\nsize: 1Gi\nretention: 1", 20},
+		"back up on a schedule": {"backup scheduled --job j", "dir: " + dir +
+			"/backups\nclaim: c\nsize: 1Gi\nretention: 1", 20},
 		"guard": {"guard", "namespace: nap\nstorageClasses: [{purpose: p, value: v}]", 20},
 		"prepare": {"prepare",
 			"namespace: nap\ngate: {configMap: c, release: r}\nsecrets: {namespace: nap}\nmigrate: " + database, 20},

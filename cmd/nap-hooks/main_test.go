@@ -61,6 +61,7 @@ func TestCommandLines(t *testing.T) {
 		"bad duration":    {[]string{"wait", "--set", "x", "--timeout", "5"}, 2, "--timeout"},
 		"no set":          {[]string{"wait"}, 2, "--set or --source must be given"},
 		"no source":       {[]string{"copy", "--from", "", "--to", "/tmp"}, 2, "--from is missing"},
+		"no Job":          {[]string{"backup", "scheduled", "--spec", "x"}, 2, "--job is missing"},
 		"no target":       {[]string{"install"}, 2, "--to is missing"},
 		"no spec":         {[]string{"migrate"}, 2, "--spec is missing"},
 		"no spec file":    {[]string{"prepare", "--spec", "/nowhere/spec.yaml"}, 2, "no such file"},

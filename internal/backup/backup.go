@@ -44,6 +44,9 @@ type Backup struct {
 	Bin string
 	// LockTimeout bounds a restore's wait for a table that another session uses; 0 means 15 seconds.
 	LockTimeout time.Duration
+
+	// job is the name of the Job of the schedule that this makes a backup for, "" for none.
+	job string
 }
 
 // partial marks a backup that is being made. A run that was killed leaves it to the next one to remove.

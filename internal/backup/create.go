@@ -51,11 +51,11 @@ func (b *Backup) Create(ctx context.Context, name, reason, keep string) (Metadat
 		return Metadata{}, b.full(fmt.Errorf("begin backup %s: %w", name, err))
 	}
 	m, err := b.fill(ctx, dir, Metadata{
-		Name: name, Time: time.Now().UTC().Truncate(time.Second), Reason: reason, Kind: kind,
+		Name: name, Time: time.Now().UTC().Truncate(time.Second), Reason: reason, Kind: kind, Job: b.job,
 		Release: b.Spec.Release, Revision: b.Spec.Revision, Chart: b.Spec.Chart, Images: b.Spec.Images,
 	})
 	if err == nil {
-		err = b.publish(dir, m)
+		err = b.publish(ctx, dir, m)
 	}
 	if err != nil {
 		return Metadata{}, errors.Join(b.full(err), os.RemoveAll(dir))
@@ -85,7 +85,7 @@ func (b *Backup) fill(ctx context.Context, dir string, m Metadata) (Metadata, er
 	}
 	m.Files = map[string]File{}
 	for _, name := range saved {
-		f, err := seal(filepath.Join(dir, name))
+		f, err := seal(ctx, filepath.Join(dir, name))
 		if err != nil {
 			return m, err
 		}
@@ -203,14 +203,14 @@ func (b *Backup) watch(path string) func() {
 }
 
 // seal brings the file to the disk and returns its checksum.
-func seal(path string) (File, error) {
+func seal(ctx context.Context, path string) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return File{}, fmt.Errorf("seal %s: %w", path, err)
 	}
 	defer f.Close() //nolint:errcheck // It is synced.
 	hash := sha256.New()
-	n, err := io.Copy(hash, f)
+	n, err := io.Copy(hash, readerWith(ctx, f))
 	if err := errors.Join(err, f.Chmod(0o640), f.Sync()); err != nil {
 		return File{}, fmt.Errorf("seal %s: %w", path, err)
 	}
@@ -218,7 +218,7 @@ func seal(path string) (File, error) {
 }
 
 // publish gives a complete backup its name.
-func (b *Backup) publish(dir string, m Metadata) error {
+func (b *Backup) publish(ctx context.Context, dir string, m Metadata) error {
 	raw, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (b *Backup) publish(dir string, m Metadata) error {
 	if err := os.WriteFile(path, append(raw, '\n'), 0o640); err != nil {
 		return fmt.Errorf("write the description of backup %s: %w", m.Name, err)
 	}
-	if _, err := seal(path); err != nil {
+	if _, err := seal(ctx, path); err != nil {
 		return err
 	}
 	if err := errors.Join(syncDir(dir), os.Rename(dir, filepath.Join(b.Spec.Dir, m.Name)), syncDir(b.Spec.Dir)); err != nil {

@@ -10,6 +10,8 @@ type Kind string
 const (
 	// Manual is one that a person, or a CronJob of theirs, asked for.
 	Manual Kind = "manual"
+	// Scheduled is one that global.backup.schedule asked for.
+	Scheduled Kind = "scheduled"
 	// Upgrade is one that an upgrade makes before it migrates.
 	Upgrade Kind = "upgrade"
 	// Restore is one that a restore makes of what it replaces.
@@ -20,11 +22,14 @@ const (
 const (
 	restorePrefix   = "before-restore-"
 	automaticPrefix = "before-"
+	scheduledPrefix = "scheduled-"
 )
 
-// KindOf returns the kind of the backup called name: only automatic ones are called "before" something.
+// KindOf returns the kind of the backup called name: only automatic ones are called "before" something, or "scheduled".
 func KindOf(name string) Kind {
 	switch {
+	case strings.HasPrefix(name, scheduledPrefix):
+		return Scheduled
 	case strings.HasPrefix(name, restorePrefix):
 		return Restore
 	case strings.HasPrefix(name, automaticPrefix):

@@ -28,6 +28,8 @@ type Metadata struct {
 	// Series is, of one before an upgrade, the name of the first backup that was made since migrations were applied
 	// completely: see series.
 	Series string `json:"series,omitempty"`
+	// Job is, of a scheduled one, the name of the Job that made it.
+	Job string `json:"job,omitempty"`
 	// Release, Revision, Chart and Images are those of the release that made the backup.
 	Release  string            `json:"release"`
 	Revision int               `json:"revision"`

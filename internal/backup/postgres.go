@@ -18,6 +18,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
 
@@ -45,7 +46,11 @@ func (b *Backup) connection(cmd *exec.Cmd) (*exec.Cmd, error) {
 	u.RawQuery = platform.Query(query)
 	u.User = url.User(u.User.Username())
 	cmd.Args = append(cmd.Args, "--dbname="+u.String(), "--no-password")
-	cmd.Env = append(os.Environ(), "PGPASSWORD="+password, "PGAPPNAME=nap-hooks backup", "PGCONNECT_TIMEOUT=10", "LC_ALL=C")
+	application := "nap-hooks backup"
+	if b.job != "" {
+		application = migrate.ScheduledApplication
+	}
+	cmd.Env = append(os.Environ(), "PGPASSWORD="+password, "PGAPPNAME="+application, "PGCONNECT_TIMEOUT=10", "LC_ALL=C")
 	return cmd, nil
 }
 

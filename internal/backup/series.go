@@ -77,7 +77,7 @@ func firstOf(list []Metadata, m Metadata) string {
 	for _, other := range list[slices.IndexFunc(list, func(o Metadata) bool { return o.Name == m.Name }):] {
 		same := other.Series == m.Series && (m.Series != "" || other.Set == m.Set)
 		switch {
-		case other.Kind == Manual:
+		case other.Kind == Manual, other.Kind == Scheduled:
 		case other.Kind == Upgrade && (same || other.Name == m.Series):
 			first = other.Name
 		case m.Series == "":

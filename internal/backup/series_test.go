@@ -255,6 +255,7 @@ func TestKindOf(t *testing.T) {
 	for name, want := range map[string]backup.Kind{
 		"20261123-141500": backup.Manual, "before-r12-20261123-141500": backup.Upgrade,
 		"before-restore-20261123-141500": backup.Restore, "mine": backup.Manual,
+		"scheduled-20261123-141500": backup.Scheduled,
 	} {
 		if got := backup.KindOf(name); got != want {
 			t.Errorf("KindOf(%s) = %s, want %s", name, got, want)

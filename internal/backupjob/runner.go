@@ -50,16 +50,14 @@ func (r *Runner) CreateByHand(ctx context.Context, name, reason string) (string,
 		return "", err
 	}
 	if note != nil {
-		f := note.Finding(r.Namespace, r.noteName())
-		f.Why = "a backup of what is there now may hold half of two states"
-		return "", hook.Refuse(f)
+		return "", hook.Refuse(note.NoBackup(r.Namespace, r.noteName()))
 	}
 	return r.Create(ctx, name, reason, "")
 }
 
 // Create makes the backup called name. It keeps the backup called keep whatever the retention says.
 func (r *Runner) Create(ctx context.Context, name, reason, keep string) (string, error) {
-	if err := r.ensureClaim(ctx); err != nil {
+	if err := r.EnsureClaim(ctx); err != nil {
 		return "", err
 	}
 	if err := r.snapshot(ctx, name); err != nil {
@@ -86,7 +84,7 @@ func (r *Runner) BeforeMajorUpgrade(ctx context.Context) (string, error) {
 }
 
 func (r *Runner) beforeUpgrade(ctx context.Context, options ...string) (string, error) {
-	if err := r.ensureClaim(ctx); err != nil {
+	if err := r.EnsureClaim(ctx); err != nil {
 		return "", err
 	}
 	name, err := r.nameBeforeUpgrade(ctx)
@@ -279,8 +277,8 @@ func Protect(ctx context.Context, client *kube.Client, namespace, name string) e
 	return nil
 }
 
-// ensureClaim makes the claim, or lets it grow to what the values ask for now.
-func (r *Runner) ensureClaim(ctx context.Context) error {
+// EnsureClaim makes the claim, or lets it grow to what the values ask for now.
+func (r *Runner) EnsureClaim(ctx context.Context) error {
 	claim := r.Plan.Claim
 	live, err := kube.Get[corev1.PersistentVolumeClaim](ctx, r.Client, kube.Claims, r.Namespace, claim.Name)
 	if apierrors.IsNotFound(err) {

@@ -20,6 +20,9 @@ type BackupSpec struct {
 	Chart     string            `json:"chart"`
 	Images    map[string]string `json:"images"`
 
+	// RestoreNote is the ConfigMap that is there while a restore has not ended.
+	RestoreNote string `json:"restoreNote,omitempty"`
+
 	// EncryptionKey is where the key is stored that credentials in the database are encrypted with.
 	EncryptionKey SecretRef `json:"encryptionKey,omitzero"`
 

@@ -7,7 +7,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,14 +105,34 @@ func Read(ctx context.Context, client *kube.Client, namespace, name string) (*No
 	if err != nil {
 		return nil, nil, fmt.Errorf("read ConfigMap %s in namespace %s: %w", name, namespace, err)
 	}
+	note, err := decode([]byte(config.Data[Key]), namespace, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return note, config, nil
+}
+
+// ReadMounted returns the note called name from the folder dir where its ConfigMap is mounted, nil where there is none.
+func ReadMounted(dir, namespace, name string) (*Note, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, Key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read ConfigMap %s in namespace %s: %w", name, namespace, err)
+	}
+	return decode(raw, namespace, name)
+}
+
+func decode(raw []byte, namespace, name string) (*Note, error) {
 	note := &Note{}
-	if err := json.Unmarshal([]byte(config.Data[Key]), note); err != nil || note.Backup == "" {
-		return nil, nil, hook.Refusef(finding.BackupUnfinished,
+	if err := json.Unmarshal(raw, note); err != nil || note.Backup == "" {
+		return nil, hook.Refusef(finding.BackupUnfinished,
 			"scale the services of the release to the replicas that they should have, restore a backup if the database may be "+
 				"half restored, and run kubectl delete configmap "+name+" --namespace "+namespace,
 			"ConfigMap %s in namespace %s should say how far a restore is, and is not readable", name, namespace)
 	}
-	return note, config, nil
+	return note, nil
 }
 
 // Unfinished is the finding of a restore that has not ended: its services must not be started by anything else. name is
@@ -143,6 +167,13 @@ func (n *Note) Finding(namespace, name string) finding.Finding {
 		Why:    why,
 		Fix:    "wait if it is still running; else " + n.WaysOut(namespace),
 	}
+}
+
+// NoBackup says why no backup is made while the restore has not ended.
+func (n *Note) NoBackup(namespace, name string) finding.Finding {
+	f := n.Finding(namespace, name)
+	f.Why = "a backup of what is there now may hold half of two states"
+	return f
 }
 
 // WaysOut are the commands that end the restore.

@@ -2,6 +2,8 @@ package restorenote
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,5 +73,33 @@ func TestUnfinishedIsSilentWithoutANote(t *testing.T) {
 	if _, err := Unfinished(t.Context(), server.Client(), "nap", "nap-restore"); err == nil ||
 		!strings.Contains(err.Error(), "no quorum") {
 		t.Errorf("a note that can't be read is taken for none: %v", err)
+	}
+}
+
+// The Job of a schedule has no rights: it finds the note in a volume.
+func TestReadMounted(t *testing.T) {
+	dir := t.TempDir()
+	if note, err := ReadMounted(dir, "nap", "nap-restore"); note != nil || err != nil {
+		t.Errorf("without a note: %+v, %v", note, err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, Key), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"backup": "b1", "replicas": {}, "phase": "stopping"}`)
+	note, err := ReadMounted(dir, "nap", "nap-restore")
+	if err != nil || note == nil || note.Backup != "b1" || note.Phase != Stopping {
+		t.Fatalf("%+v, %v", note, err)
+	}
+	want := "the restore of backup b1 has not ended: a backup of what is there now may hold half of two states; "
+	if got := note.NoBackup("nap", "nap-restore").Sentence(); !strings.HasPrefix(got, want) {
+		t.Errorf("it says\n%s\nnot\n%s", got, want)
+	}
+	write("{")
+	if _, err := ReadMounted(dir, "nap", "nap-restore"); err == nil ||
+		!strings.Contains(err.Error(), "ConfigMap nap-restore in namespace nap should say how far a restore is") {
+		t.Errorf("an unreadable note: %v", err)
 	}
 }
