@@ -15,7 +15,7 @@ func newBackupListCommand(o *backupOptions) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:     "list",
-		Short:   "List the backups, the newest first",
+		Short:   "List the backups, the newest first, and say how the schedule fares",
 		Example: "  helm neutree backup list -n nap\n  helm neutree backup list -n nap -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -29,6 +29,12 @@ func newBackupListCommand(o *backupOptions) *cobra.Command {
 				}
 				for _, warning := range listing.Warnings() {
 					log.Warn(warning)
+				}
+				switch schedule, err := r.Schedule(ctx); {
+				case err != nil:
+					log.Warn("the last success of the schedule is not known", "cause", err.Error())
+				case schedule != "":
+					log.Info(schedule)
 				}
 				if output == "json" {
 					e := json.NewEncoder(cmd.OutOrStdout())

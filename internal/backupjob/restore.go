@@ -116,6 +116,13 @@ func (r *Restore) giveUp(ctx context.Context, l *lock, left *restorenote.Note) (
 // prepare checks that the backup is good and saves what there is, while everything still runs. Of an unfinished restore
 // that is only done again when services ran since: what is there is no use then but half of two databases.
 func (r *Restore) prepare(ctx context.Context, l *lock, left *restorenote.Note) error {
+	if err := r.stopScheduled(ctx); err != nil {
+		if left == nil {
+			return errors.Join(err, afterwards(ctx, l.delete))
+		}
+		l.leave(ctx)
+		return err
+	}
 	ran := ""
 	if left != nil {
 		var err error

@@ -82,7 +82,7 @@ func (r *Restore) acquire(ctx context.Context) (*lock, *restorenote.Note, error)
 		if err != nil {
 			return nil, nil, err
 		}
-		// The note comes first: an upgrade that has not looked for it by now finds it.
+		// The note comes first: an upgrade that has not looked for it by now finds it, and so does a scheduled backup.
 		if err := r.refuseUpgrade(ctx); err != nil {
 			return nil, nil, errors.Join(err, afterwards(ctx, l.delete))
 		}
@@ -99,6 +99,20 @@ func (r *Restore) acquire(ctx context.Context) (*lock, *restorenote.Note, error)
 	l := &lock{client: r.Client, namespace: r.Namespace, config: config, note: *left}
 	err = l.change(ctx, func(n *restorenote.Note) { n.Holder = thisClient() })
 	return l, left, err
+}
+
+// stopScheduled ends scheduled backups, which would read the databases while they are replaced. Those that start from
+// now on find the note. A client before this one may have been killed before it did so.
+func (r *Restore) stopScheduled(ctx context.Context) error {
+	stopper := &stop.Stopper{Log: r.Log, Client: r.Client, Namespace: r.Namespace}
+	jobs, err := stopper.Scheduled(ctx, r.Plan.Release)
+	if err != nil {
+		return err
+	}
+	if _, err := stopper.Stop(ctx, jobs...); err != nil {
+		return fmt.Errorf("the databases were not touched, since a scheduled backup could not be stopped: %w", err)
+	}
+	return nil
 }
 
 // refuseUpgrade refuses while Jobs of an upgrade are running: it would start the services in the middle of the restore.

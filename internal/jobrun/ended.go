@@ -9,7 +9,10 @@ import (
 func Ended(job *batchv1.Job) bool { return Failed(job) || condition(job, batchv1.JobComplete) != nil }
 
 // Failed tells whether a Job has failed for good.
-func Failed(job *batchv1.Job) bool { return condition(job, batchv1.JobFailed) != nil }
+func Failed(job *batchv1.Job) bool { return Failure(job) != nil }
+
+// Failure is the condition that says why a Job has failed for good, nil for one that has not.
+func Failure(job *batchv1.Job) *batchv1.JobCondition { return condition(job, batchv1.JobFailed) }
 
 func condition(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
 	for i := range job.Status.Conditions {

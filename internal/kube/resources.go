@@ -23,7 +23,8 @@ var (
 	IngressClasses  = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "ingressclasses"}
 	NetworkPolicies = schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}
 
-	Jobs = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
+	CronJobs = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "cronjobs"}
+	Jobs     = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
 
 	Leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 

@@ -246,6 +246,8 @@ const (
 	BackupOfBootstrap = "backup-bootstrap"
 	Seed              = "seed"
 	Test              = "test"
+	// ScheduledBackup is the component of the Jobs of a CronJob, which no hook runs and no Helm client waits for.
+	ScheduledBackup = "scheduled-backup"
 )
 
 // HookJobs are the Jobs besides the services.

@@ -50,18 +50,21 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if len(stopped) > 0 {
-		said = "stopped what the upgrade still ran (Job " + strings.Join(stopped, ", ") + "); " + said
+		said = "stopped what was still running (Job " + strings.Join(stopped, ", ") + "); " + said
 	}
 	return said, nil
 }
 
-// stop ends the Jobs that an upgrade which was cancelled, or whose time was over, has left running. Its only error is
+// stop ends the Jobs that an upgrade which was cancelled, or whose time was over, has left running, and scheduled
+// backups. Its only error is
 // that ctx was cancelled, as by the drain of a node: then another pod tries again.
 func (r *Rollback) stop(ctx context.Context) ([]string, error) {
 	stopper := &stop.Stopper{Log: r.Log, Client: r.Client, Namespace: r.Spec.Namespace, Wait: r.StopTime}
 	jobs, err := stopper.Of(ctx, r.Spec.Release, r.Spec.Prefix)
-	stopped, stopErr := stopper.Stop(ctx, jobs...)
-	err = errors.Join(err, stopErr)
+	// A rollback restarts the database where that gets its older values.
+	scheduled, scheduledErr := stopper.Scheduled(ctx, r.Spec.Release)
+	stopped, stopErr := stopper.Stop(ctx, append(jobs, scheduled...)...)
+	err = errors.Join(err, scheduledErr, stopErr)
 	switch {
 	case ctx.Err() == context.Canceled:
 		return stopped, ctx.Err()

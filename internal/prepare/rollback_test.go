@@ -93,6 +93,10 @@ func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
 	defer func() { _ = conn.Close(t.Context()) }()
 	s.server.Put(earlierJob("nap-migrate", "nap/neutree/2"))
 	s.server.Put(earlierJob("nap-prepare", ""))
+	const scheduled = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-scheduled-backup-1, namespace: nap, " +
+		"labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/instance: neutree, " +
+		"app.kubernetes.io/component: scheduled-backup}}\nstatus: {active: 1}\n"
+	s.server.Put(scheduled)
 	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-migrate-x, namespace: nap, labels: " +
 		"{batch.kubernetes.io/job-name: nap-migrate}}\nstatus: {phase: Running}\n"
 	s.server.Put(pod)
@@ -115,8 +119,8 @@ func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
 			StopTime: 10 * time.Second}).Run(t.Context())
 	}
 	summary, err := back()
-	if want := "stopped what the upgrade still ran (Job nap-prepare, nap-migrate); the database stays ahead by " +
-		"public.schema_migrations 133_add"; err != nil || summary != want {
+	if want := "stopped what was still running (Job nap-prepare, nap-migrate, nap-scheduled-backup-1); " +
+		"the database stays ahead by public.schema_migrations 133_add"; err != nil || summary != want {
 		t.Errorf("summary %q, error %v, want %q", summary, err, want)
 	}
 	if err := <-migrated; err != nil {

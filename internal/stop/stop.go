@@ -44,7 +44,7 @@ type Job struct {
 
 // Of names the Jobs that an upgrade of the release with this prefix may have left running: those of its hooks, those
 // that these start, and the bootstrap Jobs, whose names depend on their content. Backups and restores that a person
-// started are none of them.
+// started are none of them, and neither are those of a schedule.
 func (s *Stopper) Of(ctx context.Context, release, prefix string) ([]Job, error) {
 	var jobs []Job
 	for _, job := range platform.HookJobs() {
@@ -53,9 +53,21 @@ func (s *Stopper) Of(ctx context.Context, release, prefix string) ([]Job, error)
 			jobs = append(jobs, Job{Name: prefix + "-" + job.Name, Awaited: !job.Stays})
 		}
 	}
+	named, err := s.byComponent(ctx, release, platform.Bootstrap)
+	return append(jobs, named...), err
+}
+
+// Scheduled names the Jobs that the schedule of the release's backups has started. They end by themselves when an
+// upgrade needs the database, and are stopped by what else comes.
+func (s *Stopper) Scheduled(ctx context.Context, release string) ([]Job, error) {
+	return s.byComponent(ctx, release, platform.ScheduledBackup)
+}
+
+func (s *Stopper) byComponent(ctx context.Context, release, component string) ([]Job, error) {
+	var jobs []Job
 	err := s.Client.EachMetadata(ctx, kube.Jobs, s.Namespace, metav1.ListOptions{LabelSelector: fmt.Sprintf(
 		"app.kubernetes.io/part-of=neutree,app.kubernetes.io/instance=%s,app.kubernetes.io/component=%s",
-		release, platform.Bootstrap)},
+		release, component)},
 		func(job *metav1.PartialObjectMetadata) { jobs = append(jobs, Job{Name: job.Name}) })
 	if err != nil {
 		return jobs, kube.Refused(err, "list the Jobs of release %s in namespace %s", release, s.Namespace)

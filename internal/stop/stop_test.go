@@ -92,6 +92,32 @@ func TestStopsWhatAnUpgradeLeftAndNothingElse(t *testing.T) {
 	}
 }
 
+// Jobs of a CronJob are none of an upgrade's, and are stopped by name too.
+func TestStopsScheduledBackups(t *testing.T) {
+	server := kubetest.New(t, namespace, job("nap-scheduled-backup-1", "scheduled-backup", "", active),
+		job("mine", "scheduled-backup", "", active), job("nap-scheduled-backup-0", "scheduled-backup", "", failed),
+		job("nap-backup-x", "backup", "", active), strings.ReplaceAll(job("other", "scheduled-backup", "", active),
+			"instance: neutree", "instance: other"))
+	s := stopper(server)
+	if stopped, err := all(t, s); err != nil || len(stopped) > 0 {
+		t.Errorf("stopped %v with what an upgrade left, error %v", stopped, err)
+	}
+	scheduled, err := s.Scheduled(t.Context(), "neutree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped, err := s.Stop(t.Context(), scheduled...)
+	slices.Sort(stopped)
+	if want := []string{"mine", "nap-scheduled-backup-1"}; err != nil || !slices.Equal(stopped, want) {
+		t.Errorf("stopped %v, error %v, want %v", stopped, err, want)
+	}
+	for _, name := range []string{"nap-scheduled-backup-0", "nap-backup-x", "other"} {
+		if server.Object(jobs+name) == nil {
+			t.Errorf("Job %s was deleted", name)
+		}
+	}
+}
+
 func TestWaitsForThePods(t *testing.T) {
 	server := kubetest.New(t, namespace, job("nap-migrate", "migrate", "", active), pod("nap-migrate", "Running"),
 		pod("nap-pull", "Succeeded"))

@@ -124,6 +124,32 @@ func TestStopsAnUpgradeFirst(t *testing.T) {
 	}
 }
 
+// A scheduled backup would lose its database in the middle.
+func TestStopsAScheduledBackupFirst(t *testing.T) {
+	job := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-scheduled-backup-1, namespace: nap, labels: " +
+		"{app.kubernetes.io/part-of: neutree, app.kubernetes.io/instance: neutree, " +
+		"app.kubernetes.io/component: scheduled-backup}}\nstatus: {active: 1}\n"
+	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-scheduled-backup-1-x, namespace: nap, labels: " +
+		"{batch.kubernetes.io/job-name: nap-scheduled-backup-1}}\nspec: {nodeName: node2}\nstatus: {phase: Running}\n"
+	server := kubetest.New(t, platform, uninstalling, job, pod)
+	var order []string
+	server.OnChange(func(number int) {
+		if number == 1 {
+			go server.Delete("/api/v1/namespaces/nap/pods/nap-scheduled-backup-1-x")
+		}
+	})
+	summary, _ := run(t, server)
+	for _, change := range server.Changes() {
+		order = append(order, change.Method+" "+path.Base(strings.TrimSuffix(change.Path, "/scale")))
+	}
+	if len(order) < 2 || order[0] != "DELETE nap-scheduled-backup-1" || order[1] != "PATCH nap-env-runner-k8s" {
+		t.Errorf("changed in the order %v", order)
+	}
+	if strings.Contains(summary, "warnings") {
+		t.Errorf("the pod was not awaited: %s", summary)
+	}
+}
+
 func TestRun(t *testing.T) {
 	server := kubetest.New(t, platform, uninstalling)
 	summary, log := run(t, server)

@@ -9,7 +9,7 @@ import (
 )
 
 // stopUpgrade ends what an install or upgrade that was cancelled still runs: it would migrate the database that is to
-// be kept, or lose it in the middle of that.
+// be kept, or lose it in the middle of that. A scheduled backup would lose it too.
 func (t *Teardown) stopUpgrade(ctx context.Context) {
 	if t.Spec.Prefix == "" {
 		return
@@ -18,8 +18,9 @@ func (t *Teardown) stopUpgrade(ctx context.Context) {
 		Log: t.Log, Client: t.Client, Namespace: t.Spec.Namespace, Wait: cmp.Or(t.UpgradeWait, 20*time.Second),
 	}
 	jobs, err := stopper.Of(ctx, t.Spec.Release, t.Spec.Prefix)
-	_, stopErr := stopper.Stop(ctx, jobs...)
-	for _, err := range []error{err, stopErr} {
+	scheduled, scheduledErr := stopper.Scheduled(ctx, t.Spec.Release)
+	_, stopErr := stopper.Stop(ctx, append(jobs, scheduled...)...)
+	for _, err := range []error{err, scheduledErr, stopErr} {
 		if err != nil {
 			t.warn("stop what an upgrade left running", err)
 		}
