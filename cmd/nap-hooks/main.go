@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // The image has no time zones either, and a schedule may name one.
 
 	"github.com/spf13/cobra"
 	// The image holds nothing but this program, and a database may have a certificate of a public authority.

@@ -46,6 +46,8 @@ type Bootstrap struct {
 
 	// spent is the time that steps have taken.
 	spent time.Duration
+	// precedence keeps scheduled backups from the database from its own backup on.
+	precedence migrate.Precedence
 }
 
 // Run does all steps in order and returns what the migrations did.
@@ -57,6 +59,8 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	if _, err := migrate.Config(b.DatabaseURL); err != nil {
 		return result, err
 	}
+	b.precedence = migrate.Precedence{Log: b.Log, URL: b.DatabaseURL}
+	defer b.precedence.End(ctx)
 	var cluster *database.Cluster
 	if b.Spec.Database.Mode == modeCNPG {
 		cluster = database.New(b.Log, b.Client, b.Spec.Namespace, b.Spec.Database.Cluster)
@@ -86,6 +90,7 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 			return err
 		}},
 		{"stopped workspaces", b.resume},
+		{"claim of scheduled backups", b.backupClaim},
 	}
 	for i, step := range steps {
 		b.Log.Info("step", "name", step.name, "number", i+1, "of", len(steps))

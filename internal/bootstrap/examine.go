@@ -87,6 +87,9 @@ func (b *Bootstrap) save(ctx context.Context, db examine.Database) error {
 		return err
 	}
 	plan.Create.Name = strings.TrimSuffix(plan.Create.Name, "backup") + platform.BackupOfBootstrap
+	if err := b.precedence.Take(ctx); err != nil {
+		return err
+	}
 	b.Log.Info("the database is saved before it is migrated", "pending", len(db.Pending), "first", first)
 	runner := backupjob.New(b.Log, b.Client, b.Spec.Namespace, plan)
 	if b.Jobs != nil {

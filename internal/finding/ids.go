@@ -17,6 +17,7 @@ const (
 	BackupNotConfirmed  ID = "backup.not-confirmed"
 	BackupPrograms      ID = "backup.programs"
 	BackupRelease       ID = "backup.release"
+	BackupSchedule      ID = "backup.schedule"
 	BackupServer        ID = "backup.server"
 	BackupServices      ID = "backup.services-started"
 	BackupSnapshot      ID = "backup.snapshot"

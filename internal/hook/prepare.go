@@ -29,6 +29,8 @@ type PrepareSpec struct {
 	Operator *OperatorSpec `json:"operator,omitempty"`
 	// BackupClaim is the PVC of backups, which may not exist.
 	BackupClaim string `json:"backupClaim,omitempty"`
+	// TimeZone is that of the schedule of backups, "" for none.
+	TimeZone string `json:"timeZone,omitempty"`
 	// Restart are the Deployments that are restarted when a Secret of theirs has changed.
 	Restart []string `json:"restart,omitempty"`
 	// FreePortOf is the Service whose node port another one gets in this revision, "" if none changes.

@@ -213,6 +213,8 @@ type BootstrapSpec struct {
 	// Backup, when set, is the ConfigMap with the plan of the backup to make before a database with data is migrated,
 	// where the hook before the main phase has not done so.
 	Backup string `json:"backup,omitempty"`
+	// Scheduled, when set, is the ConfigMap with the plan of backups that a CronJob makes, which needs their PVC.
+	Scheduled string `json:"scheduled,omitempty"`
 	// Seconds bound all steps but that backup, which has its own time.
 	Seconds int `json:"seconds,omitempty"`
 	// EncryptionKey is where the key is that credentials in the database are encrypted with. The environment has it too.

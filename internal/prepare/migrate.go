@@ -222,12 +222,16 @@ func (p *Prepare) migrate(ctx context.Context, todo work) (string, error) {
 	return saved + "; " + message, nil
 }
 
-// save makes a backup by what the plan says.
+// save makes a backup by what the plan says. A scheduled backup would use its volume, and later tables that are
+// migrated.
 func (p *Prepare) save(
 	ctx context.Context, do func(*backupjob.Runner, context.Context) (string, error),
 ) (string, error) {
 	plan, err := hook.ReadSpec[backupjob.Plan](p.Spec.Migrate.Backup)
 	if err != nil {
+		return "", err
+	}
+	if err := p.precedence.Take(ctx); err != nil {
 		return "", err
 	}
 	r := backupjob.New(p.Log, p.Client, p.Spec.Namespace, plan)

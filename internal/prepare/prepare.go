@@ -23,6 +23,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/migrate"
 	"github.com/neutree-ai/packaging/internal/nodeport"
 	"github.com/neutree-ai/packaging/internal/poddiag"
 	"github.com/neutree-ai/packaging/internal/restorenote"
@@ -52,6 +53,8 @@ type Prepare struct {
 	StopTime time.Duration
 
 	revision *revision.Revision
+	// precedence keeps scheduled backups from the database from its own backup on.
+	precedence migrate.Precedence
 }
 
 // Run does all of it in order and returns one sentence on what it did.
@@ -92,6 +95,8 @@ func (p *Prepare) Run(ctx context.Context) (string, error) {
 	if err := p.recordKey(ctx, db); err != nil {
 		return "", err
 	}
+	p.precedence = migrate.Precedence{Log: p.Log, URL: db.url}
+	defer p.precedence.End(ctx)
 	pulled, todo, err := p.pullAndAsk(ctx, db)
 	if err != nil {
 		return "", err
@@ -167,6 +172,7 @@ func (p *Prepare) check(ctx context.Context) (db found, err error) {
 		func() ([]finding.Finding, error) { return p.plaintext(ctx) },
 		func() ([]finding.Finding, error) { return p.workloads(ctx) },
 		func() ([]finding.Finding, error) { return nil, p.admitCluster(ctx) },
+		func() ([]finding.Finding, error) { return timeZone(p.Spec.TimeZone), nil },
 		func() ([]finding.Finding, error) {
 			return secret.Check(ctx, p.Log, p.Client.Resource(kube.Secrets, p.Spec.Namespace), p.Spec.Secrets)
 		},
