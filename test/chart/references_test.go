@@ -8,6 +8,7 @@ import (
 
 	"helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/hook"
@@ -60,12 +61,16 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 			for _, claim := range specOf[hook.GuardSpec](t, objects, specConfigMap(t, jobs(t, objects)["guard"]), "guard").Claims {
 				given[claim.Name] = claim.Required && claim.Namespace == namespace
 			}
+			if scheduled := bootstrapSpec(t, objects).Scheduled; scheduled != "" {
+				given[specOf[hook.BackupSpec](t, objects, scheduled, "backup").Claim] = true
+			}
 			for _, p := range pods(t, objects) {
 				if key := "ServiceAccount " + namespaceOf(p.from) + "/" + p.spec().ServiceAccountName; !rendered[key] {
 					t.Errorf("%s: %s is not rendered", p.from, key)
 				}
 				for _, volume := range p.spec().Volumes {
-					if volume.ConfigMap != nil && !rendered["ConfigMap "+namespace+"/"+volume.ConfigMap.Name] {
+					if volume.ConfigMap != nil && !ptr.Deref(volume.ConfigMap.Optional, false) &&
+						!rendered["ConfigMap "+namespace+"/"+volume.ConfigMap.Name] {
 						t.Errorf("%s: volume %s: ConfigMap %s is not rendered", p.from, volume.Name, volume.ConfigMap.Name)
 					}
 					if volume.Secret != nil && secrets[volume.Secret.SecretName] == nil &&

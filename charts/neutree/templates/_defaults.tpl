@@ -14,12 +14,18 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     "backup": {
       "accessMode": "ReadWriteOnce",
       "enabled": true,
+      "failedJobsHistoryLimit": 3,
       "image": {"digest":"","registry":"","repository":"","tag":""},
       "resources": {"limits":{"cpu":"2","memory":"1Gi"},"requests":{"cpu":"50m","memory":"64Mi"}},
       "retention": 5,
+      "schedule": "",
       "size": "10Gi",
       "skip": false,
+      "startingDeadlineSeconds": 3600,
       "storageClass": "",
+      "successfulJobsHistoryLimit": 3,
+      "suspend": false,
+      "timeZone": "",
       "tolerations": [],
       "volumeSnapshotClass": ""
     },
@@ -95,6 +101,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "sandbox": {"enabled":false}
     },
     "monitoring": {
+      "alerts": {"backupHours":0,"enabled":true},
       "dashboard": {"annotations":{},"enabled":false,"labels":{"grafana_dashboard":"1"}},
       "enabled": false,
       "from": [

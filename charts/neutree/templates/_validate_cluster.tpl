@@ -45,6 +45,9 @@ A YAML list of sentences.
 {{- if and .Values.global.monitoring.enabled (lookup "v1" "Namespace" "" "kube-system") (not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "servicemonitors.monitoring.coreos.com")) }}
 {{- $problems = append $problems "global.monitoring.enabled is true, but the cluster has no ServiceMonitors: install the Prometheus operator, or set it to false" }}
 {{- end }}
+{{- if and (include "neutree.alerts" .) (lookup "v1" "Namespace" "" "kube-system") (not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "prometheusrules.monitoring.coreos.com")) }}
+{{- $problems = append $problems "global.monitoring.alerts.enabled is true, but the cluster has no PrometheusRules: install the Prometheus operator with that kind, or set it to false" }}
+{{- end }}
 
 {{- range $kind := list "ClusterRole" "ClusterRoleBinding" }}
 {{- range $suffix := list "bootstrap" "cp-node-reader" }}

@@ -63,6 +63,7 @@
 
 {{- $problems = concat $problems (include "neutree.validate.database" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.storage" . | fromYamlArray) }}
+{{- $problems = concat $problems (include "neutree.validate.schedule" . | fromYamlArray) }}
 
 {{- with .Values.uninstall.deleteData }}
 {{- if not (regexMatch (printf "^%s@[1-9][0-9]*$" (regexQuoteMeta $.Release.Name)) .) }}

@@ -38,7 +38,7 @@ paths that they are mounted at. Those of a module count when it is on. A YAML ma
 {{- $_ := set $workloads "sandbox.imageWarmer" (dict "volumes" dict) }}
 {{- end }}
 {{- $hooks := dict "spec" "/spec" "neutree" "/neutree" "tmp" "/tmp" "backups" "/backups" "afs" "/afs"
-  "workloads" "/workloads" }}
+  "restore" "/restore" "workloads" "/workloads" }}
 {{- range include "common.databaseMount" . | fromYamlArray }}{{ $_ := set $hooks .name .mountPath }}{{ end }}
 {{- $_ := set $workloads "global.hooks" (dict "volumes" $hooks) }}
 {{- $workloads | toYaml }}

@@ -33,6 +33,7 @@ release: {{ .Release.Name }}
 namespace: {{ .Release.Namespace }}
 revision: {{ .Release.Revision }}
 chart: {{ .Chart.Version }}
+restoreNote: {{ include "neutree.restoreNote" . }}
 images:
   {{- range $name, $image := .Values.global.images }}
   {{ $name }}: {{ include "common.imageRef" (list $ $image) }}
@@ -114,7 +115,13 @@ spec:
 
 {{/*
 A Job that has both databases at hand. It asks nothing of Kubernetes: its ServiceAccount has no rights, its pod no
-token.
+token. Takes a dict:
+  root                       $
+  job                        its name without the prefix
+  configMap, serviceAccount  of the phase that runs it
+  env, initContainers        YAML lists
+  args, tryAgain             as in "common.jobSpec", optional
+  mounts, volumes            YAML lists in addition to the two volumes, optional
 */}}
 {{- define "neutree.backup.job" -}}
 {{- $global := .root.Values.global -}}
@@ -132,7 +139,7 @@ metadata:
 spec:
   {{- include "common.jobSpec" (dict "root" .root "name" $name "component" "backup"
     "configMap" .configMap "serviceAccount" .serviceAccount
-    "command" "backup" "timeout" $global.hooks.timeouts.backup
+    "command" "backup" "args" .args "tryAgain" .tryAgain "timeout" $global.hooks.timeouts.backup
     "startSeconds" (add $global.hooks.timeouts.start 600)
     "env" .env
     "image" (include "common.imageRef" (list .root $image))
@@ -141,8 +148,8 @@ spec:
     "labels" (include "common.afsVolumeLabel" .root | fromYaml)
     "user" .root.Values.workspaceRuntime.afsController.runAsUser
     "placement" (dict "tolerations" $global.backup.tolerations "priorityClassName" "" "affinity" (include "neutree.backup.affinity" .root | fromYaml))
-    "volumeMounts" (include "neutree.backup.mounts" .root)
-    "volumes" (include "neutree.backup.volumes" .root)) | nindent 2 }}
+    "volumeMounts" (printf "%s\n%s" (include "neutree.backup.mounts" .root) (.mounts | default "") | trim)
+    "volumes" (printf "%s\n%s" (include "neutree.backup.volumes" .root) (.volumes | default "") | trim)) | nindent 2 }}
 {{- end }}
 
 {{/*
@@ -198,13 +205,7 @@ Usage: include "neutree.backup.hookRules" (list $ <name of the Job without the p
   resources: [jobs]
   resourceNames: [{{ include "common.name" (list . (index $ 1)) }}]
   verbs: [get, delete]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [create]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  resourceNames: [{{ include "common.name" (list . "backups") }}]
-  verbs: [get, patch]
+{{ include "neutree.backup.claimRules" . }}
 {{- if .Values.global.backup.volumeSnapshotClass }}
 - apiGroups: [postgresql.cnpg.io]
   resources: [backups]
@@ -212,4 +213,15 @@ Usage: include "neutree.backup.hookRules" (list $ <name of the Job without the p
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Rights to create the PVC of backups, and to let it grow. */}}
+{{- define "neutree.backup.claimRules" -}}
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  resourceNames: [{{ include "common.name" (list . "backups") }}]
+  verbs: [get, patch]
 {{- end }}

@@ -45,6 +45,9 @@ seconds: {{ .Values.global.hooks.timeouts.bootstrap }}
 {{- if include "neutree.backup.beforeUpgrade" . }}
 backup: {{ include "neutree.backup.app" . }}
 {{- end }}
+{{- if include "neutree.backup.scheduled" . }}
+scheduled: {{ include "neutree.backup.app" . }}
+{{- end }}
 encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
 {{ include "neutree.gate.allow" . }}
 egress:

@@ -112,6 +112,11 @@ migrate:
   backup: /spec/backup-plan.yaml
   {{- end }}
 backupClaim: {{ include "common.name" (list . "backups") }}
+{{- if include "neutree.backup.scheduled" . }}
+{{- with $global.backup.timeZone }}
+timeZone: {{ . | quote }}
+{{- end }}
+{{- end }}
 seed:
   job: /spec/seed-job.yaml
   spec: /spec/seed.yaml

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/requirement"
 	"github.com/neutree-ai/packaging/internal/storage"
@@ -87,7 +88,11 @@ func pairs(set *requirement.Set) []pair {
 	var found []pair
 	pods := set.Pods
 	if set.Backup != nil {
-		pods = append(slices.Clone(pods), *set.Backup)
+		// The pods of a schedule mount the same two.
+		pods = slices.DeleteFunc(slices.Clone(pods), func(pod requirement.Pod) bool {
+			return pod.Why == platform.ScheduledBackup
+		})
+		pods = append(pods, *set.Backup)
 	}
 	for _, pod := range pods {
 		var mounted []requirement.Claim

@@ -10,6 +10,7 @@ Spec of a Job that runs a command of nap-hooks, with its configuration at /spec/
                   nodeSeconds is not given
   nodeSeconds     seconds that a pod may wait for a node, such as one that an autoscaler adds, optional
   retries         how many more pods may be tried, 2 unless given
+  tryAgain        list of exit codes after which another pod tries again until the Job's deadline, optional
   args            list of more arguments of the command, optional
   env             YAML list with the database's address, optional
   database        true for a command that finds the address itself
@@ -37,6 +38,14 @@ podFailurePolicy:
       onPodConditions:
         - type: DisruptionTarget
           status: "True"
+    {{- with .tryAgain }}
+    # What it gave way to will have ended by then.
+    - action: Ignore
+      onExitCodes:
+        containerName: {{ $.command }}
+        operator: In
+        values: {{ toJson . }}
+    {{- end }}
     # Exit codes that no retry would change: usage, refused, failed migration, backup first, half restored, deadline.
     - action: FailJob
       onExitCodes:
