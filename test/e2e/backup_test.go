@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
@@ -48,7 +50,12 @@ func TestBackup(t *testing.T) {
 	env := newEnvironment(t)
 	r := env.release(env.helm4, "neutree", "nap")
 	t.Cleanup(func() { r.purge(t) })
-	r.mustUpgrade(t, "--wait", "--set", "global.backup.size=64Mi")
+	values := []string{"--set", "global.backup.size=64Mi", "--set", "global.backup.schedule=0 0 1 1 *"}
+	r.mustUpgrade(t, append(values, "--wait")...)
+	eventually(t, time.Minute, "the PVC that the schedule needs exists", func(ctx context.Context) (bool, string) {
+		_, err := r.client.CoreV1().PersistentVolumeClaims(r.namespace).Get(ctx, "nap-backups", metav1.GetOptions{})
+		return err == nil, "it does not"
+	})
 	r.sql(t, "SET ROLE nap;"+rows)
 	r.afsRows(t, "INSERT INTO dirs VALUES ('77aa', 'shared', '/data/afs/aa/77/77aa')")
 	before, dirs := r.tables(t), r.afsRows(t)
@@ -67,6 +74,24 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(list) != 1 || list[0].Name != name || list[0].Schema != "127_skill_content_storage" || !list[0].AFS || list[0].Reason != "end to end" {
+			t.Errorf("%+v", list)
+		}
+	})
+
+	t.Run("a schedule makes one", func(t *testing.T) {
+		r.fromSchedule(t, "by-schedule")
+		eventually(t, 2*time.Minute, "the Job of the schedule is complete", func(ctx context.Context) (bool, string) {
+			// Monitoring reads it.
+			cron, err := r.client.BatchV1().CronJobs(r.namespace).Get(ctx, "nap-scheduled-backup", metav1.GetOptions{})
+			return err == nil && cron.Status.LastSuccessfulTime != nil, "the CronJob has no last success"
+		})
+		listed := r.plugin(t, 0, "", "backup", "list", "-o", "json")
+		wantSaid(t, listed, `schedule "0 0 1 1 *"; last success 20`)
+		var list []backup.Entry
+		if err := json.Unmarshal([]byte(listed.stdout), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list) != 2 || list[0].Kind != backup.Scheduled || !strings.HasPrefix(list[0].Name, "scheduled-") {
 			t.Errorf("%+v", list)
 		}
 	})
@@ -108,12 +133,30 @@ func TestBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = killed.Wait()
-		refused := r.upgrade(t.Context(), "--set", "global.backup.size=64Mi")
+		refused := r.upgrade(t.Context(), values...)
 		if words := "finish it with helm neutree backup restore " + name + " --namespace nap"; refused.err == nil ||
 			!strings.Contains(refused.output, words) {
 			t.Errorf("an upgrade meanwhile does not say %q: %v\n%s", words, refused.err, refused.output)
 		}
+		r.fromSchedule(t, "meanwhile")
+		eventually(t, 2*time.Minute, "a scheduled backup gives way", func(ctx context.Context) (bool, string) {
+			for _, pod := range r.pods(ctx, "batch.kubernetes.io/job-name=meanwhile") {
+				for _, status := range pod.Status.ContainerStatuses {
+					if ended := status.State.Terminated; ended != nil && ended.ExitCode == int32(hook.Busy) {
+						return strings.Contains(ended.Message, "the restore of backup "+name), ended.Message
+					}
+				}
+			}
+			return false, "no pod has ended"
+		})
+		job, err := r.client.BatchV1().Jobs(r.namespace).Get(t.Context(), "meanwhile", metav1.GetOptions{})
+		if err != nil || job.Status.Failed > 0 || len(job.Status.Conditions) > 0 {
+			t.Errorf("a run that gives way counts as a failure: %+v, %v", job.Status, err)
+		}
 		got := r.plugin(t, 0, "neutree\n", "backup", "restore", name)
+		if _, err := r.client.BatchV1().Jobs(r.namespace).Get(t.Context(), "meanwhile", metav1.GetOptions{}); err == nil {
+			t.Error("the restore left the Job of the schedule running")
+		}
 		wantSaid(t, got, "taken up again", "backup "+name+" of ", "is restored", "what was there before is backup before-restore-")
 		t.Logf("restore after a killed one: %s\n%s", got.took, got.stderr)
 		if diff := cmp.Diff(deployments, r.scales(t)); diff != "" {
@@ -137,10 +180,29 @@ func TestBackup(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
 			t.Fatal(err)
 		}
-		if len(list) != 3 || !strings.HasPrefix(list[0].Name, "before-r3-") || list[0].Schema != "127_skill_content_storage" {
+		if len(list) != 4 || !strings.HasPrefix(list[0].Name, "before-r3-") || list[0].Schema != "127_skill_content_storage" {
 			t.Errorf("%+v", list)
 		}
 	})
+}
+
+// fromSchedule creates a Job of the schedule, as kubectl create job --from does.
+func (r *release) fromSchedule(t testing.TB, name string) {
+	t.Helper()
+	cron, err := r.client.BatchV1().CronJobs(r.namespace).Get(t.Context(), "nap-scheduled-backup", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := cron.Spec.JobTemplate
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: template.Labels, Annotations: map[string]string{"cronjob.kubernetes.io/instantiate": "manual"},
+		OwnerReferences: []metav1.OwnerReference{
+			*metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob")),
+		},
+	}, Spec: template.Spec}
+	if _, err := r.client.BatchV1().Jobs(r.namespace).Create(t.Context(), job, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func wantSaid(t *testing.T, got pluginResult, words ...string) {
