@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/restorenote"
@@ -83,7 +84,8 @@ func (r *Restore) giveBack(ctx context.Context, name string, owner restorenote.O
 	}
 }
 
-// handOver moves the replicas from our entries to that of owner. Without such an entry everything stays as it is.
+// handOver moves the replicas from our entries to that of owner. An owner that had set nothing else, as a tool that had
+// healed them, has lost its entry with them, and gets a new one.
 func handOver(managers []metav1.ManagedFieldsEntry, owner restorenote.Owner) ([]metav1.ManagedFieldsEntry, bool) {
 	var moved []metav1.ManagedFieldsEntry
 	gave, took := false, false
@@ -117,5 +119,13 @@ func handOver(managers []metav1.ManagedFieldsEntry, owner restorenote.Owner) ([]
 		entry.FieldsV1 = metav1.NewFieldsV1(string(raw))
 		moved = append(moved, entry)
 	}
-	return moved, gave && took
+	if gave && !took {
+		moved = append(moved, metav1.ManagedFieldsEntry{
+			Manager: owner.Manager, Operation: metav1.ManagedFieldsOperationType(owner.Operation),
+			Subresource: owner.Subresource, APIVersion: kube.Deployments.GroupVersion().String(),
+			Time: ptr.To(metav1.Now()), FieldsType: "FieldsV1",
+			FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`),
+		})
+	}
+	return moved, gave
 }

@@ -432,38 +432,6 @@ func TestServicesThatAreStartedDuringARestoreStopIt(t *testing.T) {
 	}
 }
 
-// Helm 4 refuses to change a field that another manager has set ("conflict with nap-hooks"), so the replicas are given
-// back to the manager that they had.
-func TestReplicasKeepTheirFieldManager(t *testing.T) {
-	c := newCluster(t)
-	managed := func(replicas int, entries string) string {
-		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, "+
-			"managedFields: [%s]}\n"+
-			"spec: {replicas: %d}\nstatus: {availableReplicas: 2}", entries, replicas)
-	}
-	const (
-		helm = `{manager: helm, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1,
-  fieldsV1: {"f:spec": {%s"f:template": {}}}}`
-		scaled = `, {manager: nap-hooks, operation: Update, subresource: scale, apiVersion: apps/v1, fieldsType: FieldsV1,
-  fieldsV1: {"f:spec": {"f:replicas": {}}}}`
-	)
-	c.Put(managed(2, fmt.Sprintf(helm, `"f:replicas": {}, `)))
-	c.on("nap-restore", outcome{message: "backup b1 is restored", before: func() {
-		// As the API server notes the change of the scale.
-		c.Put(managed(0, fmt.Sprintf(helm, "")+scaled))
-	}})
-	if _, err := c.restore(within(t, 20*time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, entry := range c.Object("/apis/apps/v1/namespaces/nap/deployments/nap-cp").GetManagedFields() {
-		got = append(got, entry.Manager+" "+entry.FieldsV1.GetRawString())
-	}
-	if diff := cmp.Diff([]string{`helm {"f:spec":{"f:replicas":{},"f:template":{}}}`}, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // Workspaces that are newer than the backup are named, with what to do about them.
 func TestRestoreListsUnknownWorkspaces(t *testing.T) {
 	c := newCluster(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: ws}",
