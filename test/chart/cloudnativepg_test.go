@@ -295,6 +295,41 @@ func TestPoliciesOfTheOperator(t *testing.T) {
 			}
 		}
 	}
+	// Helm can look for it. The operator that leaves with this revision says nothing about the next one.
+	webhooks := func(release, ns string) func(chart.Lookup) map[string]any {
+		return func(l chart.Lookup) map[string]any {
+			switch l.Kind {
+			case "CustomResourceDefinition":
+				return map[string]any{"metadata": map[string]any{"name": l.Name}}
+			case "MutatingWebhookConfiguration":
+				return map[string]any{
+					"metadata": map[string]any{
+						"labels": map[string]any{"app.kubernetes.io/managed-by": "Helm"},
+						"annotations": map[string]any{"meta.helm.sh/release-name": release,
+							"meta.helm.sh/release-namespace": ns},
+					},
+					"webhooks": []any{map[string]any{"clientConfig": map[string]any{
+						"service": map[string]any{"namespace": ns}}}},
+				}
+			}
+			return nil
+		}
+	}
+	for name, test := range map[string]struct {
+		answer func(chart.Lookup) map[string]any
+		other  bool
+	}{
+		"borrowed":     {answer: webhooks("cnpg", "cnpg-system")},
+		"its own goes": {answer: webhooks(releaseName, namespace), other: true},
+	} {
+		found := networkOf(t, renderFor(t, target{upgrade: true, set: []string{"cloudnative-pg.enabled=false"},
+			answer: test.answer}).Objects)
+		for ns, want := range map[string]bool{"cnpg-system": true, "other": test.other} {
+			if got := found.admits(elsewhere(ns), postgres, 8000); got != want {
+				t.Errorf("%s: a pod of %s with the operator's label reaches PostgreSQL: %t", name, ns, got)
+			}
+		}
+	}
 	moved := networkOf(t, render(t, "cloudnative-pg.namespaceOverride=cnpg-system",
 		"cloudnative-pg.config.clusterWide=true").Objects)
 	if !moved.admits(moved.hosts["operator"], postgres, 8000) {

@@ -138,15 +138,19 @@ can't ask the cluster does not know whether the release had an operator until no
 
 {{/*
 Selector of the namespace of the operator that serves the database, if that is not the release's: the one that is given, else
-that of the operator whose webhooks the cluster has. "{}" where neither is known.
+that of the operator whose webhooks the cluster has. "{}" where neither is known: webhooks of this release are those of an
+operator that leaves with this revision, and nothing says where the next one will run.
 */}}
 {{- define "neutree.operator.peerNamespace" -}}
 {{- $namespace := include "neutree.operator.namespace" . -}}
 {{- if not (index .Values "cloudnative-pg" "enabled") -}}
 {{- $namespace = .Values.global.database.cnpg.operatorNamespace -}}
 {{- if not $namespace -}}
-{{- range (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "cnpg-mutating-webhook-configuration" | default dict).webhooks -}}
+{{- $live := lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "cnpg-mutating-webhook-configuration" | default dict -}}
+{{- if include "neutree.owner" (list . $live) -}}
+{{- range $live.webhooks -}}
 {{- $namespace = dig "clientConfig" "service" "namespace" $namespace . -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
