@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +46,8 @@ func (r *release) sql(t testing.TB, statements string) string {
 
 // tables is the whole database as pg_dump writes it, but for the row of its owner, which a restore writes again with
 // another time, and for the rows that the services write by themselves: signs of
-// life and the queue of jobs. Rows of other tables can be left out too.
+// life and the queue of jobs. Rows of other tables can be left out too. The rows of a table are sorted: one that a restore
+// records again, as it was, moves to the end of its table.
 func (r *release) tables(t testing.TB, without ...string) string {
 	t.Helper()
 	command := []string{"pg_dump", "--dbname=nap"}
@@ -54,11 +56,18 @@ func (r *release) tables(t testing.TB, without ...string) string {
 	}
 	out := r.exec(t, "nap-pg-1", "postgres", "", command...)
 	var kept []string
+	first := 0 // row of a table
 	for line := range strings.Lines(out) {
+		switch {
 		// pg_dump writes a random key into these two lines.
-		if !strings.HasPrefix(line, `\restrict`) && !strings.HasPrefix(line, `\unrestrict`) {
-			kept = append(kept, line)
+		case strings.HasPrefix(line, `\restrict`), strings.HasPrefix(line, `\unrestrict`):
+			continue
+		case strings.HasPrefix(line, "COPY "):
+			first = len(kept) + 1
+		case line == "\\.\n":
+			slices.Sort(kept[first:])
 		}
+		kept = append(kept, line)
 	}
 	if len(kept) < 100 {
 		t.Fatalf("pg_dump printed %d lines:\n%s", len(kept), out)
