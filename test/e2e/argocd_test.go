@@ -207,11 +207,11 @@ func (a *argoApp) wantRestored(t *testing.T) {
 	a.sync(t)
 }
 
-// hookSaid is what the hook before a sync said last.
-func (a *argoApp) hookSaid(t *testing.T) string {
+// hookSaid is what the hook before a sync, or an upgrade, said last.
+func (r *release) hookSaid(t *testing.T) string {
 	t.Helper()
 	options := metav1.ListOptions{LabelSelector: "job-name=nap-prepare"}
-	pods, err := a.client.CoreV1().Pods(a.namespace).List(t.Context(), options)
+	pods, err := r.client.CoreV1().Pods(r.namespace).List(t.Context(), options)
 	if err != nil || len(pods.Items) == 0 {
 		t.Fatalf("there is no pod of nap-prepare: %v", err)
 	}

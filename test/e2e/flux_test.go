@@ -32,6 +32,14 @@ const (
 	newestImage = "global: {images: {controlPlane: {tag: v0.3.0}}}"
 )
 
+// borrowing is a release that leaves the operator to another one.
+const borrowing = newestImage + "\ncloudnative-pg: {enabled: false}"
+
+// borrowingMore changes a setting of PostgreSQL, for which the operator has to restart it.
+const borrowingMore = `
+global: {images: {controlPlane: {tag: v0.3.0}}, database: {cnpg: {maxConnections: 310}}}
+cloudnative-pg: {enabled: false}`
+
 // The life of a release that Flux's own controllers make of the HelmRelease in docs/gitops.md.
 func TestFlux(t *testing.T) {
 	env := newEnvironment(t)
@@ -244,6 +252,9 @@ func (f *flux) migrationFails(t *testing.T) {
 	if history := f.history(t); !containsAll(lastLines(history), "deployed", "Rollback to") {
 		t.Errorf("the release is not rolled back:\n%s", history)
 	}
+	if said := f.hookSaid(t); !strings.Contains(said, "133_") {
+		t.Errorf("the hook does not name the migration: %s", said)
+	}
 	var list []backup.Entry
 	if err := json.Unmarshal([]byte(f.plugin(t, 0, "", "backup", "list", "-o", "json").stdout), &list); err != nil {
 		t.Fatal(err)
@@ -269,7 +280,8 @@ func (f *flux) controllerDies(t *testing.T) {
 	}
 	f.controllers.helm.start(t)
 	t.Logf("ready %s after the controller is back", f.awaitReady(t))
-	if history := f.history(t); strings.Contains(history, "pending-") {
+	// The description of one that Flux has unlocked says that it was pending.
+	if history := f.history(t); strings.Contains(history, "\tpending-") {
 		t.Errorf("a revision is left pending:\n%s", history)
 	}
 	database := f.openDatabase(t)
@@ -284,7 +296,7 @@ func (f *flux) controllerDies(t *testing.T) {
 
 // operatorIsHandedOver leaves CloudNativePG's operator to a HelmRelease of its own.
 func (f *flux) operatorIsHandedOver(t *testing.T, operator *flux) {
-	f.upgradeTo(t, f.values(t, newestImage+"\ncloudnative-pg: {enabled: false}"))
+	f.upgradeTo(t, f.values(t, borrowing))
 	operator.createNamespace(t, nil)
 	crdsKept := map[string]any{"crds": map[string]any{"create": false}}
 	operator.create(t, filepath.Join(f.chart, "charts", "cloudnative-pg"), crdsKept, nil)
@@ -300,6 +312,12 @@ func (f *flux) operatorIsHandedOver(t *testing.T, operator *flux) {
 		return pod.DeletionTimestamp == nil && podReady(pod), describe(pod)
 	})
 	t.Logf("the other operator brought the database back after %s", took)
+	// It reaches PostgreSQL, and the next revision knows where it runs.
+	f.upgradeTo(t, f.values(t, borrowingMore))
+	if connections := f.sql(t, "SHOW max_connections"); connections != "310" {
+		t.Errorf("max_connections is %s under the other operator, want 310", connections)
+	}
+	f.wantOperatorFrom(t, operator.namespace)
 	f.waitDeployments(t)
 	f.wantQuiet(t)
 }
@@ -322,8 +340,7 @@ func (f *flux) awaitNoPods(t *testing.T) {
 
 // installFails installs the release again on its data: first so that it cannot become ready, then as it should be.
 func (f *flux) installFails(t *testing.T) {
-	const without = "\ncloudnative-pg: {enabled: false}"
-	bad := f.values(t, newestImage+without+
+	bad := f.values(t, borrowingMore+
 		"\ncontrolPlane: {cp: {extraEnv: [{name: DATABASE_URL, value: 'postgresql://nap@127.0.0.1:1/nap'}]}}")
 	f.create(t, f.chart, bad, func(spec map[string]any) {
 		// Twice shows as much as four times.
@@ -333,7 +350,7 @@ func (f *flux) installFails(t *testing.T) {
 	t.Logf("given up after %s: %s", took, message)
 	f.change(t, func(spec map[string]any) {
 		delete(spec["install"].(map[string]any), "timeout")
-		spec["values"] = f.values(t, newestImage+without)
+		spec["values"] = f.values(t, borrowingMore)
 	})
 	t.Logf("installed after %s", f.awaitReady(t))
 	f.login(t).do(t, http.MethodGet, "/api/me", nil, http.StatusOK, nil)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -31,7 +32,22 @@ func TestOperatorAlreadyThere(t *testing.T) {
 	r.mustUpgrade(t, "--wait", "--set", "cloudnative-pg.enabled=false")
 	r.login(t)
 	// The operator's namespace is found in the cluster, and PostgreSQL admits the operator from no other.
-	policy, err := env.client.NetworkingV1().NetworkPolicies(r.namespace).Get(t.Context(), "nap-pg", metav1.GetOptions{})
+	r.wantOperatorFrom(t, "cnpg-system")
+	r.mustUninstall(t)
+
+	env.testExternal(t)
+
+	if got := operator.uninstall(t.Context()); got.err != nil {
+		t.Fatalf("uninstall the operator: %v\n%s", got.err, got.output)
+	}
+	wantRefused(t, r.upgrade(t.Context(), "--wait"), 30*time.Second,
+		"clusters.postgresql.cnpg.io", "cnpg-system", "cloudnative-pg.crds.create=false")
+}
+
+// wantOperatorFrom asserts that PostgreSQL admits an operator of one namespace, which is not the release's.
+func (r *release) wantOperatorFrom(t *testing.T, namespace string) {
+	t.Helper()
+	policy, err := r.client.NetworkingV1().NetworkPolicies(r.namespace).Get(t.Context(), "nap-pg", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,16 +59,7 @@ func TestOperatorAlreadyThere(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"kubernetes.io/metadata.name=cnpg-system"}; !slices.Equal(from, want) {
+	if want := []string{corev1.LabelMetadataName + "=" + namespace}; !slices.Equal(from, want) {
 		t.Errorf("NetworkPolicy nap-pg admits pods of %v, want %v", from, want)
 	}
-	r.mustUninstall(t)
-
-	env.testExternal(t)
-
-	if got := operator.uninstall(t.Context()); got.err != nil {
-		t.Fatalf("uninstall the operator: %v\n%s", got.err, got.output)
-	}
-	wantRefused(t, r.upgrade(t.Context(), "--wait"), 30*time.Second,
-		"clusters.postgresql.cnpg.io", "cnpg-system", "cloudnative-pg.crds.create=false")
 }
