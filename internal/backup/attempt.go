@@ -84,16 +84,10 @@ func (a *attempt) begin(transaction string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(a.b.Spec.Dir, partial+"restore-*")
-	if err != nil {
+	if err := a.b.replaceFile(attemptFile, raw); err != nil {
 		return fmt.Errorf("note the transaction: %w", err)
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // It is renamed by then.
-	_, err = f.Write(raw)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("note the transaction: %w", err)
-	}
-	return os.Rename(f.Name(), a.path())
+	return nil
 }
 
 // forget removes the file: the restore has ended, or has changed nothing.

@@ -95,6 +95,20 @@ func holder(f *os.File) string {
 	return "another backup or restore"
 }
 
+// replaceFile writes a file of the store, whole or not at all.
+func (b *Backup) replaceFile(name string, content []byte) error {
+	f, err := os.CreateTemp(b.Spec.Dir, partial+"file-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // It is renamed by then.
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(b.Spec.Dir, name))
+}
+
 // Delete removes one backup.
 func (b *Backup) Delete(_ context.Context, name string) error {
 	unlock, err := b.lock("backup delete " + name)

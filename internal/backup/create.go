@@ -159,7 +159,11 @@ func (b *Backup) joinSeries(m *Metadata) error {
 	if err != nil {
 		return err
 	}
-	first, _ := standing{ledgers: m.Ledgers, set: m.Set, applied: m.Applied}.series(list)
+	over, err := b.seriesOver()
+	if err != nil {
+		return err
+	}
+	first, _ := standing{ledgers: m.Ledgers, set: m.Set, applied: m.Applied, over: over}.series(list)
 	m.Series = cmp.Or(first, m.Name)
 	return nil
 }

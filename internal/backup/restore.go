@@ -55,6 +55,9 @@ func (b *Backup) Restore(ctx context.Context, name string, newer bool) (string, 
 	if err := b.restoreDatabase(ctx, m, attempt); err != nil {
 		return "", attempt.failed(err)
 	}
+	if err := b.endSeries(); err != nil {
+		return "", err
+	}
 	b.Log.Info("the database is restored", "tables", m.Tables, "elapsed", time.Since(began).Round(time.Millisecond).String())
 	if afs != "" {
 		if err := loadSQLite(ctx, afs, b.Spec.AFS); err != nil {

@@ -2,8 +2,13 @@ package backup
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -13,27 +18,38 @@ import (
 // An upgrade whose migrations fail is tried again, by people and by tools: that is a series of attempts. It ends when
 // migrations are applied completely. The first backup of a series holds the database as the running services know it;
 // later ones hold what failed attempts have left. So the first is the one to go back to, and it is kept until the
-// series has succeeded and the next one has a backup of its own.
+// series has succeeded and the next one has a backup of its own. A restore ends a series too: services run on what it
+// brings back, and the next attempt comes after what users did since.
 
 // reliable is how old a backup may be for a retry to rely on it. Services keep running between the attempts, and what
 // users do after the backup is not in it.
 const reliable = 6 * time.Hour
+
+// restoredFile of the store holds the names of the backups before upgrades that there were at the last restore: no later
+// one belongs to the series of any of them. Their restore may have brought back the very state that one of them holds, so
+// the database does not show it.
+const restoredFile = ".restored.json"
 
 // standing is what decides on the series that a backup belongs to.
 type standing struct {
 	ledgers map[string][]string
 	set     string
 	applied time.Time
+	// over are the backups whose series a restore has ended.
+	over []string
 }
 
-// ask reads what is known of the migrations in the database.
-func ask(ctx context.Context, databaseURL string) (standing, error) {
+// ask reads what is known of the migrations in the database, and of restores.
+func (b *Backup) ask(ctx context.Context) (standing, error) {
 	var s standing
-	conn, err := migrate.Connect(ctx, databaseURL)
+	conn, err := migrate.Connect(ctx, b.DatabaseURL)
 	if err != nil {
 		return s, fmt.Errorf("connect to the database: %s", migrate.Reason(err))
 	}
 	defer migrate.Close(ctx, conn)
+	if s.over, err = b.seriesOver(); err != nil {
+		return s, err
+	}
 	if s.ledgers, err = migrate.Ledgers(ctx, conn); err != nil {
 		return s, err
 	}
@@ -46,7 +62,7 @@ func ask(ctx context.Context, databaseURL string) (standing, error) {
 // an upgrade migrations were applied completely, or the database went back.
 func (s standing) series(list []Metadata) (first string, newest *Metadata) {
 	i := slices.IndexFunc(list, func(m Metadata) bool { return m.Kind == Upgrade })
-	if i < 0 || !s.follows(list[i]) {
+	if i < 0 || slices.Contains(s.over, list[i].Name) || !s.follows(list[i]) {
 		return "", nil
 	}
 	return firstOf(list, list[i]), &list[i]
@@ -102,7 +118,7 @@ func (b *Backup) relyOn(ctx context.Context) (Metadata, bool, error) {
 	if err != nil || len(list) == 0 {
 		return Metadata{}, false, err
 	}
-	now, err := ask(ctx, b.DatabaseURL)
+	now, err := b.ask(ctx)
 	if err != nil {
 		return Metadata{}, false, err
 	}
@@ -117,4 +133,42 @@ func (b *Backup) relyOn(ctx context.Context) (Metadata, bool, error) {
 	b.Log.Info("an earlier attempt saved the database, and it has the same migrations since: that backup will do",
 		"backup", newest.Name)
 	return *newest, true, nil
+}
+
+// endSeries notes that the database was restored.
+func (b *Backup) endSeries() error {
+	list, _, err := b.List()
+	if err != nil {
+		return err
+	}
+	names := []string{}
+	for _, m := range list {
+		if m.Kind == Upgrade {
+			names = append(names, m.Name)
+		}
+	}
+	raw, err := json.Marshal(names)
+	if err == nil {
+		err = b.replaceFile(restoredFile, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("note that the database was restored: %w", err)
+	}
+	return nil
+}
+
+// seriesOver are the backups before upgrades that there were at the last restore.
+func (b *Backup) seriesOver() ([]string, error) {
+	raw, err := os.ReadFile(filepath.Join(b.Spec.Dir, restoredFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	if err == nil {
+		err = json.Unmarshal(raw, &names)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find out when the database was restored: %w", err)
+	}
+	return names, nil
 }

@@ -200,6 +200,40 @@ func TestARetrySavesAgainWhereItMust(t *testing.T) {
 	}
 }
 
+// An upgrade that went well was taken back by a restore of its backup, and people worked on. The next upgrade fails again
+// and again: the database to go back to is that of before its first attempt, and not the one that was restored.
+func TestARestoreEndsTheSeries(t *testing.T) {
+	f := newFixture(t)
+	f.Spec.Retention = 2
+	old := f.Spec
+	f.nextRelease(t, "6e7", map[string]string{"901_good.sql": "CREATE TABLE public.good (id int)"})
+	if name, err := f.upgrade(t, 1); name != "before-r1-x" || err != nil {
+		t.Fatal(name, err)
+	}
+	f.age(t, time.Minute)
+	f.Spec = old
+	if _, err := f.Restore(t.Context(), "before-r1-x", true); err != nil {
+		t.Fatal(err)
+	}
+	f.exec(t, "CREATE TABLE public.worked (id int)")
+	files := map[string]string{"901_good.sql": "CREATE TABLE public.good (id int)"}
+	for attempt := 2; attempt <= 5; attempt++ {
+		files[fmt.Sprintf("90%d_good.sql", attempt)] = fmt.Sprintf("CREATE TABLE public.good%d (id int)", attempt)
+		files["909_bad.sql"] = failing
+		f.Spec = old
+		f.nextRelease(t, "7e7", files)
+		name, err := f.upgrade(t, attempt)
+		wantFailure(t, err, hook.MigrationFailed, "909_bad")
+		if want := fmt.Sprintf("before-r%d-x", attempt); name != want {
+			t.Fatalf("attempt %d relies on %s, want %s", attempt, name, want)
+		}
+		f.age(t, time.Minute)
+	}
+	if diff := cmp.Diff([]string{"before-r5-x", "before-r2-x"}, f.names(t)); diff != "" {
+		t.Errorf("of four attempts after a restore, with a retention of two, there is left:\n%s", diff)
+	}
+}
+
 // spoil changes a byte of a dump.
 func (f *fixture) spoil(t *testing.T, name string) {
 	t.Helper()
