@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,9 +23,11 @@ const secondWeb = "30180"
 // uninstalledNextTo uninstalls a release whose operator looks after the database of another release. That is refused
 // until the installation says otherwise, and the other release loses neither data nor service by any of it.
 func uninstalledNextTo(t *testing.T, f *faults) ending {
-	f.toBase(t)
+	wide := []string{"--set", "cloudnative-pg.config.clusterWide=true"}
+	f.toBase(t, wide...)
 	other := f.release.environment.release(f.helm, "neutree", second)
-	t.Cleanup(func() { other.remove(t) })
+	remove := sync.OnceFunc(func() { other.remove(t) })
+	t.Cleanup(remove)
 	other.mustUpgrade(t, "--wait", "--set", "cloudnative-pg.enabled=false",
 		"--set", "global.exposure.nodePorts.web="+secondWeb)
 	other.sql(t, "SET ROLE nap;"+rows)
@@ -64,7 +67,7 @@ func uninstalledNextTo(t *testing.T, f *faults) ending {
 	f.annotateInstallation(t, operator.RemovalAnnotation, "true")
 	f.mustUninstall(t)
 	unharmed("after the uninstall")
-	f.mustUpgrade(t, "--wait", "--reset-values")
+	f.toBase(t, wide...)
 	f.wantServes(t)
 	unharmed("after the release was installed again")
 
@@ -77,5 +80,7 @@ func uninstalledNextTo(t *testing.T, f *faults) ending {
 	t.Logf("the other release, all the while: %s", asked)
 	other.mustUninstall(t)
 	f.wantServes(t)
+	// Its data has to go as well before the operator may look after the release's own namespace alone again.
+	remove()
 	return asBefore
 }
