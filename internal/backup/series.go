@@ -159,7 +159,8 @@ func (b *Backup) endSeries() error {
 
 // seriesOver are the backups before upgrades that there were at the last restore.
 func (b *Backup) seriesOver() ([]string, error) {
-	raw, err := os.ReadFile(filepath.Join(b.Spec.Dir, restoredFile))
+	path := filepath.Join(b.Spec.Dir, restoredFile)
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -168,7 +169,7 @@ func (b *Backup) seriesOver() ([]string, error) {
 		err = json.Unmarshal(raw, &names)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find out when the database was restored: %w", err)
+		return nil, fmt.Errorf("find out which backups are older than the last restore, from %s: %w", path, err)
 	}
 	return names, nil
 }
