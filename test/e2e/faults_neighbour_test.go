@@ -4,8 +4,8 @@ package e2e
 
 import (
 	"context"
+	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,13 +21,13 @@ const second = "nap-second"
 const secondWeb = "30180"
 
 // uninstalledNextTo uninstalls a release whose operator looks after the database of another release. That is refused
-// until the installation says otherwise, and the other release loses neither data nor service by any of it.
+// until the installation says otherwise, and so is the next install, and the other release loses neither data nor service
+// by any of it.
 func uninstalledNextTo(t *testing.T, f *faults) ending {
 	wide := []string{"--set", "cloudnative-pg.config.clusterWide=true"}
 	f.toBase(t, wide...)
 	other := f.release.environment.release(f.helm, "neutree", second)
-	remove := sync.OnceFunc(func() { other.remove(t) })
-	t.Cleanup(remove)
+	t.Cleanup(func() { other.remove(t) })
 	other.mustUpgrade(t, "--wait", "--set", "cloudnative-pg.enabled=false",
 		"--set", "global.exposure.nodePorts.web="+secondWeb)
 	other.sql(t, "SET ROLE nap;"+rows)
@@ -67,7 +67,12 @@ func uninstalledNextTo(t *testing.T, f *faults) ending {
 	f.annotateInstallation(t, operator.RemovalAnnotation, "true")
 	f.mustUninstall(t)
 	unharmed("after the uninstall")
-	f.toBase(t, wide...)
+	// The other database runs without an operator now: a release that brings one has to say that it is meant for that.
+	refused = f.upgrade(t.Context(), slices.Concat([]string{"--wait", "--reset-values"}, wide)...)
+	wantRefused(t, refused, time.Minute, "Cluster "+second+"/nap-pg", "global.upgrade.allowOperatorChange=true",
+		"cloudnative-pg.config.clusterWide=true")
+	unharmed("after the refused install")
+	f.toBase(t, slices.Concat(wide, []string{"--set", "global.upgrade.allowOperatorChange=true"})...)
 	f.wantServes(t)
 	unharmed("after the release was installed again")
 
@@ -80,7 +85,6 @@ func uninstalledNextTo(t *testing.T, f *faults) ending {
 	t.Logf("the other release, all the while: %s", asked)
 	other.mustUninstall(t)
 	f.wantServes(t)
-	// Its data has to go as well before the operator may look after the release's own namespace alone again.
-	remove()
+	// The next upgrade narrows the operator to the release's own namespace: a database that hibernates needs none.
 	return asBefore
 }
