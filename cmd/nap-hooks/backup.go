@@ -28,7 +28,8 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	}
 	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
 
-	var name, reason, keep, job string
+	var name, reason, job string
+	var keep []string
 	var newer, otherKey, fresh bool
 	// sub makes a subcommand whose result is one sentence.
 	sub := func(use, short string, do func(context.Context, *backup.Backup) (string, error)) *cobra.Command {
@@ -52,7 +53,7 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	}
 
 	create := sub("create", "Make a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
-		m, err := b.Create(ctx, name, reason, keep)
+		m, err := b.Create(ctx, name, reason, keep...)
 		if err != nil {
 			return "", err
 		}
@@ -60,7 +61,7 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 	})
 	create.Flags().StringVar(&reason, "reason", "", "why it is made")
 	create.Flags().BoolVar(&fresh, "fresh", false, "also where the backup of an earlier attempt would do")
-	create.Flags().StringVar(&keep, "keep", "", "another backup that must stay")
+	create.Flags().StringArrayVar(&keep, "keep", nil, "another backup that must stay; may be given again")
 	scheduled := sub("scheduled", "Make the backup of a schedule, unless an upgrade or a restore is at work",
 		func(ctx context.Context, b *backup.Backup) (string, error) {
 			m, err := b.CreateScheduled(ctx, job)

@@ -55,6 +55,12 @@ func TestRetention(t *testing.T) {
 	if diff := cmp.Diff([]string{"b4", "b3", "b2"}, f.names(t)); diff != "" {
 		t.Errorf("the backup that is about to be restored is gone: %s", diff)
 	}
+	if _, err := f.Create(t.Context(), "b5", "before a restore that starts over", "b3", "b2"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"b5", "b4", "b3", "b2"}, f.names(t)); diff != "" {
+		t.Errorf("a backup that the restore made before is gone: %s", diff)
+	}
 	if err := f.Delete(t.Context(), "b3"); err != nil {
 		t.Fatal(err)
 	}

@@ -23,9 +23,9 @@ import (
 const progressEvery = 5 * time.Second
 
 // Create makes the backup called name. Of the others of its kind it keeps the newest, as many as the retention allows,
-// and the one called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
+// and those called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
 // A retry of an upgrade may have no need of a new one: what is returned then is the backup that it relies on.
-func (b *Backup) Create(ctx context.Context, name, reason, keep string) (Metadata, error) {
+func (b *Backup) Create(ctx context.Context, name, reason string, keep ...string) (Metadata, error) {
 	if err := ValidateName(name); err != nil {
 		return Metadata{}, err
 	}
@@ -60,7 +60,7 @@ func (b *Backup) Create(ctx context.Context, name, reason, keep string) (Metadat
 	if err != nil {
 		return Metadata{}, errors.Join(b.full(err), os.RemoveAll(dir))
 	}
-	return m, b.prune(kind, name, keep)
+	return m, b.prune(kind, append(keep, name)...)
 }
 
 // fill saves both databases to dir.

@@ -99,6 +99,9 @@ func TestRestoreStartsOverWhenServicesRanSince(t *testing.T) {
 				!strings.Contains(steps, one.want+"; delete note") {
 				t.Error(steps)
 			}
+			if args := strings.Join(c.argsOf("nap-backup-before-restore-"), " "); !strings.HasSuffix(args, "--keep=s1 --keep=b1") {
+				t.Errorf("the backup that has what users had may be deleted by its successor: %s", args)
+			}
 			if !strings.Contains(c.said.String(), "starts over with a new check and a new backup") {
 				t.Error(c.said.String())
 			}

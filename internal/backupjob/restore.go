@@ -151,7 +151,7 @@ func (r *Restore) prepare(ctx context.Context, l *lock, left *restorenote.Note) 
 		r.Log.Warn("a restore that did not end starts over with a new check and a new backup of what is there now",
 			"backup", r.Name, "cause", ran)
 	}
-	safety, err := r.save(ctx)
+	safety, err := r.save(ctx, left)
 	if err == nil {
 		var replicas map[string]int32
 		if replicas, err = r.replicas(ctx); err == nil {
@@ -200,8 +200,9 @@ func (r *Restore) check(ctx context.Context) error {
 	return nil
 }
 
-// save checks the backup and makes one of what is there now, whose name it returns.
-func (r *Restore) save(ctx context.Context) (string, error) {
+// save checks the backup and makes one of what is there now, whose name it returns. Where an unfinished restore starts over,
+// those that it made before stay: the first has what users had.
+func (r *Restore) save(ctx context.Context, left *restorenote.Note) (string, error) {
 	if err := r.check(ctx); err != nil {
 		return "", err
 	}
@@ -210,7 +211,13 @@ func (r *Restore) save(ctx context.Context) (string, error) {
 	}
 	safety := "before-restore-" + backup.NewName(time.Now())
 	r.Log.Info("saving what there is now", "backup", safety)
-	if _, err := r.Create(ctx, safety, "before the restore of "+r.Name, r.Name); err != nil {
+	var keep []string
+	if left != nil && left.Safety != "" {
+		keep = append(slices.Clone(left.Earlier), left.Safety)
+	}
+	// The hook of an earlier version keeps the last of them alone.
+	keep = append(keep, r.Name)
+	if _, err := r.Create(ctx, safety, "before the restore of "+r.Name, keep...); err != nil {
 		return "", fmt.Errorf("nothing was changed, since what there is now could not be saved "+
 			"(--no-safety-backup leaves that out): %w", err)
 	}

@@ -227,6 +227,20 @@ func (c *cluster) steps() []string {
 	return steps
 }
 
+// argsOf are the arguments of the Job whose name begins like this.
+func (c *cluster) argsOf(prefix string) []string {
+	for _, made := range c.Changes() {
+		u := &unstructured.Unstructured{Object: made.Body}
+		if made.Method != "POST" || u.GetKind() != "Job" || !strings.HasPrefix(u.GetName(), prefix) {
+			continue
+		}
+		containers, _, _ := unstructured.NestedSlice(made.Body, "spec", "template", "spec", "containers")
+		args, _, _ := unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
+		return args
+	}
+	return nil
+}
+
 func jobName(name string) string {
 	before, _, _ := strings.Cut(name, "-before-restore-")
 	return shared(before)

@@ -52,11 +52,11 @@ func (r *Runner) CreateByHand(ctx context.Context, name, reason string) (string,
 	if note != nil {
 		return "", hook.Refuse(note.NoBackup(r.Namespace, r.noteName()))
 	}
-	return r.Create(ctx, name, reason, "")
+	return r.Create(ctx, name, reason)
 }
 
-// Create makes the backup called name. It keeps the backup called keep whatever the retention says.
-func (r *Runner) Create(ctx context.Context, name, reason, keep string) (string, error) {
+// Create makes the backup called name. It keeps the backups called keep whatever the retention says.
+func (r *Runner) Create(ctx context.Context, name, reason string, keep ...string) (string, error) {
 	if err := r.EnsureClaim(ctx); err != nil {
 		return "", err
 	}
@@ -64,8 +64,8 @@ func (r *Runner) Create(ctx context.Context, name, reason, keep string) (string,
 		return "", err
 	}
 	args := createArgs(name, reason)
-	if keep != "" {
-		args = append(args, "--keep="+keep)
+	for _, other := range keep {
+		args = append(args, "--keep="+other)
 	}
 	return r.runOwn(ctx, r.Plan.Create, name, args...)
 }

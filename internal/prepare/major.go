@@ -91,7 +91,8 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	case err != nil && startErr != nil:
 		return "", fmt.Errorf("%w; and the services could not be started again: %w", err, startErr)
 	case err != nil:
-		return "", err
+		// Another pod of the Job would stop the services once more.
+		return "", hook.Errorf(hook.Refused, "%w", err)
 	case startErr != nil:
 		return "", startErr
 	}
