@@ -109,7 +109,7 @@ func flagsOf(root *cobra.Command) map[string]bool {
 // others are flags of other programs that messages tell people to use: helm's (test/helm asks Helm itself about those
 // on pages) and kubectl's.
 var others = []string{
-	"atomic", "create-namespace", "install", "no-hooks", "reset-then-reuse-values", "reuse-values",
+	"atomic", "create-namespace", "history-max", "install", "no-hooks", "reset-then-reuse-values", "reuse-values",
 	"rollback-on-failure",
 	"set", "set-json", "set-string", "take-ownership", "timeout", "values", "verify", "wait", "force",
 	"all", "cert", "docker-password", "docker-server", "docker-username", "dry-run", "from-file", "from-literal", "key",

@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/plain"
 )
 
@@ -46,6 +47,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// connect connects to the cluster that the person gave to Helm.
+func connect(settings *helmenv.Settings) (*kube.Client, error) {
+	config, err := settings.Connect()
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewForConfig(config)
+}
+
 // statusOf is the exit code that an error asks for.
 func statusOf(err error) int {
 	switch hook.CodeOf(err) {
@@ -76,6 +86,7 @@ func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	// Helm completes plugins by other means than cobra's scripts.
 	root.CompletionOptions.DisableDefaultCmd = true
 	settings.AddFlags(root.PersistentFlags())
-	root.AddCommand(newBackupCommand(settings), newPreflightCommand(settings), newRBACCommand(settings), newRecoverCommand(settings), newVersionCommand())
+	root.AddCommand(newBackupCommand(settings), newPreflightCommand(settings), newRBACCommand(settings), newRecoverCommand(settings),
+		newSecretsCommand(settings), newVersionCommand())
 	return root
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/neutree-ai/packaging/internal/chart"
 	"github.com/neutree-ai/packaging/internal/helmenv"
 	"github.com/neutree-ai/packaging/internal/hook"
-	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/preflight/catalog"
 	"github.com/neutree-ai/packaging/internal/preflight/load"
@@ -198,11 +197,7 @@ func locate(ctx context.Context, args []string, chartVersion string) (release, p
 }
 
 func cleanupProbes(cmd *cobra.Command, settings *helmenv.Settings) error {
-	config, err := settings.Connect()
-	if err != nil {
-		return err
-	}
-	client, err := kube.NewForConfig(config)
+	client, err := connect(settings)
 	if err != nil {
 		return err
 	}

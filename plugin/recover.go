@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutree-ai/packaging/internal/helmenv"
-	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/plain"
 	"github.com/neutree-ai/packaging/internal/recover"
 )
@@ -32,11 +32,7 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 		Example: "  helm neutree recover neutree -n nap\n  helm neutree recover neutree -n nap --yes",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := settings.Connect()
-			if err != nil {
-				return err
-			}
-			client, err := kube.NewForConfig(config)
+			client, err := connect(settings)
 			if err != nil {
 				return err
 			}
@@ -58,11 +54,8 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 				if len(found.Running) > 0 {
 					question = "Stop its hooks and mark the revision failed?"
 				}
-				fmt.Fprintf(talk, "If a helm command still runs somewhere, stop it first. %s [y/N] ", question)
-				answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-				if strings.ToLower(strings.TrimSpace(answer)) != "y" {
-					fmt.Fprintln(talk, "Nothing was changed.")
-					return exitCode(2)
+				if err := ask(cmd.InOrStdin(), talk, "If a helm command still runs somewhere, stop it first. "+question); err != nil {
+					return err
 				}
 			}
 			if stop && len(found.Running) > 0 {
@@ -85,4 +78,15 @@ Exit codes: 0 fixed, or nothing to fix; 1 failed; 2 refused, since a hook still 
 	cmd.Flags().BoolVar(&stop, "stop", false, "end hooks that still run")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// ask returns nil if the person answers yes. Otherwise the command ends, and has changed nothing.
+func ask(in io.Reader, talk io.Writer, question string) error {
+	fmt.Fprintf(talk, "%s [y/N] ", question)
+	answer, _ := bufio.NewReader(in).ReadString('\n')
+	if strings.ToLower(strings.TrimSpace(answer)) != "y" {
+		fmt.Fprintln(talk, "Nothing was changed.")
+		return exitCode(2)
+	}
+	return nil
 }

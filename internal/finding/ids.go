@@ -52,9 +52,18 @@ const (
 
 	RBACHook ID = "rbac.hook"
 
-	SecretsAddress   ID = "secrets.database-address"
-	SecretsGiven     ID = "secrets.given"
-	SecretsImmutable ID = "secrets.immutable"
+	SecretsAddress      ID = "secrets.database-address"
+	SecretsBusy         ID = "secrets.busy"
+	SecretsGiven        ID = "secrets.given"
+	SecretsImmutable    ID = "secrets.immutable"
+	SecretsLeaked       ID = "secrets.leaked"
+	SecretsModule       ID = "secrets.module"
+	SecretsNotRestarted ID = "secrets.not-restarted"
+	SecretsOwner        ID = "secrets.other-owner"
+	SecretsRelease      ID = "secrets.release"
+	SecretsRotateGiven  ID = "secrets.rotate-given"
+	SecretsShared       ID = "secrets.shared"
+	SecretsUsable       ID = "secrets.usable"
 
 	StorageBinding ID = "storage.binding"
 	StorageClaims  ID = "storage.claims"

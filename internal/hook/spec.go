@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -157,6 +158,8 @@ type SecretKey struct {
 	Lines bool `json:"lines,omitempty"`
 	// NewMinLength holds instead of MinLength where the platform is not installed yet.
 	NewMinLength int `json:"newMinLength,omitempty"`
+	// Public marks a value that is no secret, such as a user's name or a certificate.
+	Public bool `json:"public,omitempty"`
 }
 
 // Derived says whether the value follows from others. It is made anew by every run.
@@ -190,11 +193,21 @@ type PostgresURL struct {
 	URLFrom *SecretRef `json:"urlFrom,omitempty"`
 }
 
+// Confidential says whether the value is a secret of its own. One in the spec is none, and a derived one is made of
+// others.
+func (k SecretKey) Confidential() bool { return !k.Public && k.Value == "" && !k.Derived() }
+
 // SecretRef names one key of one Secret in the same namespace.
 type SecretRef struct {
 	Secret string `json:"secret"`
 	Key    string `json:"key"`
 }
+
+// String is SECRET/KEY.
+func (r SecretRef) String() string { return r.Secret + "/" + r.Key }
+
+// CompareRefs orders references by Secret and key.
+func CompareRefs(a, b SecretRef) int { return strings.Compare(a.String(), b.String()) }
 
 // BootstrapSpec says what the main phase needs besides the chart's own objects.
 type BootstrapSpec struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/restart"
 )
 
 // compareTime bounds the wait for an operator that admits nothing now: it may be what an upgrade fixes.
@@ -26,14 +27,14 @@ func (p *Prepare) plaintext(ctx context.Context) ([]finding.Finding, error) {
 		return nil, err
 	}
 	for _, name := range p.Spec.Restart {
-		live, err := p.deployment(ctx, name)
+		live, err := restart.Deployment(ctx, p.Client, p.Spec.Namespace, name)
 		if err != nil {
 			return nil, err
 		}
 		if live == nil {
 			continue
 		}
-		for _, ref := range reads(live.Spec.Template.Spec) {
+		for _, ref := range restart.Reads(live.Spec.Template.Spec) {
 			if ref.Secret == url.Secret && ref.Key != url.Key {
 				return []finding.Finding{{
 					ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Value: "global.database.cnpg.requireTLS",

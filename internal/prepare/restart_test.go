@@ -11,6 +11,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/pgtest"
+	"github.com/neutree-ai/packaging/internal/restart"
 )
 
 // users are services that each read other Secrets, in each of the ways there are.
@@ -76,7 +77,7 @@ func (s *stage) restarts() map[string]string {
 		template := live.Object["spec"].(map[string]any)["template"].(map[string]any)
 		metadata, _ := template["metadata"].(map[string]any)
 		annotations, _ := metadata["annotations"].(map[string]any)
-		if version, ok := annotations[secretsAnnotation]; ok {
+		if version, ok := annotations[restart.Annotation]; ok {
 			found[name] = fmt.Sprint(version)
 		}
 	}

@@ -18,14 +18,20 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/neutree-ai/packaging/internal/helmrecord"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/stop"
 )
 
-// ErrBusy says that the release is being worked on, so that nothing may be changed.
-var ErrBusy = errors.New("the release is being worked on")
+// Errors of this package.
+var (
+	// ErrBusy says that the release is being worked on, so that nothing may be changed.
+	ErrBusy = errors.New("the release is being worked on")
+	// ErrNoRelease says that Helm knows no such release: ArgoCD, for one, renders the chart and applies it by itself.
+	ErrNoRelease = errors.New("there is no release")
+)
 
 // hookAnnotation is what Helm knows a hook by.
 const hookAnnotation = "helm.sh/hook"
@@ -58,10 +64,9 @@ func (f *Operation) Pending() bool { return strings.HasPrefix(f.Status, "pending
 func Find(ctx context.Context, client *kube.Client, namespace, release string) (*Operation, error) {
 	var newest *Operation
 	name, deployed := "", 0
-	for _, kind := range []schema.GroupVersionResource{kube.Secrets, kube.ConfigMaps} {
+	for _, kind := range helmrecord.Kinds() {
 		// A record may have a MiB, and --history-max=0 keeps all of them.
-		records := metav1.ListOptions{LabelSelector: "owner=helm,name=" + release}
-		err := client.EachMetadata(ctx, kind, namespace, records, func(record *metav1.PartialObjectMetadata) {
+		err := client.EachMetadata(ctx, kind, namespace, helmrecord.Of(release), func(record *metav1.PartialObjectMetadata) {
 			found := operation(record, kind, namespace, release)
 			if found.Status == "deployed" || found.Status == "superseded" {
 				deployed = max(deployed, found.Revision)
@@ -75,7 +80,8 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 		}
 	}
 	if newest == nil {
-		return nil, fmt.Errorf("there is no release %s in namespace %s: helm list --all --all-namespaces shows those there are", release, namespace)
+		return nil, fmt.Errorf("%w %s in namespace %s: helm list --all --all-namespaces shows those there are",
+			ErrNoRelease, release, namespace)
 	}
 	var err error
 	if newest.object, err = client.Resource(newest.kind, namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
@@ -83,22 +89,39 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 			newest.Revision, release, namespace, err)
 	}
 	newest.Deployed = deployed
-	jobs, err := kube.List[batchv1.Job](ctx, client, kube.Jobs, namespace, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=neutree,app.kubernetes.io/instance=" + release})
+	return newest, newest.findJobs(ctx, client)
+}
+
+// FindJobs finds the Jobs that a release runs, also one that Helm does not know.
+func FindJobs(ctx context.Context, client *kube.Client, namespace, release string) (*Operation, error) {
+	found := &Operation{Release: release, Namespace: namespace}
+	return found, found.findJobs(ctx, client)
+}
+
+func (f *Operation) findJobs(ctx context.Context, client *kube.Client) error {
+	jobs, err := kube.List[batchv1.Job](ctx, client, kube.Jobs, f.Namespace, metav1.ListOptions{
+		LabelSelector: "app.kubernetes.io/part-of=neutree,app.kubernetes.io/instance=" + f.Release,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list the Jobs in namespace %s: %w", namespace, err)
+		return fmt.Errorf("list the Jobs in namespace %s: %w", f.Namespace, err)
 	}
 	components := platform.HookComponents()
 	for _, job := range jobs {
 		if !jobrun.Ended(&job) && awaited(&job, components) {
-			newest.Running = append(newest.Running, job.Name)
+			f.Running = append(f.Running, job.Name)
 			if startedByPerson(&job) {
-				newest.own = append(newest.own, job.Name)
+				f.own = append(f.own, job.Name)
 				continue
 			}
-			newest.jobs = append(newest.jobs, stop.Job{Name: job.Name, Awaited: job.Annotations[hookAnnotation] != ""})
+			f.jobs = append(f.jobs, stop.Job{Name: job.Name, Awaited: job.Annotations[hookAnnotation] != ""})
 		}
 	}
-	return newest, nil
+	return nil
+}
+
+// Hooks are the Jobs of Running that are no backup or restore which a person started.
+func (f *Operation) Hooks() []string {
+	return slices.DeleteFunc(slices.Clone(f.Running), func(name string) bool { return slices.Contains(f.own, name) })
 }
 
 // awaited reports whether a Helm client waits for a Job. A newer chart may have hooks that this program does not know:
@@ -186,12 +209,8 @@ func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 		return fmt.Errorf("%w: Job %s is still running: wait until it has ended, or stop it with helm neutree recover %s "+
 			"--namespace %s --stop", ErrBusy, strings.Join(f.Running, ", "), f.Release, f.Namespace)
 	}
-	stored, err := f.stored()
-	if err != nil {
-		return err
-	}
-	r, err := decode(stored)
-	if err != nil {
+	r := record{}
+	if err := helmrecord.Decode(f.object, f.kind, &r); err != nil {
 		return fmt.Errorf("read the record of revision %d: %w", f.Revision, err)
 	}
 	if got := r.info("status"); got != f.Status {
@@ -200,12 +219,9 @@ func (f *Operation) MarkFailed(ctx context.Context, client *kube.Client) error {
 	}
 	r.setInfo("status", "failed")
 	r.setInfo("description", fmt.Sprintf("Its Helm client ended while it was %s; marked failed by helm neutree recover", f.Status))
-	packed, err := r.encode()
+	packed, err := helmrecord.Encode(r, f.kind)
 	if err != nil {
 		return err
-	}
-	if f.kind == kube.Secrets {
-		packed = encodeSecret(packed)
 	}
 	// The record's resourceVersion goes along: who wrote it meanwhile has the last word.
 	err = client.Merge(ctx, f.kind, f.Namespace, f.object.GetName(), map[string]any{

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neutree-ai/packaging/internal/helmrecord"
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/platform"
 )
@@ -22,7 +24,7 @@ const (
 func revision(t *testing.T, number int, status string) string {
 	t.Helper()
 	r := record{"name": "neutree", "version": number, "unheard_of": map[string]any{"large": 9007199254740993}, "info": map[string]any{"status": status, "description": "Preparing upgrade"}}
-	packed, err := r.encode()
+	packed, err := helmrecord.Encode(r, kube.Secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +38,7 @@ metadata:
   labels: {owner: helm, name: neutree, version: %q, status: %s}
   managedFields: [{manager: Helm, operation: Update, time: "2026-11-23T14:05:00Z"}]
 data: {release: %q}
-`, number, fmt.Sprint(number), status, encodeSecret(packed))
+`, number, fmt.Sprint(number), status, packed)
 }
 
 func hookJob(component, status string) string {
@@ -75,12 +77,8 @@ func TestPendingRevisionIsMarkedFailed(t *testing.T) {
 	if fixed.Status != "failed" || fixed.Pending() {
 		t.Errorf("afterwards it is %s", fixed.Status)
 	}
-	stored, err := fixed.stored()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := decode(stored)
-	if err != nil {
+	r := record{}
+	if err := helmrecord.Decode(fixed.object, fixed.kind, &r); err != nil {
 		t.Fatal(err)
 	}
 	if r.info("status") != "failed" || !strings.Contains(r.info("description"), "pending-upgrade") {
@@ -178,13 +176,5 @@ func TestNoRelease(t *testing.T) {
 	server := kubetest.New(t, namespace)
 	if _, err := Find(t.Context(), server.Client(), "nap", "neutree"); err == nil || !strings.Contains(err.Error(), "there is no release neutree in namespace nap") {
 		t.Errorf("error %v", err)
-	}
-}
-
-func TestRecordThatIsNone(t *testing.T) {
-	for _, stored := range []string{"%", "bm90IHBhY2tlZA==", ""} {
-		if r, err := decode(stored); err == nil {
-			t.Errorf("%q is taken for %v", stored, r)
-		}
 	}
 }

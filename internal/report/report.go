@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -24,7 +25,11 @@ type Subject struct {
 	// Tool is the version of this program, Docs the page that explains each check under an anchor of its ID.
 	Tool string `json:"tool"`
 	Docs string `json:"-"`
+	// Title names what has checked, for people. Empty stands for preflight.
+	Title string `json:"-"`
 }
+
+func (s Subject) title() string { return cmp.Or(s.Title, "Preflight") }
 
 // Link is where a check is explained.
 func (s Subject) Link(id string) string { return s.Docs + "#" + id }

@@ -67,7 +67,8 @@ func (t *text) printf(format string, args ...any) {
 func (t *text) Err() error { return t.err }
 
 func (t *text) Plan([]preflight.Check) {
-	t.printf("Preflight of release %s (%s) in namespace %s on Kubernetes %s\n", t.subject.Release, t.subject.Chart, t.subject.Namespace, t.subject.Kubernetes)
+	t.printf("%s of release %s (%s) in namespace %s on Kubernetes %s\n", t.subject.title(), t.subject.Release,
+		t.subject.Chart, t.subject.Namespace, t.subject.Kubernetes)
 }
 
 func (t *text) Running([]string) {}
@@ -138,7 +139,7 @@ func (t *text) End(summary preflight.Summary) {
 	case summary.TimedOut:
 		t.printf("The time for all checks was up; --timeout gives them more.\n")
 	case summary.Failed > 0:
-		t.printf("Preflight found errors. Fix them and run it again.\n")
+		t.printf("%s found errors. Fix them and run it again.\n", t.subject.title())
 	case summary.Unproved > 0:
 		t.printf("No errors found, but some checks could not run.\n")
 	case summary.Warned > 0:

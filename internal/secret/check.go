@@ -186,13 +186,17 @@ func (k *keeper) judge(s hook.Secret, key, named string, value []byte, installed
 // endsWithLineBreak says whether a value is one that echo or an editor has written.
 func endsWithLineBreak(value string) bool { return strings.TrimRight(value, "\r\n") != value }
 
-// patchCommand is the command line that sets keys of a Secret.
 func (k *keeper) patchCommand(name string, keys []string) string {
+	return PatchCommand(k.namespace, name, keys)
+}
+
+// PatchCommand is the command line that sets keys of a Secret.
+func PatchCommand(namespace, name string, keys []string) string {
 	var data []string
 	for _, key := range keys {
 		data = append(data, fmt.Sprintf("%q:\"VALUE\"", key))
 	}
-	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'", name, k.namespace, strings.Join(data, ","))
+	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'", name, namespace, strings.Join(data, ","))
 }
 
 // minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in

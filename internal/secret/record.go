@@ -41,9 +41,8 @@ type Changes struct {
 	sources map[hook.SecretRef][]hook.SecretRef
 	keys    map[string][]string
 	changed map[hook.SecretRef]bool
-	// next is the record of the values as they are now, stale says that it is not the one that is written.
-	next  record
-	stale bool
+	// old is the record that is written, next the one of the values as they are now.
+	old, next record
 }
 
 // Compare compares the values of the Secrets in spec with those that the Secret called where remembers, which is one
@@ -60,9 +59,8 @@ func Compare(
 	if err != nil || home == nil {
 		return c, err
 	}
-	var old record
-	known := json.Unmarshal([]byte(home.Annotations[recordAnnotation]), &old) == nil && old.Salt != ""
-	c.next = record{Salt: old.Salt, Values: map[string]string{}}
+	known := json.Unmarshal([]byte(home.Annotations[recordAnnotation]), &c.old) == nil && c.old.Salt != ""
+	c.next = record{Salt: c.old.Salt, Values: map[string]string{}}
 	if !known {
 		salt := make([]byte, 16)
 		if _, err := rand.Read(salt); err != nil {
@@ -85,17 +83,19 @@ func Compare(
 			if live == nil {
 				continue
 			}
-			value, has := live.Data[name]
-			if !has {
-				continue
+			if value, has := live.Data[name]; has {
+				c.see(ref, value)
 			}
-			c.next.Values[s.Name+"/"+name] = c.next.digest(value)
-			was, recorded := old.Values[s.Name+"/"+name]
-			c.changed[ref] = recorded && was != c.next.Values[s.Name+"/"+name]
 		}
 	}
-	c.stale = !maps.Equal(old.Values, c.next.Values)
 	return c, nil
+}
+
+// see notes the value that there is now, and whether it is the one that services have started with.
+func (c *Changes) see(ref hook.SecretRef, value []byte) {
+	c.next.Values[ref.String()] = c.next.digest(value)
+	was, recorded := c.old.Values[ref.String()]
+	c.changed[ref] = recorded && was != c.next.Values[ref.String()]
 }
 
 func sourcesOf(key hook.SecretKey) []hook.SecretRef {
@@ -115,14 +115,22 @@ func sourcesOf(key hook.SecretKey) []hook.SecretRef {
 }
 
 // Any says whether a value has changed.
-func (c *Changes) Any() bool {
-	for _, changed := range c.changed {
+func (c *Changes) Any() bool { return len(c.All()) > 0 }
+
+// All are the values that have changed, in order.
+func (c *Changes) All() []hook.SecretRef {
+	var all []hook.SecretRef
+	for ref, changed := range c.changed {
 		if changed {
-			return true
+			all = append(all, ref)
 		}
 	}
-	return false
+	slices.SortFunc(all, hook.CompareRefs)
+	return all
 }
+
+// Same says whether both have seen the same values.
+func (c *Changes) Same(other *Changes) bool { return maps.Equal(c.next.Values, other.next.Values) }
 
 // Of are the changed values behind what a service reads: one key of a Secret, or all of it where the key is empty.
 func (c *Changes) Of(ref hook.SecretRef) []hook.SecretRef {
@@ -150,18 +158,33 @@ func (c *Changes) Of(ref hook.SecretRef) []hook.SecretRef {
 func (c *Changes) Version(refs []hook.SecretRef) string {
 	sum := sha256.New()
 	for _, ref := range refs {
-		fmt.Fprintf(sum, "%s/%s %s\n", ref.Secret, ref.Key, c.next.Values[ref.Secret+"/"+ref.Key])
+		fmt.Fprintf(sum, "%s %s\n", ref, c.next.Values[ref.String()])
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:16]
 }
 
 // Remember has the Secret remember the values as they are now. It comes after the restarts, so that a run that was
 // killed between them is done again.
-func (c *Changes) Remember(ctx context.Context) error {
-	if !c.stale {
+func (c *Changes) Remember(ctx context.Context) error { return c.remember(ctx, c.next) }
+
+// RememberUnknown has the Secret remember the values of which it does not remember any yet. Without that, a change of
+// one of them that comes next would not be seen.
+func (c *Changes) RememberUnknown(ctx context.Context) error {
+	known := record{Salt: c.next.Salt, Values: maps.Clone(c.next.Values)}
+	for key, was := range c.old.Values {
+		if _, there := known.Values[key]; there {
+			known.Values[key] = was
+		}
+	}
+	return c.remember(ctx, known)
+}
+
+// remember writes a record, unless it is the one that is written.
+func (c *Changes) remember(ctx context.Context, r record) error {
+	if maps.Equal(c.old.Values, r.Values) {
 		return nil
 	}
-	raw, err := json.Marshal(c.next)
+	raw, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -174,8 +197,13 @@ func (c *Changes) Remember(ctx context.Context) error {
 			home.Annotations = map[string]string{}
 		}
 		home.Annotations[recordAnnotation] = string(raw)
-		if again, err := c.k.write(ctx, home); !again || err != nil {
+		again, err := c.k.write(ctx, home)
+		if err != nil {
 			return err
+		}
+		if !again {
+			c.old = r
+			return nil
 		}
 	}
 	return fmt.Errorf("the Secret %s was changed by others %d times while it was being written",

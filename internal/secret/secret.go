@@ -1,4 +1,4 @@
-// Package secret makes the Secrets of a release once and never changes what they hold.
+// Package secret makes the Secrets of a release once, and changes what they hold only where a rotation asks for it.
 package secret
 
 import (
@@ -191,10 +191,8 @@ func (k *keeper) step(ctx context.Context, s hook.Secret, current *corev1.Secret
 		k.result.Kept++
 		return false, nil
 	}
-	if len(added) > 0 && current.Immutable != nil && *current.Immutable {
-		return false, k.refuse(finding.SecretsImmutable, s.Name,
-			fmt.Sprintf("the Secret %s is immutable and lacks the right value of %s", k.name(s.Name), list(added)),
-			"put a copy of it that is not immutable in its place")
+	if len(added) > 0 && immutable(current) {
+		return false, k.refuseImmutable(s.Name, "lacks the right value of "+list(added))
 	}
 	return k.update(ctx, next, added)
 }
@@ -311,6 +309,14 @@ func (k *keeper) apiError(verb, name string, err error) error {
 // refuse is the error of a finding about a Secret.
 func (k *keeper) refuse(id finding.ID, name, found, fix string) error {
 	return hook.Refuse(finding.Finding{ID: id, Severity: finding.Error, Object: "Secret " + k.name(name), Found: found, Fix: fix})
+}
+
+func immutable(secret *corev1.Secret) bool { return secret.Immutable != nil && *secret.Immutable }
+
+// refuseImmutable is the error of a Secret that would have to be written. why completes "the Secret is immutable and …".
+func (k *keeper) refuseImmutable(name, why string) error {
+	return k.refuse(finding.SecretsImmutable, name, fmt.Sprintf("the Secret %s is immutable and %s", k.name(name), why),
+		"put a copy of it that is not immutable in its place")
 }
 
 // fields names the fields that the API server complains of.

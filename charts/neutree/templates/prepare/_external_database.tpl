@@ -8,11 +8,11 @@
     {{- if $external.urlKey }}
     {{ $external.urlKey | quote }}: {required: true, minLength: 1, lines: true}
     {{- else }}
-    {{ $external.userKey | quote }}: {required: true, minLength: 1}
+    {{ $external.userKey | quote }}: {required: true, minLength: 1, public: true}
     {{ $external.passwordKey | quote }}: {required: true, minLength: 1}
     {{- end }}
     {{- if eq $external.caSecret $external.existingSecret }}
-    {{ $external.caSecretKey | quote }}: {required: true, lines: true}
+    {{ $external.caSecretKey | quote }}: {required: true, lines: true, public: true}
     {{- end }}
 {{- end }}
 
@@ -41,12 +41,12 @@ rootCert: {{ . }}
 {{- $secrets := dict -}}
 {{- with .Values.global.trustedCAs }}
 {{- if .existingSecret }}
-{{- $_ := set $secrets .existingSecret (dict "name" .existingSecret "existing" true "value" "global.trustedCAs.existingSecret" "data" (dict .existingSecretKey (dict "required" true "lines" true))) }}
+{{- $_ := set $secrets .existingSecret (dict "name" .existingSecret "existing" true "value" "global.trustedCAs.existingSecret" "data" (dict .existingSecretKey (dict "required" true "lines" true "public" true))) }}
 {{- end }}
 {{- end }}
 {{- if and (include "common.databaseRootCert" .) (ne $external.caSecret $external.existingSecret) }}
 {{- $secret := get $secrets $external.caSecret | default (dict "name" $external.caSecret "existing" true "value" "global.database.external.caSecret" "data" dict) }}
-{{- $_ := set $secret.data $external.caSecretKey (dict "required" true "lines" true) }}
+{{- $_ := set $secret.data $external.caSecretKey (dict "required" true "lines" true "public" true) }}
 {{- $_ := set $secrets $external.caSecret $secret }}
 {{- end }}
 {{- $list := list -}}

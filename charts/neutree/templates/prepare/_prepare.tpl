@@ -81,8 +81,7 @@ operator:
   {{- include "neutree.operator.spec" . | nindent 2 }}
   allowChange: {{ $global.upgrade.allowOperatorChange }}
 {{- end }}
-secrets:
-  {{- include "neutree.secrets.spec" . | nindent 2 }}
+{{ include "neutree.secrets.andReaders" . }}
 workloads:
   manifests: /workloads/workloads.yaml
   # What the pod of this hook has of a quota is free again when Helm applies them.
@@ -123,7 +122,6 @@ seed:
 {{- with include "neutree.freePortOf" . }}
 freePortOf: {{ . }}
 {{- end }}
-restart: {{ include "neutree.prepare.secretUsers" . | fromYamlArray | toJson }}
 {{- end }}
 
 {{/*
@@ -145,18 +143,6 @@ deletes the other.
   resourceNames: [{{ . }}]
   verbs: [get, delete]
 {{- end }}
-{{- end }}
-
-{{/* Deployments that are restarted when a Secret of theirs has changed, as a YAML list. */}}
-{{- define "neutree.prepare.secretUsers" -}}
-{{- $names := list -}}
-{{- range include "common.services" . | fromYamlArray }}
-{{- $names = append $names (include "common.serviceName" (list $ .)) }}
-{{- end }}
-{{- if and .Values.global.modules.browser.enabled .Values.browser.coturn.enabled }}
-{{- $names = append $names (include "common.serviceName" (list . "coturn")) }}
-{{- end }}
-{{- $names | uniq | toYaml }}
 {{- end }}
 
 {{/* Which database it is, where its address stands, and what services of this revision wait for in it. */}}

@@ -92,7 +92,7 @@ secrets:
     existing: true
     value: global.admin.existingSecret
     data:
-      username: {required: true}
+      username: {required: true, public: true}
       password: {required: true, minLength: 6, newMinLength: 12}
     {{- else }}
     labels:
@@ -156,6 +156,28 @@ secrets:
           rootCert: {{ . }}
       {{- end }}
           {{- end }}
+{{- end }}
+
+{{/*
+The Secrets, and the Deployments that are restarted when one of theirs has changed: for prepare, and for
+`helm neutree secrets`.
+*/}}
+{{- define "neutree.secrets.andReaders" -}}
+secrets:
+  {{- include "neutree.secrets.spec" . | nindent 2 }}
+restart: {{ include "neutree.secrets.readers" . | fromYamlArray | toJson }}
+{{- end }}
+
+{{/* Deployments that are restarted when a Secret of theirs has changed, as a YAML list. */}}
+{{- define "neutree.secrets.readers" -}}
+{{- $names := list -}}
+{{- range include "common.services" . | fromYamlArray }}
+{{- $names = append $names (include "common.serviceName" (list $ .)) }}
+{{- end }}
+{{- if and .Values.global.modules.browser.enabled .Values.browser.coturn.enabled }}
+{{- $names = append $names (include "common.serviceName" (list . "coturn")) }}
+{{- end }}
+{{- $names | uniq | toYaml }}
 {{- end }}
 
 {{/* How the address of the Cluster is made. */}}
