@@ -37,6 +37,14 @@ var examples = map[string]example{
 	"helm neutree recover neutree -n nap":       {cluster: halfWay, input: "y\n", stderr: "Revision 2 is marked failed."},
 	"helm neutree recover neutree -n nap --yes": {cluster: halfWay, stderr: "Revision 2 is marked failed."},
 
+	"helm neutree secrets check -n nap":         {cluster: withKeys, exit: 2, stdout: "have one value: nap-cp-secret/JWT_SECRET, nap-cp-secret/PLATFORM_SERVICE_KEY"},
+	"helm neutree secrets check -n nap -o json": {cluster: withKeys, exit: 2, stdout: `"id": "secrets.shared"`},
+	"helm neutree secrets rotate jwt -n nap --dry-run": {
+		cluster: withKeys, stdout: "Deployment nap-cp: restart, since it reads nap-cp-secret/JWT_SECRET\nWhat users notice: all users are logged out",
+	},
+	"helm neutree secrets rotate jwt -n nap":               {cluster: withKeys, input: "y\n", stderr: "jwt has a new value: restarted nap-cp"},
+	"helm neutree secrets rotate service-key -n nap --yes": {cluster: withKeys, stderr: "service-key has a new value: no service reads it"},
+
 	"helm neutree backup create -n nap":                                       {cluster: withBackups, stdout: "20"},
 	"helm neutree backup create -n nap --reason 'before moving to new nodes'": {cluster: withBackups, stdout: "20"},
 	"helm neutree backup list -n nap":                                         {cluster: withBackups, stdout: "20261123-141500"},
@@ -198,6 +206,50 @@ const napNamespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: nap}\n"
 // halfWay holds a release whose upgrade was killed.
 func halfWay(t *testing.T) string {
 	server := kubetest.New(t, napNamespace, storedRevision(t, 1, "deployed"), storedRevision(t, 2, "pending-upgrade"))
+	return kubeconfigOf(t, server.Config().Host)
+}
+
+// withKeys holds a release with two keys of the same value, one of which its service reads.
+func withKeys(t *testing.T) string {
+	server := kubetest.New(t, napNamespace, storedRevision(t, 1, "deployed"), `apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: nap-secrets
+  namespace: nap
+  labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/component: secrets, app.kubernetes.io/instance: neutree}
+data:
+  secrets-plan.yaml: |
+    release: neutree
+    chart: neutree 0.2.0
+    secrets:
+      namespace: nap
+      secrets:
+        - {name: nap-cp-secret, data: {JWT_SECRET: {generate: {bytes: 32}}, PLATFORM_SERVICE_KEY: {generate: {bytes: 32}}}}
+    restart: [nap-cp]
+    record: nap-database
+    restoreNote: nap-restore
+    rotations:
+      jwt: {secret: nap-cp-secret, keys: [JWT_SECRET]}
+      service-key: {secret: nap-cp-secret, keys: [PLATFORM_SERVICE_KEY]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: nap-cp-secret, namespace: nap}
+data:
+  JWT_SECRET: YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=
+  PLATFORM_SERVICE_KEY: YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: nap-database, namespace: nap}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nap-cp, namespace: nap}
+spec:
+  selector: {matchLabels: {app: nap-cp}}
+  template: {spec: {containers: [{name: cp, env: [{name: JWT_SECRET, valueFrom: {secretKeyRef: {name: nap-cp-secret, key: JWT_SECRET}}}]}]}}
+status: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}`)
 	return kubeconfigOf(t, server.Config().Host)
 }
 

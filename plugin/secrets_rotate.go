@@ -39,7 +39,7 @@ func newSecretsRotateCommand(o *secretsOptions) *cobra.Command {
   helm neutree secrets rotate jwt -n nap --dry-run
 
   helm neutree secrets rotate jwt -n nap
-  helm neutree secrets rotate turn -n nap --yes`,
+  helm neutree secrets rotate service-key -n nap --yes`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(rotate.Names(), args[0]) {
 				return hook.Errorf(hook.Usage, "name what to rotate: one of %s", strings.Join(rotate.Names(), ", "))

@@ -18,15 +18,28 @@ import (
 // secretsPlan is what the plugin reads.
 func secretsPlan(t *testing.T, objects []chart.Object) secretplan.Plan {
 	t.Helper()
-	config := find[*corev1.ConfigMap](t, withoutCRDs(objects), namespace, prefix+"-secrets")
-	var plan secretplan.Plan
-	if err := yaml.UnmarshalStrict([]byte(config.Data[secretplan.File]), &plan); err != nil {
-		t.Fatal(err)
+	var plans []secretplan.Plan
+	for _, object := range ours(objects) {
+		config, is := typed(t, object).(*corev1.ConfigMap)
+		if !is || config.Data[secretplan.File] == "" {
+			continue
+		}
+		var plan secretplan.Plan
+		if err := yaml.UnmarshalStrict([]byte(config.Data[secretplan.File]), &plan); err != nil {
+			t.Fatal(err)
+		}
+		if err := plan.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		if got := config.Labels["app.kubernetes.io/component"]; got != "secrets" || object.Hook != nil {
+			t.Errorf("%s: component %q, hook %v: the plugin does not find it", object, got, object.Hook)
+		}
+		plans = append(plans, plan)
 	}
-	if err := plan.Validate(); err != nil {
-		t.Fatal(err)
+	if len(plans) != 1 {
+		t.Fatalf("%d plans, want 1", len(plans))
 	}
-	return plan
+	return plans[0]
 }
 
 func TestSecretsPlan(t *testing.T) {

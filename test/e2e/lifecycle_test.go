@@ -195,5 +195,6 @@ func TestHelm3(t *testing.T) {
 	r.wantClosedToStrangers(t)
 	r.wantTLS(t)
 	r.wantNewAuthority(t)
+	r.wantKeyRotated(t, values...)
 	r.mustUninstall(t)
 }
