@@ -26,8 +26,8 @@ func newSecretsCommand(settings *helmenv.Settings) *cobra.Command {
 		Short: "Check and rotate the keys of a release",
 		Long: `Check and rotate the keys of a release.
 
-The keys are in Secrets in the release's namespace, which the chart's hooks made with random values, or which you named in the
-chart's values. Neither command shows a value.`,
+The keys are in Secrets in the release's namespace, which the chart's hooks made with random values, or which you
+named in the chart's values. Neither command shows a value.`,
 		Example: `  helm neutree secrets check -n nap
   helm neutree secrets rotate jwt -n nap --dry-run`,
 	}

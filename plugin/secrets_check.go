@@ -18,10 +18,10 @@ import (
 
 const checkHelp = `Find keys that are short, placeholders, shared or leaked, or not in use yet.
 
-Reads the Secrets of the release, the records in which Helm keeps its history, and the Deployments, and changes nothing. A value
-of fewer than 12 characters is not searched for in the history.
+Reads the Secrets of the release, the records in which Helm keeps its history, and the Deployments, and changes
+nothing. A value of fewer than 12 characters is not searched for in the history.
 
-It needs to get Secrets, ConfigMaps and Deployments, and to list Secrets and ConfigMaps, in the release's namespace.
+The caller needs to get Secrets, ConfigMaps and Deployments, and to list Secrets and ConfigMaps, in the release's namespace.
 
 Exit codes: 0 nothing found, or warnings; 1 failed, or something could not be checked; 2 errors found; 124 out of time.`
 

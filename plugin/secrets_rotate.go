@@ -19,11 +19,12 @@ import (
 
 const rotateHelp = `Give a key a new random value and restart the services that read it.
 
-Writes the new value into the Secret, derives again what follows from it, restarts the services that read it and no others, and
-waits until their new pods are ready. A run that was killed is finished by the next one, which makes no other value.
+Writes the new value into the Secret, derives again what follows from it, restarts the services that read it and no
+others, and waits until their new pods are ready. A run that was killed is finished by the next one, which makes no
+other value.
 
-A Secret that you named in the chart's values is never written: the command says what to put in and ends with 2. Run it again
-once that is done.
+A Secret that you named in the chart's values is never written: the command says what to put in and ends with 2. Run
+it again once that is done.
 
 Names, and what users notice:
 %s

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,11 +12,15 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
-const planLabels = "app.kubernetes.io/part-of: neutree, app.kubernetes.io/component: secrets, app.kubernetes.io/instance: "
-
 func planOf(release, plan string) string {
-	return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + release + "-secrets, namespace: nap, labels: {" + planLabels +
-		release + "}}\ndata: {secrets-plan.yaml: '" + plan + "'}\n"
+	return fmt.Sprintf(`apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: %[1]s-secrets
+  namespace: nap
+  labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/component: secrets, app.kubernetes.io/instance: %[1]s}
+data: {secrets-plan.yaml: %[2]q}
+`, release, plan)
 }
 
 // What both commands refuse before they look at a Secret, and what happens without a yes.
@@ -29,19 +34,21 @@ func TestSecretsCommandsThatRefuse(t *testing.T) {
 		want       []string
 	}{
 		"no release": {cluster(napNamespace), []string{"check"}, "", 2, []string{
-			"namespace nap has no release that says which Secrets it has: name its namespace with --namespace; if it is the right " +
-				"one, upgrade the release to this version of the chart first [secrets.release]"}},
+			"namespace nap has no release that says which Secrets it has: name its namespace with --namespace; if it is " +
+				"the right one, upgrade the release to this version of the chart first [secrets.release]"}},
 		"another release": {cluster(napNamespace, planOf("a", "{}")), []string{"check", "--release", "b"}, "", 2, []string{
 			"namespace nap has no release b that says"}},
-		"several releases": {cluster(napNamespace, planOf("a", "{}"), planOf("b", "{}")), []string{"rotate", "jwt"}, "", 2, []string{
-			"namespace nap has several releases: choose one with --release, of a, b [secrets.release]"}},
+		"several releases": {cluster(napNamespace, planOf("a", "{}"), planOf("b", "{}")), []string{"rotate", "jwt"}, "", 2,
+			[]string{
+				"namespace nap has several releases: choose one with --release, of a, b [secrets.release]"}},
 		"another version's release": {cluster(napNamespace, planOf("a", "{release: a, later: true}")), []string{"check"}, "", 2,
 			[]string{"ConfigMap a-secrets in namespace nap does not fit this version of the plugin", `unknown field "later"`,
 				"use the plugin of the chart's version"}},
 		"an empty plan": {cluster(napNamespace, planOf("a", "{release: a}")), []string{"check"}, "", 2, []string{
 			"does not fit this version of the plugin (release, record, secrets.namespace or restart is empty)"}},
 		"not confirmed": {withKeys, []string{"rotate", "jwt"}, "n\n", 2, []string{
-			"Secret keys: write new random values to nap-cp-secret/JWT_SECRET", "Rotate jwt of release neutree? [y/N] Nothing was changed."}},
+			"Secret keys: write new random values to nap-cp-secret/JWT_SECRET",
+			"Rotate jwt of release neutree? [y/N] Nothing was changed."}},
 		"no one to ask":        {withKeys, []string{"rotate", "jwt"}, "", 2, []string{"Nothing was changed."}},
 		"a module that is off": {withKeys, []string{"rotate", "turn", "--yes"}, "", 2, []string{"[secrets.module]"}},
 		"no cluster":           {noCluster, []string{"check"}, "", 1, []string{"look for the release in namespace nap"}},

@@ -1,5 +1,5 @@
-// Package restart restarts the services that read a value of a Secret which has changed since they started: they read it
-// then and never again. No other service is touched.
+// Package restart restarts the services that read a value of a Secret which has changed since they started: they read
+// it then and never again. No other service is touched.
 package restart
 
 import (
@@ -37,7 +37,8 @@ type Reader struct {
 	version, is string
 }
 
-// Readers are those of the Deployments called names that read what has changed. Names without a Deployment are left out.
+// Readers are those of the Deployments called names that read what has changed. Names without a Deployment are left
+// out.
 func (r *Restarter) Readers(ctx context.Context, names []string, changes *secret.Changes) ([]Reader, error) {
 	var readers []Reader
 	if !changes.Any() {

@@ -16,7 +16,8 @@ func Kinds() []Kind {
 		{Name: "service-key", Notice: "nothing; for some seconds calls from the scheduler to the control plane are refused"},
 		{Name: "sandbox", Module: "global.modules.sandbox.enabled",
 			Notice: "users of the sandbox pages are logged out of them; for some seconds no new browser can be opened"},
-		{Name: "browser", Module: "global.modules.browser.enabled", Notice: "users of the browser pages are logged out of them"},
+		{Name: "browser", Module: "global.modules.browser.enabled",
+			Notice: "users of the browser pages are logged out of them"},
 		{Name: "turn", Module: "global.modules.browser.enabled",
 			Notice: "live views of browsers that are open lose their connection, and have to be opened again"},
 	}

@@ -26,20 +26,22 @@ func TestPodsThatDoNotBecomeReady(t *testing.T) {
 	wantLate := func(ctx context.Context, words string) {
 		t.Helper()
 		_, err := s.rotation("jwt").Run(ctx)
-		words = "the rotation of jwt has not ended: Deployment nap-cg in namespace nap is not ready: 0 of 1 new pods are ready" +
-			words + ". Fix the cause and run the same command again: it finishes the rest and makes no other value"
+		words = "the rotation of jwt has not ended: Deployment nap-cg in namespace nap is not ready: " +
+			"0 of 1 new pods are ready" + words + ". Fix the cause and run the same command again: it finishes the rest and makes no other value"
 		if hook.CodeOf(err) != hook.Unexpected || err.Error() != words {
 			t.Fatalf("exit code %d: %v\nwant %s", hook.CodeOf(err), err, words)
 		}
 	}
-	s.set(deployments+"nap-cg", map[string]any{"conditions": []any{late}, "replicas": int64(1), "updatedReplicas": int64(1)},
-		"status")
+	gaveUp := map[string]any{"conditions": []any{late}, "replicas": int64(1), "updatedReplicas": int64(1)}
+	s.set(deployments+"nap-cg", gaveUp, "status")
 	wantLate(t.Context(), "")
 	values := s.values()
 	s.server.Put(fmt.Sprintf(`apiVersion: v1
 kind: Pod
 metadata: {name: nap-cg-new, namespace: nap, labels: {app: nap-cg}, annotations: {neutree.ai/secrets: %q}}
-status: {phase: Pending, containerStatuses: [{name: main, image: cg, state: {waiting: {reason: ImagePullBackOff, message: gone}}}]}
+status:
+  phase: Pending
+  containerStatuses: [{name: main, image: cg, state: {waiting: {reason: ImagePullBackOff, message: gone}}}]
 `, s.versions()["nap-cg"]))
 	const why = "; pod nap-cg-new does not start: ImagePullBackOff of cg: gone"
 	wantLate(t.Context(), why)
@@ -90,10 +92,11 @@ func TestAnotherOwnerIsNamed(t *testing.T) {
 		value any
 		field []string
 	}{
-		"External Secrets":     {"true", []string{"metadata", "labels", "reconcile.external-secrets.io/managed"}},
-		"ArgoCD":               {"app:/Secret:nap/x", []string{"metadata", "annotations", kube.ArgoTracking}},
-		"Flux":                 {"apps", []string{"metadata", "labels", "kustomize.toolkit.fluxcd.io/name"}},
-		"SealedSecret keys":    {[]any{map[string]any{"kind": "SealedSecret", "name": "keys"}}, []string{"metadata", "ownerReferences"}},
+		"External Secrets": {"true", []string{"metadata", "labels", "reconcile.external-secrets.io/managed"}},
+		"ArgoCD":           {"app:/Secret:nap/x", []string{"metadata", "annotations", kube.ArgoTracking}},
+		"Flux":             {"apps", []string{"metadata", "labels", "kustomize.toolkit.fluxcd.io/name"}},
+		"SealedSecret keys": {[]any{map[string]any{"kind": "SealedSecret", "name": "keys"}},
+			[]string{"metadata", "ownerReferences"}},
 		"field manager vault":  {[]any{managed("vault", "JWT_SECRET")}, []string{"metadata", "managedFields"}},
 		"":                     {[]any{managed("vault", "PLATFORM_SERVICE_KEY")}, []string{"metadata", "managedFields"}},
 		"- nap-hooks":          {[]any{managed(kube.FieldManager, "JWT_SECRET")}, []string{"metadata", "managedFields"}},

@@ -1,5 +1,5 @@
-// Package rotate gives keys of a release new random values and restarts the services that read them, and no others. Each
-// step may be repeated: what a run that was killed has left, the next one finishes, with the same value.
+// Package rotate gives keys of a release new random values and restarts the services that read them, and no others.
+// Each step may be repeated: what a run that was killed has left, the next one finishes, with the same value.
 package rotate
 
 import (
@@ -211,8 +211,8 @@ func (r *Rotation) given(ctx context.Context, s *state, keys []string) error {
 		Object: "Secret " + r.Namespace + "/" + s.secret.Name,
 		Found: fmt.Sprintf("Secret %s in namespace %s is yours (%s), and this command never writes it",
 			s.secret.Name, r.Namespace, s.secret.Value),
-		Fix: fmt.Sprintf("put another value of 32 characters or more there (openssl rand -hex 32 prints one) with %s, or where "+
-			"the tool that writes it takes it from, and run the same command again, which restarts who reads it",
+		Fix: fmt.Sprintf("put another value of 32 characters or more there (openssl rand -hex 32 prints one) with %s, "+
+			"or where the tool that writes it takes it from, and run the same command again, which restarts who reads it",
 			secret.PatchCommand(r.Namespace, s.secret.Name, keys)),
 	})
 }
@@ -233,8 +233,8 @@ func (r *Rotation) busy(ctx context.Context) ([]finding.Finding, error) {
 			Found: fmt.Sprintf("revision %d of release %s in namespace %s is %s", found.Revision, r.Plan.Release,
 				r.Namespace, found.Status),
 			Why: "an upgrade and a rotation would restart the same services",
-			Fix: fmt.Sprintf("wait until it has ended; if its Helm client was killed, run helm neutree recover %s --namespace %s",
-				r.Plan.Release, r.Namespace),
+			Fix: fmt.Sprintf("wait until it has ended; if its Helm client was killed, run helm neutree recover %s "+
+				"--namespace %s", r.Plan.Release, r.Namespace),
 		}}, nil
 	case len(found.Hooks()) > 0:
 		return []finding.Finding{{
@@ -256,7 +256,8 @@ func (r *Rotation) restarter() *restart.Restarter {
 	return &restart.Restarter{Log: r.Log, Client: r.Client, Namespace: r.Namespace}
 }
 
-// unfinished says how to continue. It keeps the exit code, apart from that of the deadline: the cause is in the message.
+// unfinished says how to continue. It keeps the exit code, apart from that of the deadline: the cause is in the
+// message.
 func (r *Rotation) unfinished(err error) error {
 	code := hook.CodeOf(err)
 	if code == hook.Deadline {

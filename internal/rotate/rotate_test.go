@@ -80,7 +80,8 @@ What users notice: live views of browsers that are open lose their connection, a
 	}
 }
 
-// A run ends after each of its writes, as if it were killed there. The next one finishes it, and there is one new value.
+// A run ends after each of its writes, as if it were killed there. The next one finishes it, and there is one new
+// value.
 func TestARotationThatWasKilledIsFinished(t *testing.T) {
 	const name = "turn"
 	whole := newStage(t)
@@ -132,8 +133,8 @@ func TestARotationThatWasKilledIsFinished(t *testing.T) {
 // wantDone wants the record to be that of the values.
 func (s *stage) wantDone() {
 	s.Helper()
-	changes, err := secret.Compare(s.Context(), slog.New(slog.DiscardHandler), s.server.Client().Resource(kube.Secrets, "nap"),
-		s.plan.Secrets, s.plan.Record)
+	changes, err := secret.Compare(s.Context(), slog.New(slog.DiscardHandler),
+		s.server.Client().Resource(kube.Secrets, "nap"), s.plan.Secrets, s.plan.Record)
 	if err != nil || changes.Any() {
 		s.Errorf("not remembered: %v, %v", changes.All(), err)
 	}
@@ -174,8 +175,9 @@ func TestAGivenSecretIsNeverWritten(t *testing.T) {
 	s := newStage(t)
 	s.giveKeys()
 	_, err := s.rotation("jwt").Intend(t.Context())
-	wantRefused(t, err, "Secret nap-cp-secret in namespace nap is yours (global.secrets.existingSecret), and this command "+
-		"never writes it", `kubectl patch secret nap-cp-secret --namespace nap --type merge -p '{"stringData":{"JWT_SECRET":"VALUE"}}'`,
+	wantRefused(t, err, "Secret nap-cp-secret in namespace nap is yours (global.secrets.existingSecret), and this "+
+		"command never writes it", "kubectl patch secret nap-cp-secret --namespace nap --type merge "+
+		`-p '{"stringData":{"JWT_SECRET":"VALUE"}}'`,
 		"openssl rand -hex 32", "run the same command again", "[secrets.rotate-given]")
 	s.setKey("nap-cp-secret", "JWT_SECRET", strings.Repeat("n", 32))
 	values := s.values()
@@ -224,8 +226,14 @@ func wantRefused(t *testing.T, err error, words ...string) {
 }
 
 func job(component, more string) string {
-	return fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: nap-%[1]s%[2]s, namespace: nap, labels: {app.kubernetes.io/part-of: "+
-		"neutree, app.kubernetes.io/instance: neutree, app.kubernetes.io/component: %[1]s}}\nstatus: {active: 1}\n", component, more)
+	return fmt.Sprintf(`apiVersion: batch/v1
+kind: Job
+metadata:
+  name: nap-%[1]s%[2]s
+  namespace: nap
+  labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/instance: neutree, app.kubernetes.io/component: %[1]s}
+status: {active: 1}
+`, component, more)
 }
 
 func TestRefusals(t *testing.T) {
@@ -238,7 +246,8 @@ func TestRefusals(t *testing.T) {
 			"revision 1 of release neutree in namespace nap is pending-upgrade",
 			"helm neutree recover neutree --namespace nap", "[secrets.busy]"}},
 		"a hook that still runs": {"jwt", func(s *stage) { s.server.Put(job("migrate", "")) }, []string{
-			"Job nap-migrate of release neutree in namespace nap is still running", "wait until it has ended", "[secrets.busy]"}},
+			"Job nap-migrate of release neutree in namespace nap is still running", "wait until it has ended",
+			"[secrets.busy]"}},
 		"a hook that ArgoCD runs": {"jwt", func(s *stage) {
 			s.server.Delete(secrets + "sh.helm.release.v1.neutree.v1")
 			s.server.Put(job("prepare", ""))
@@ -261,8 +270,10 @@ func TestRefusals(t *testing.T) {
 			[]string{"the key PLATFORM_SERVICE_KEY of the Secret nap/nap-cp-secret is too short", "[secrets.given]"}},
 		"no right": {"jwt", func(s *stage) {
 			s.server.Refuse(-1, "PUT", secrets+"nap-cp-secret", kubetest.Status(403, metav1.StatusReasonForbidden,
-				`secrets "nap-cp-secret" is forbidden: User "ops" cannot update resource "secrets" in API group "" in the namespace "nap"`))
-		}, []string{"cannot update the Secret nap/nap-cp-secret", "ops may not update secrets in namespace nap", "[rbac.hook]"}},
+				`secrets "nap-cp-secret" is forbidden: User "ops" cannot update resource "secrets" in API group "" `+
+					`in the namespace "nap"`))
+		}, []string{"cannot update the Secret nap/nap-cp-secret", "ops may not update secrets in namespace nap",
+			"[rbac.hook]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
@@ -284,8 +295,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What is wrong with a value that is replaced is the best reason to replace it. Neither does a backup that a person makes
-// forbid it, nor that Helm knows no such release.
+// What is wrong with a value that is replaced is the best reason to replace it. Neither does a backup that a person
+// makes forbid it, nor that Helm knows no such release.
 func TestWhatIsNoReasonToRefuse(t *testing.T) {
 	s := newStage(t)
 	s.setKey("nap-cp-secret", "JWT_SECRET", "change-me")
@@ -296,7 +307,8 @@ func TestWhatIsNoReasonToRefuse(t *testing.T) {
 	s.mustRun("jwt", "jwt has a new value: restarted nap-cg, nap-cp")
 }
 
-// It restarts who reads another value that has changed as well: a service that is restarted for the one reads the other.
+// It restarts who reads another value that has changed as well: a service that is restarted for the one reads the
+// other.
 func TestAnotherChangeIsFinishedToo(t *testing.T) {
 	s := newStage(t)
 	s.setKey("nap-cp-secret", "PLATFORM_SERVICE_KEY", strings.Repeat("p", 64))

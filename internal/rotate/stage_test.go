@@ -104,7 +104,10 @@ func (s *stage) install() {
 func record(status string) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Secret
-metadata: {name: sh.helm.release.v1.neutree.v1, namespace: nap, labels: {owner: helm, name: neutree, version: "1", status: %s}}
+metadata:
+  name: sh.helm.release.v1.neutree.v1
+  namespace: nap
+  labels: {owner: helm, name: neutree, version: "1", status: %s}
 `, status)
 }
 
@@ -180,8 +183,8 @@ func (s *stage) versions() map[string]string {
 	s.Helper()
 	found := map[string]string{}
 	for name := range readers {
-		found[name], _, _ = unstructured.NestedString(s.server.Object(deployments+name).Object, "spec", "template", "metadata",
-			"annotations", restart.Annotation)
+		found[name], _, _ = unstructured.NestedString(s.server.Object(deployments+name).Object, "spec", "template",
+			"metadata", "annotations", restart.Annotation)
 	}
 	return found
 }

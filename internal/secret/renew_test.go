@@ -21,7 +21,8 @@ func TestTheValueOfTheFasterClientStays(t *testing.T) {
 	old, theirs := strings.Repeat("a", 64), strings.Repeat("b", 64)
 	c := newCluster(t, given("keys", corev1.SecretTypeOpaque, map[string]string{"JWT_SECRET": old}),
 		given("home", corev1.SecretTypeOpaque, map[string]string{"url": "x"}))
-	keys := hook.Secret{Name: "keys", Data: map[string]hook.SecretKey{"JWT_SECRET": {Generate: &hook.GenerateSpec{Bytes: 32}}}}
+	keys := hook.Secret{Name: "keys",
+		Data: map[string]hook.SecretKey{"JWT_SECRET": {Generate: &hook.GenerateSpec{Bytes: 32}}}}
 	api := c.client.Resource(kube.Secrets).Namespace(namespace)
 	changes, err := secret.Compare(t.Context(), slog.New(slog.DiscardHandler), api,
 		hook.SecretsSpec{Namespace: namespace, Secrets: []hook.Secret{keys}}, "home")
@@ -67,7 +68,8 @@ func TestOnlyRandomValuesAreRenewed(t *testing.T) {
 	c := newCluster(t, given("home", corev1.SecretTypeOpaque, map[string]string{"user": "nap"}))
 	home := hook.Secret{Name: "home", Data: map[string]hook.SecretKey{"user": {Value: "nap"}}}
 	changes, err := secret.Compare(t.Context(), slog.New(slog.DiscardHandler),
-		c.client.Resource(kube.Secrets).Namespace(namespace), hook.SecretsSpec{Namespace: namespace, Secrets: []hook.Secret{home}}, "home")
+		c.client.Resource(kube.Secrets).Namespace(namespace),
+		hook.SecretsSpec{Namespace: namespace, Secrets: []hook.Secret{home}}, "home")
 	if err != nil {
 		t.Fatal(err)
 	}

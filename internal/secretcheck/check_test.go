@@ -87,7 +87,10 @@ func reader(name string) string {
 	return fmt.Sprintf(`apiVersion: apps/v1
 kind: Deployment
 metadata: {name: %s, namespace: nap}
-spec: {template: {spec: {containers: [{name: main, env: [{name: JWT_SECRET, valueFrom: {secretKeyRef: {name: nap-cp-secret, key: JWT_SECRET}}}]}]}}}
+spec:
+  template:
+    spec:
+      containers: [{name: main, env: [{name: J, valueFrom: {secretKeyRef: {name: nap-cp-secret, key: JWT_SECRET}}}]}]
 `, name)
 }
 
@@ -102,8 +105,14 @@ func history(t *testing.T, kind string, revision int, values any, manifest, hook
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("apiVersion: v1\nkind: %s\nmetadata: {name: sh.helm.release.v1.neutree.v%d, namespace: nap, labels: "+
-		"{owner: helm, name: neutree, version: %q}}\ndata: {release: %q}\n", kind, revision, fmt.Sprint(revision), packed)
+	return fmt.Sprintf(`apiVersion: v1
+kind: %s
+metadata:
+  name: sh.helm.release.v1.neutree.v%d
+  namespace: nap
+  labels: {owner: helm, name: neutree, version: "%[2]d"}
+data: {release: %[3]q}
+`, kind, revision, packed)
 }
 
 // sink keeps the results.
@@ -153,10 +162,13 @@ func TestFindings(t *testing.T) {
 		want    []string
 	}{
 		"short": {func(_ *testing.T, s *kubetest.Server) {
-			s.Put(keys(map[string]string{"JWT_SECRET": "hunter2", "PLATFORM_SERVICE_KEY": service, "CREDENTIAL_ENCRYPTION_KEY": key}))
-		}, finding.SecretsUsable, []string{"the key JWT_SECRET of the Secret nap/nap-cp-secret is too short", "secrets.given"}},
-		"a placeholder": {func(_ *testing.T, s *kubetest.Server) { s.Put(admin("me", "change-me-now")) }, finding.SecretsUsable,
-			[]string{"the key password of the Secret nap/my-admin, named by global.admin.existingSecret, is still the placeholder"}},
+			s.Put(keys(map[string]string{"JWT_SECRET": "hunter2", "PLATFORM_SERVICE_KEY": service,
+				"CREDENTIAL_ENCRYPTION_KEY": key}))
+		}, finding.SecretsUsable, []string{"the key JWT_SECRET of the Secret nap/nap-cp-secret is too short",
+			"secrets.given"}},
+		"a placeholder": {func(_ *testing.T, s *kubetest.Server) { s.Put(admin("me", "change-me-now")) },
+			finding.SecretsUsable, []string{"the key password of the Secret nap/my-admin, named by " +
+				"global.admin.existingSecret, is still the placeholder"}},
 		"a given Secret that is missing": {func(_ *testing.T, s *kubetest.Server) { s.Delete(secrets + "my-admin") },
 			finding.SecretsUsable, []string{"the Secret nap/my-admin, named by global.admin.existingSecret, does not exist"}},
 		"a key that is missing": {func(_ *testing.T, s *kubetest.Server) {
@@ -164,7 +176,8 @@ func TestFindings(t *testing.T) {
 		}, finding.SecretsUsable, []string{"the key CREDENTIAL_ENCRYPTION_KEY of Secret nap/nap-cp-secret is missing",
 			"restore it from a copy", "secrets.usable"}},
 		"an address that is missing": {func(_ *testing.T, s *kubetest.Server) { s.Delete(secrets + "nap-database") },
-			finding.SecretsUsable, []string{"the key url of Secret nap/nap-database is missing", "run helm upgrade with the same values"}},
+			finding.SecretsUsable, []string{"the key url of Secret nap/nap-database is missing",
+				"run helm upgrade with the same values"}},
 		"shared": {func(_ *testing.T, s *kubetest.Server) {
 			s.Put(keys(map[string]string{"JWT_SECRET": key, "PLATFORM_SERVICE_KEY": service, "CREDENTIAL_ENCRYPTION_KEY": key}))
 		}, finding.SecretsShared, []string{
@@ -177,9 +190,10 @@ func TestFindings(t *testing.T) {
 			s.Put(history(t, "Secret", 1, map[string]any{"env": []any{map[string]any{"value": "x" + jwt}}}, "", "", nil))
 			s.Put(history(t, "Secret", 2, nil, "data: "+encoded, "", nil))
 			s.Put(history(t, "Secret", 3, nil, "", "", nil))
-		}, finding.SecretsLeaked, []string{"the key JWT_SECRET of Secret nap/nap-cp-secret can be read in Helm's history: in the manifest " +
-			"and the values of revision 1, 2", "then replace it with helm neutree secrets rotate jwt --namespace nap",
-			"kubectl delete secrets sh.helm.release.v1.neutree.v1 sh.helm.release.v1.neutree.v2 --namespace nap", "--history-max"}},
+		}, finding.SecretsLeaked, []string{"the key JWT_SECRET of Secret nap/nap-cp-secret can be read in Helm's history: " +
+			"in the manifest and the values of revision 1, 2", "then replace it with helm neutree secrets rotate jwt --namespace nap",
+			"kubectl delete secrets sh.helm.release.v1.neutree.v1 sh.helm.release.v1.neutree.v2 --namespace nap",
+			"--history-max"}},
 		"in a hook and the defaults of the newest": {func(t *testing.T, s *kubetest.Server) {
 			s.Put(history(t, "Secret", 7, nil, "", "x: "+key, map[string]any{key: 1}))
 		}, finding.SecretsLeaked, []string{"the key CREDENTIAL_ENCRYPTION_KEY of Secret nap/nap-cp-secret",
@@ -191,7 +205,8 @@ func TestFindings(t *testing.T) {
 		"changed and not restarted": {func(_ *testing.T, s *kubetest.Server) {
 			s.Put(keys(map[string]string{"JWT_SECRET": strings.Repeat("9", 64), "PLATFORM_SERVICE_KEY": service,
 				"CREDENTIAL_ENCRYPTION_KEY": key}))
-		}, finding.SecretsNotRestarted, []string{"the key JWT_SECRET of Secret nap/nap-cp-secret has changed", "Deployment nap-cp, nap-cg",
+		}, finding.SecretsNotRestarted, []string{"the key JWT_SECRET of Secret nap/nap-cp-secret has changed",
+			"Deployment nap-cp, nap-cg",
 			"run helm neutree secrets rotate jwt --namespace nap, which restarts them and makes no other value"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -227,7 +242,8 @@ func TestARecordThatCanNotBeRead(t *testing.T) {
 func TestNoRightToRead(t *testing.T) {
 	server := stage(t)
 	server.Refuse(-1, "GET", secrets+"nap-cp-secret", kubetest.Status(403, metav1.StatusReasonForbidden,
-		`secrets "nap-cp-secret" is forbidden: User "ops" cannot get resource "secrets" in API group "" in the namespace "nap"`))
+		`secrets "nap-cp-secret" is forbidden: User "ops" cannot get resource "secrets" in API group "" in the `+
+			`namespace "nap"`))
 	_, err := secretcheck.New(context.Background(), slog.New(slog.DiscardHandler), server.Client(), "nap", plan)
 	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), "ops may not get secrets in namespace nap") {
 		t.Error(err)

@@ -50,7 +50,8 @@ type leak struct {
 	parts map[string]bool
 }
 
-// leaked searches Helm's records for the values. Each record is read, searched and forgotten: together they may be large.
+// leaked searches Helm's records for the values. Each record is read, searched and forgotten: together they may be
+// large.
 func (c *Checker) leaked(ctx context.Context) ([]finding.Finding, error) {
 	records, err := c.records(ctx)
 	if err != nil {
@@ -169,8 +170,8 @@ func (c *Checker) leakFinding(l *leak, all []stored) finding.Finding {
 		fix = append(fix, "then replace it with "+c.rotate(name))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(old)) {
-		fix = append(fix, fmt.Sprintf("then delete the old revisions, or let helm upgrade --history-max do so: kubectl delete %s %s --namespace %s", kind,
-			strings.Join(old[kind], " "), c.namespace))
+		fix = append(fix, fmt.Sprintf("then delete the old revisions, or let helm upgrade --history-max do so: "+
+			"kubectl delete %s %s --namespace %s", kind, strings.Join(old[kind], " "), c.namespace))
 	}
 	if slices.Contains(l.in, newest) {
 		fix = append(fix, fmt.Sprintf("revision %d is the newest: upgrade first, then run this again", newest.revision))

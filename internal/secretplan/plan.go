@@ -1,5 +1,5 @@
-// Package secretplan reads what the chart says about the Secrets of a release: which there are, who reads them, and what
-// can be rotated. No value is part of it.
+// Package secretplan reads what the chart says about the Secrets of a release: which there are, who reads them, and
+// what can be rotated. No value is part of it.
 package secretplan
 
 import (
@@ -120,7 +120,8 @@ func Find(ctx context.Context, client *kube.Client, namespace, release string) (
 			what = "no release " + release
 		}
 		return Plan{}, hook.Refusef(finding.SecretsRelease,
-			"name its namespace with --namespace; if it is the right one, upgrade the release to this version of the chart first",
+			"name its namespace with --namespace; if it is the right one, upgrade the release to this version of the chart "+
+				"first",
 			"namespace %s has %s that says which Secrets it has", namespace, what)
 	}
 	config := found[names[0]]

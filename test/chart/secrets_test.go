@@ -45,7 +45,8 @@ func secretsPlan(t *testing.T, objects []chart.Object) secretplan.Plan {
 func TestSecretsPlan(t *testing.T) {
 	keys, sandbox, browser := prefix+"-cp-secret", prefix+"-sandbox-secret", prefix+"-browser-secret"
 	always := map[string]secretplan.Rotation{
-		"jwt": {Secret: keys, Keys: []string{"JWT_SECRET"}}, "service-key": {Secret: keys, Keys: []string{"PLATFORM_SERVICE_KEY"}},
+		"jwt":         {Secret: keys, Keys: []string{"JWT_SECRET"}},
+		"service-key": {Secret: keys, Keys: []string{"PLATFORM_SERVICE_KEY"}},
 	}
 	all := maps.Clone(always)
 	all["sandbox"] = secretplan.Rotation{Secret: sandbox, Keys: []string{"JWT_SECRET", "SERVICE_KEY"}}
@@ -84,7 +85,9 @@ func TestSecretsPlan(t *testing.T) {
 func TestSecretsPlanOfGivenSecrets(t *testing.T) {
 	plan := secretsPlan(t, renderAll(t, "global.secrets.existingSecret=mine", "global.secrets.browser.existingSecret=turn",
 		"browser.coturn.enabled=false").Objects)
-	for name, want := range map[string]string{"jwt": "global.secrets.existingSecret", "turn": "global.secrets.browser.existingSecret"} {
+	for name, want := range map[string]string{
+		"jwt": "global.secrets.existingSecret", "turn": "global.secrets.browser.existingSecret",
+	} {
 		s, known := plan.Secret(plan.Rotations[name].Secret)
 		if !known || !s.Existing || s.Value != want {
 			t.Errorf("%s is in %+v, want one that %s names", name, s, want)
@@ -98,8 +101,8 @@ func TestSecretsPlanOfGivenSecrets(t *testing.T) {
 	}
 }
 
-// A ConfigMap may be read by many. What the values say about a Secret is the name of a user at most, and a file in which
-// the value is a placeholder.
+// A ConfigMap may be read by many. What the values say about a Secret is the name of a user at most, and a file in
+// which the value is a placeholder.
 func TestTheSecretsPlanHoldsNoSecret(t *testing.T) {
 	for name, to := range profiles(t) {
 		t.Run(name, func(t *testing.T) {

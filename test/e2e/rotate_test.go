@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// wantKeyRotated rotates the key that signs sessions: the two services that read it are replaced and no others, users are
-// logged out, and can log in again. An upgrade with the same values restarts nothing more.
+// wantKeyRotated rotates the key that signs sessions: the two services that read it are replaced and no others, users
+// are logged out, and can log in again. An upgrade with the same values restarts nothing more.
 func (r *release) wantKeyRotated(t *testing.T, values ...string) {
 	t.Helper()
 	session := r.login(t)
@@ -20,7 +20,8 @@ func (r *release) wantKeyRotated(t *testing.T, values ...string) {
 	before, secrets := r.podIdentities(t), r.secretData(t)
 
 	dry := r.plugin(t, 0, "", "secrets", "rotate", "jwt", "--dry-run")
-	if !containsAll(dry.stdout, "nap-cp-secret/JWT_SECRET", "Deployment nap-cp: restart", "Deployment nap-cg: restart", "logged out") {
+	if !containsAll(dry.stdout, "nap-cp-secret/JWT_SECRET", "Deployment nap-cp: restart", "Deployment nap-cg: restart",
+		"logged out") {
 		t.Errorf("the dry run says:\n%s", dry.stdout)
 	}
 	if !maps.Equal(secrets, r.secretData(t)) || !maps.Equal(before, r.podIdentities(t)) {

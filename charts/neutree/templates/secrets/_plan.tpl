@@ -1,4 +1,7 @@
-{{/* What `helm neutree secrets` reads: which Secrets there are, who reads them, and what can be rotated. No value of one. */}}
+{{/*
+What `helm neutree secrets` reads: which Secrets there are, which services read them, and what can be rotated. The value
+of no Secret is part of it.
+*/}}
 {{- define "neutree.secrets.plan" -}}
 release: {{ .Release.Name }}
 chart: {{ .Chart.Name }} {{ .Chart.Version }}
