@@ -37,7 +37,7 @@ var examples = map[string]example{
 	"helm neutree recover neutree -n nap":       {cluster: halfWay, input: "y\n", stderr: "Revision 2 is marked failed."},
 	"helm neutree recover neutree -n nap --yes": {cluster: halfWay, stderr: "Revision 2 is marked failed."},
 
-	"helm neutree secrets check -n nap":         {cluster: withKeys, exit: 2, stdout: "have one value: nap-cp-secret/JWT_SECRET, nap-cp-secret/PLATFORM_SERVICE_KEY"},
+	"helm neutree secrets check -n nap":         {cluster: withKeys, exit: 2, stdout: "Secrets check found errors. Fix them and run it again."},
 	"helm neutree secrets check -n nap -o json": {cluster: withKeys, exit: 2, stdout: `"id": "secrets.shared"`},
 	"helm neutree secrets rotate jwt -n nap --dry-run": {
 		cluster: withKeys, stdout: "Deployment nap-cp: restart, since it reads nap-cp-secret/JWT_SECRET\nWhat users notice: all users are logged out",

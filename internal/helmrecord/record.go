@@ -33,7 +33,7 @@ func Of(release string) metav1.ListOptions {
 func Decode(object *unstructured.Unstructured, kind schema.GroupVersionResource, into any) error {
 	text, _, _ := unstructured.NestedString(object.Object, "data", "release")
 	if kind == kube.Secrets {
-		// The content of a Secret is in base64 once more.
+		// The content of a Secret is in base64 again.
 		raw, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {
 			return fmt.Errorf("read Secret %s: %w", object.GetName(), err)

@@ -25,7 +25,7 @@ type Subject struct {
 	// Tool is the version of this program, Docs the page that explains each check under an anchor of its ID.
 	Tool string `json:"tool"`
 	Docs string `json:"-"`
-	// Title names what has checked, for people. Empty stands for preflight.
+	// Title names the command, for people. Preflight leaves it empty.
 	Title string `json:"-"`
 }
 

@@ -40,7 +40,7 @@ func otherOwner(secret *corev1.Secret, keys []string) string {
 			Data map[string]json.RawMessage `json:"f:data"`
 		}
 		own := entry.Manager == kube.FieldManager || strings.HasPrefix(entry.Manager, byHand)
-		if own || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+		if own || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		if slices.ContainsFunc(keys, func(key string) bool { _, owns := fields.Data["f:"+key]; return owns }) {
@@ -60,6 +60,6 @@ func (r *Rotation) ownerWarning(secret *corev1.Secret, keys []string) *finding.F
 		ID: finding.SecretsOwner, Severity: finding.Warning, Object: "Secret " + r.Namespace + "/" + secret.Name,
 		Found: fmt.Sprintf("%s also writes Secret %s in namespace %s", owner, secret.Name, r.Namespace),
 		Why:   "it may set the new value back, and services that restart later would read another one",
-		Fix:   "suspend it, or change the value at its source; then run this command, which restarts who reads the value",
+		Fix:   "suspend it, or change the value at its source; then run this command, which restarts the services that read it",
 	}
 }

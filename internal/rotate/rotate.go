@@ -212,7 +212,8 @@ func (r *Rotation) given(ctx context.Context, s *state, keys []string) error {
 		Found: fmt.Sprintf("Secret %s in namespace %s is yours (%s), and this command never writes it",
 			s.secret.Name, r.Namespace, s.secret.Value),
 		Fix: fmt.Sprintf("put another value of 32 characters or more there (openssl rand -hex 32 prints one) with %s, "+
-			"or where the tool that writes it takes it from, and run the same command again, which restarts who reads it",
+			"or where the tool that writes it takes it from, and run the same command again, which restarts the "+
+			"services that read it",
 			secret.PatchCommand(r.Namespace, s.secret.Name, keys)),
 	})
 }

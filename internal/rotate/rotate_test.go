@@ -307,8 +307,8 @@ func TestWhatIsNoReasonToRefuse(t *testing.T) {
 	s.mustRun("jwt", "jwt has a new value: restarted nap-cg, nap-cp")
 }
 
-// It restarts who reads another value that has changed as well: a service that is restarted for the one reads the
-// other.
+// Services that read another value which has changed are restarted as well: a service that is restarted for the one
+// reads the other.
 func TestAnotherChangeIsFinishedToo(t *testing.T) {
 	s := newStage(t)
 	s.setKey("nap-cp-secret", "PLATFORM_SERVICE_KEY", strings.Repeat("p", 64))

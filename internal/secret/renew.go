@@ -11,7 +11,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
-// Expect takes keys for changed that are about to be: Of then says who reads them.
+// Expect takes keys for changed that are about to be: Of then finds them.
 func (c *Changes) Expect(refs []hook.SecretRef) {
 	for _, ref := range refs {
 		c.changed[ref] = true

@@ -1,4 +1,4 @@
-// Package secretplan reads what the chart says about the Secrets of a release: which there are, who reads them, and
+// Package secretplan reads what the chart says about the Secrets of a release: which there are, what reads them, and
 // what can be rotated. No value is part of it.
 package secretplan
 
