@@ -3,6 +3,7 @@
 package jobrun
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,9 +11,11 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -39,8 +42,29 @@ type Runner struct {
 	// Patience is how long an image that can't be pulled, or a container that can't be made, may take to recover by
 	// itself; 0 means 10 seconds.
 	Patience time.Duration
-	// StartWait is how long a pod may find no node, which a cluster that grows by itself ends; 0 means a minute.
+	// StartWait is how long a pod may find no node, which a cluster that adds nodes by itself ends; 0 means 10 minutes,
+	// as much as the Jobs' own deadlines allow for. A pod that is bound to nodes by their names gets a minute at most: no
+	// new node takes it.
 	StartWait time.Duration
+}
+
+// startWait is how long a pod of job may find no node.
+func (r *Runner) startWait(job *batchv1.Job) time.Duration {
+	wait := cmp.Or(r.StartWait, 10*time.Minute)
+	if namesNodes(job.Spec.Template.Spec.Affinity) {
+		return min(wait, time.Minute)
+	}
+	return wait
+}
+
+// namesNodes says whether pods go to nodes that are named one by one.
+func namesNodes(affinity *corev1.Affinity) bool {
+	if affinity == nil || affinity.NodeAffinity == nil {
+		return false
+	}
+	required := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	return required != nil && len(required.NodeSelectorTerms) > 0 &&
+		!slices.ContainsFunc(required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool { return len(term.MatchFields) == 0 })
 }
 
 // Jobs runs a Job to its end and returns what it said, as Runner does.
@@ -85,7 +109,7 @@ func ReadManifest(path string) (*batchv1.Job, error) {
 // stays for its log. When the deadline of ctx passes the Job is stopped, so that nothing goes on behind the back
 // of whoever was told so; when ctx is cancelled it goes on, for the next attempt to find.
 func (r *Runner) Run(ctx context.Context, job *batchv1.Job) (string, error) {
-	w := &watch{Runner: r, name: job.Name, main: job.Spec.Template.Spec.Containers[0].Name}
+	w := &watch{Runner: r, name: job.Name, main: job.Spec.Template.Spec.Containers[0].Name, nodeWait: r.startWait(job)}
 	if err := w.start(ctx, job); err != nil {
 		return "", err
 	}

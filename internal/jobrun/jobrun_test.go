@@ -200,6 +200,42 @@ func TestNamesWhatKeepsThePodFromStarting(t *testing.T) {
 	}
 }
 
+// A cluster that adds a node takes minutes to do so.
+func TestAPodMayWaitForANode(t *testing.T) {
+	named := func(terms ...corev1.NodeSelectorTerm) *corev1.Affinity {
+		return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
+		}}
+	}
+	byName := corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{
+		{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"node1"}},
+	}}
+	byLabel := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+		{Key: "pool", Operator: corev1.NodeSelectorOpIn, Values: []string{"platform"}},
+	}}
+	for name, tc := range map[string]struct {
+		affinity  *corev1.Affinity
+		startWait time.Duration
+		want      time.Duration
+	}{
+		"any node":             {nil, 0, 10 * time.Minute},
+		"nodes by a label":     {named(byLabel), 0, 10 * time.Minute},
+		"named nodes":          {named(byName, byName), 0, time.Minute},
+		"a named node or any":  {named(byName, byLabel), 0, 10 * time.Minute},
+		"no required affinity": {&corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}}, 0, 10 * time.Minute},
+		"a time that is given": {nil, time.Second, time.Second},
+		"less than a minute":   {named(byName), time.Second, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := manifest()
+			job.Spec.Template.Spec.Affinity = tc.affinity
+			if got := (&Runner{StartWait: tc.startWait}).startWait(job); got != tc.want {
+				t.Errorf("a pod may wait %s for a node, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
 // A pod whose volumes are in different zones is never scheduled: they are named, with the zones as far as they can be read.
 func TestNamesVolumesThatAreInDifferentZones(t *testing.T) {
 	const (

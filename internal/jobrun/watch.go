@@ -24,6 +24,8 @@ type watch struct {
 	name string
 	main string
 	uid  string
+	// nodeWait is how long a pod may find no node.
+	nodeWait time.Duration
 	// message is the last that the main container left, code its exit code.
 	message string
 	code    int32
@@ -161,9 +163,7 @@ func (w *watch) impatient(ctx context.Context) error {
 		// The Job itself decides whether there will be another pod.
 		return nil
 	case poddiag.Unschedulable:
-		if patience = w.StartWait; patience == 0 {
-			patience = time.Minute
-		}
+		patience = w.nodeWait
 	}
 	if w.last.Reason != "InvalidImageName" && time.Since(w.since) < patience {
 		return nil
