@@ -46,7 +46,8 @@ func TheFront() Front { return Front{Name: "front", PortName: "public", Port: 30
 func RemotePaths() []string { return []string{"/env/v1", "/env-gateway"} }
 
 // ClosedPaths are the paths of the control plane that no public address may lead to, with all that is below them.
-func ClosedPaths() []string { return []string{"/mcp", "/metrics", "/workspace/v1", "/svc/v1"} }
+// Workspaces and services of v0.2.0 use /_cp, later ones use /workspace/v1 and /svc/v1.
+func ClosedPaths() []string { return []string{"/mcp", "/metrics", "/_cp", "/workspace/v1", "/svc/v1"} }
 
 // SourceFacts is a MigrationSource as the chart needs it.
 type SourceFacts struct {

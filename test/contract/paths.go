@@ -24,7 +24,7 @@ const (
 // Paths are what the platform serves under the origin of the web interface.
 func Paths() []Path {
 	paths := []Path{
-		{"/mcp", Nobody}, {"/metrics", Nobody}, {"/workspace/v1", Nobody}, {"/svc/v1", Nobody},
+		{"/mcp", Nobody}, {"/metrics", Nobody}, {"/_cp", Nobody}, {"/workspace/v1", Nobody}, {"/svc/v1", Nobody},
 		{"/env/v1", RemoteEnvironments}, {"/env-gateway", RemoteEnvironments},
 		{"/webhook/", ChatSystems},
 	}

@@ -205,7 +205,7 @@ Usage: $facts := include "common.facts" . | fromJson
     {"image":"chromium","variable":"BROWSER_IMAGE","in":"sandboxes"}
   ],
   "amd64Only": ["neutree-ai/agent-platform/chromium-headful:v0.1.0","neutree-ai/agent-platform/nap-agent-claude-code:v0.2.0","neutree-ai/agent-platform/nap-agent-codex:v0.2.0","neutree-ai/agent-platform/nap-browser:v0.2.0","neutree-ai/agent-platform/nap-cg:v0.2.0","neutree-ai/agent-platform/nap-cp:v0.2.0","neutree-ai/agent-platform/nap-memory-fuse:v0.2.0","neutree-ai/agent-platform/nap-sandbox:v0.2.0","neutree-ai/agent-platform/nap-scheduler:v0.2.0","neutree-ai/agent-platform/nap-skills-content-service:v0.2.0"],
-  "closedPaths": ["/mcp","/metrics","/workspace/v1","/svc/v1"],
+  "closedPaths": ["/mcp","/metrics","/_cp","/workspace/v1","/svc/v1"],
   "remotePaths": ["/env/v1","/env-gateway"],
   "front": {
     "name": "front",
