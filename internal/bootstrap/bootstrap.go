@@ -68,7 +68,7 @@ func (b *Bootstrap) Run(ctx context.Context) (migrate.Result, error) {
 	var db examine.Database
 	steps := []step{
 		// First: Helm may roll back at any time.
-		{"node port", b.tieFront},
+		{"node port", b.nodePort},
 		{"unfinished restore", b.unfinishedRestore},
 		{"storage classes", b.storageClasses},
 		{"database", func(ctx context.Context) error { return b.applyCluster(ctx, cluster) }},
@@ -164,8 +164,13 @@ func (b *Bootstrap) resume(ctx context.Context) error {
 	return nil
 }
 
-// tieFront lets a rollback to version 0.1.0 have the node port. Nothing else needs that.
-func (b *Bootstrap) tieFront(ctx context.Context) error {
+// nodePort says which paths the node port opens, and lets a rollback to version 0.1.0 have it. Renderers such as ArgoCD
+// show no notes of the release, so the log says it too.
+func (b *Bootstrap) nodePort(ctx context.Context) error {
+	if port := b.Spec.OpenNodePort; port != 0 {
+		b.Log.Warn("the node port opens all paths of the control plane, /mcp and /metrics included, to everyone who reaches a "+
+			"node: set global.exposure.internalPaths=closed to close those that only workspaces and services use", "port", port)
+	}
 	front := b.Spec.Front
 	if front.Service == "" {
 		return nil

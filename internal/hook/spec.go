@@ -240,6 +240,8 @@ type BootstrapSpec struct {
 	Egress BootstrapEgress `json:"egress,omitzero"`
 	// Front is the Service that has the node port of the web interface and lets only public paths pass, if there is one.
 	Front BootstrapFront `json:"front,omitzero"`
+	// OpenNodePort is the node port by which all paths of the control plane are open, without that a value asks for it.
+	OpenNodePort int32 `json:"openNodePort,omitempty"`
 }
 
 // BootstrapFront is a Service, and the ConfigMap that it ends with.

@@ -82,6 +82,15 @@ func TestWhoHasTheNodePort(t *testing.T) {
 				t.Errorf("NOTES.txt warns of open paths: %t, want %t\n%s", says, open, rendered.Notes)
 			}
 			wantPortChecks(t, rendered.Objects, c.want, c.to.upgrade && slices.Contains(c.to.set, closes))
+			// Who opens them by a value knows.
+			said := int32(0)
+			if open && !slices.Contains(c.to.set, "global.exposure.internalPaths=open") {
+				said = 30080
+			}
+			up := specOf[hook.BootstrapSpec](t, rendered.Objects, specConfigMap(t, jobs(t, rendered.Objects)["bootstrap"]), "bootstrap")
+			if up.OpenNodePort != said {
+				t.Errorf("bootstrap warns of open paths on port %d, want %d", up.OpenNodePort, said)
+			}
 		})
 	}
 }

@@ -56,6 +56,9 @@ egress:
   {{- if .Values.global.networkPolicies.enabled }}
   manifest: /spec/egress.yaml
   {{- end }}
+{{- if and (include "common.hasFront" .) (not (include "common.frontHolds" .)) (eq .Values.global.exposure.internalPaths "auto") }}
+openNodePort: {{ .Values.global.exposure.nodePorts.web }}
+{{- end }}
 {{- if include "common.frontTied" . }}
 front:
   service: {{ include "common.frontService" . }}
