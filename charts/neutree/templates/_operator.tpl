@@ -21,13 +21,19 @@ reads its ConfigMap after its environment.
 {{- get ($config.data | default dict) "WATCH_NAMESPACE" | default $watches -}}
 {{- end }}
 
+{{/* Name of the bundled operator's Deployment, as its own chart makes it. */}}
+{{- define "neutree.operator.name" -}}
+{{- $name := contains "cloudnative-pg" .Release.Name | ternary .Release.Name (printf "%s-cloudnative-pg" .Release.Name) -}}
+{{ index .Values "cloudnative-pg" "fullnameOverride" | default $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
 {{/*
 Not empty when the cluster has an operator that an earlier revision of this release contained. Where there is no cluster to
-ask nothing is found.
+ask nothing is found. It is asked for by name: a list of the namespace can have thousands of workspaces in it.
 */}}
 {{- define "neutree.operator.remains" -}}
-{{- range dig "items" list (lookup "apps/v1" "Deployment" (include "neutree.operator.namespace" .) "" | default dict) -}}
-{{- if and (eq (dig "metadata" "labels" "app.kubernetes.io/name" "" .) "cloudnative-pg") (not (include "neutree.owner" (list $ .))) -}}
+{{- with lookup "apps/v1" "Deployment" (include "neutree.operator.namespace" .) (include "neutree.operator.name" .) -}}
+{{- if not (include "neutree.owner" (list $ .)) -}}
 yes
 {{- end -}}
 {{- end -}}
