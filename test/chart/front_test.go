@@ -13,7 +13,10 @@ import (
 	"github.com/neutree-ai/packaging/test/contract"
 )
 
-const closes = "global.exposure.internalPaths=closed"
+const (
+	closes = "global.exposure.internalPaths=closed"
+	opens  = "global.exposure.internalPaths=open"
+)
 
 // services answers as a cluster that has Services of these names and types, and no others. Its CustomResourceDefinitions
 // belong to no Service.
@@ -68,7 +71,7 @@ func TestWhoHasTheNodePort(t *testing.T) {
 		"closed": {target{upgrade: true, set: []string{closes}, answer: services(map[string]string{"nap-cp": "NodePort"})},
 			"nap-front"},
 		"closed, no cluster to ask": {target{set: []string{closes}}, "nap-front"},
-		"open": {target{upgrade: true, set: []string{"global.exposure.internalPaths=open"},
+		"open": {target{upgrade: true, set: []string{opens},
 			answer: services(map[string]string{"nap-cp": "ClusterIP", "nap-front": "NodePort"})}, "nap-cp"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +87,7 @@ func TestWhoHasTheNodePort(t *testing.T) {
 			wantPortChecks(t, rendered.Objects, c.want, c.to.upgrade && slices.Contains(c.to.set, closes))
 			// Who opens them by a value knows.
 			said := int32(0)
-			if open && !slices.Contains(c.to.set, "global.exposure.internalPaths=open") {
+			if open && !slices.Contains(c.to.set, opens) {
 				said = 30080
 			}
 			up := specOf[hook.BootstrapSpec](t, rendered.Objects, specConfigMap(t, jobs(t, rendered.Objects)["bootstrap"]), "bootstrap")

@@ -137,10 +137,13 @@ var callers = map[string][]string{
 }
 
 func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
+	const named = "global.networkPolicies.usersFrom[0].namespaceSelector.matchLabels.name=edge"
 	for name, set := range map[string][]string{
-		"defaults":              nil,
-		"users named":           {"global.networkPolicies.usersFrom[0].namespaceSelector.matchLabels.name=edge"},
-		"an operator elsewhere": {"cloudnative-pg.enabled=false"},
+		"defaults":                  nil,
+		"users named":               {named},
+		"an operator elsewhere":     {"cloudnative-pg.enabled=false"},
+		"paths closed":              {closes},
+		"paths closed, users named": {closes, named},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := networkOf(t, renderAll(t, set...).Objects)
@@ -163,15 +166,43 @@ func TestPoliciesAdmitWhatIsNeededAndNothingElse(t *testing.T) {
 					for from := range n.hosts {
 						want := needed[contract.Flow{From: from, To: to, Port: port}]
 						if needed[contract.Flow{From: contract.Anyone, To: to, Port: port}] {
-							// The relay asks everybody for credentials.
+							// The relay asks everybody for credentials. Users come by the front where it has the node port.
 							own := to == "coturn" || slices.Contains(callers[to], from)
-							want = name != "users named" || own
+							behind := slices.Contains(set, closes) && to == "cp" && port == 3000
+							want = own || !slices.Contains(set, named) && !behind
 						}
 						if got := n.admits(n.hosts[from], n.hosts[to], port); got != want {
 							t.Errorf("%s to %s port %d: admitted %t, want %t", from, to, port, got, want)
 						}
 					}
 				}
+			}
+		})
+	}
+}
+
+// Helm applies policies before Services: while the node port changes hands, users still come by the control plane's own.
+func TestPoliciesLetUsersInWhileTheNodePortChangesHands(t *testing.T) {
+	for name, c := range map[string]struct {
+		types map[string]string
+		set   []string
+		open  bool
+	}{
+		"a new installation":       {nil, nil, false},
+		"an upgrade from 0.1.0":    {map[string]string{"nap-cp": "NodePort"}, nil, true},
+		"the port changes hands":   {map[string]string{"nap-cp": "NodePort"}, []string{closes}, true},
+		"the upgrade after that":   {map[string]string{"nap-cp": "ClusterIP", "nap-front": "NodePort"}, []string{closes}, false},
+		"the paths are opened":     {map[string]string{"nap-cp": "ClusterIP", "nap-front": "NodePort"}, []string{opens}, true},
+		"users came by an Ingress": {map[string]string{"nap-cp": "ClusterIP"}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := networkOf(t, renderFor(t, target{set: c.set, answer: services(c.types)}).Objects)
+			user := n.hosts["a pod of another namespace"]
+			if got := n.admits(user, n.hosts["cp"], 3000); got != c.open {
+				t.Errorf("users reach port 3000 of the control plane: %t, want %t", got, c.open)
+			}
+			if !n.admits(user, n.hosts["cp"], platform.TheFront().Port) {
+				t.Error("users do not reach the front")
 			}
 		})
 	}

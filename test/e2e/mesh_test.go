@@ -116,7 +116,7 @@ func (m *mesh) wantPlaintextRefused(t *testing.T, r *release) {
 		app  string
 		port int
 		open bool
-	}{{"nap-cp", 3000, true}, {"afs-controller", 9100, true}, {"nap-skills", 3008, m.kind == "linkerd"}} {
+	}{{"nap-cp", 3080, true}, {"afs-controller", 9100, true}, {"nap-skills", 3008, m.kind == "linkerd"}} {
 		address := r.podIP(t, r.namespace, "app="+c.app)
 		if got := r.strangerConnects(t, address, c.port); got != c.open {
 			t.Errorf("a pod outside the mesh connects to port %d of %s: %t, want %t", c.port, c.app, got, c.open)

@@ -22,7 +22,8 @@ func (r *release) wantClosedToStrangers(t *testing.T) {
 		port                int
 		open                bool
 	}{
-		{r.namespace, "app=nap-cp", 3000, true},
+		{r.namespace, "app=nap-cp", 3080, true},
+		{r.namespace, "app=nap-cp", 3000, false},
 		{r.namespace, "app=nap-cp", 9090, false},
 		{r.namespace, "app=nap-cg", 3002, false},
 		{r.namespace, "app=nap-skills", 3008, false},

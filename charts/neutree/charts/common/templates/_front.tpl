@@ -34,6 +34,19 @@ yes
 {{- end }}
 
 {{/*
+Not empty where users come by that container alone, so that a policy can close the control plane's own port to them. Helm
+applies policies before Services: in an upgrade in which the node port changes hands, users still come by the other one.
+*/}}
+{{- define "common.frontAlone" -}}
+{{- if include "common.frontHolds" . }}
+{{- $cp := lookup "v1" "Service" .Release.Namespace (include "common.serviceName" (list . "cp")) | default dict }}
+{{- if ne (dig "spec" "type" "" $cp) "NodePort" -}}
+yes
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
 Not empty where a rollback could lead to version 0.1.0, whose hooks do not know the Service: in an upgrade
 whose values close the paths. ArgoCD has no such way back, and does not manage what has an owner.
 */}}
