@@ -348,11 +348,23 @@ func TestDataOutlivesTheRelease(t *testing.T) {
 	}
 }
 
-// Flux's helm-controller crashes where it is to print the log of a hook.
+// Flux's helm-controller crashes where it is to print the log of a hook. So the Job of a rollback that passes stays for a
+// week, for who reads its warnings, and the other Jobs go as elsewhere.
 func TestNoLogIsPrintedWhereFluxMayInstall(t *testing.T) {
 	for _, object := range renderFor(t, target{apis: []string{"helm.toolkit.fluxcd.io/v2"}}).Objects {
 		if policy := object.GetAnnotations()["helm.sh/hook-output-log-policy"]; policy != "" {
 			t.Errorf("%s: helm.sh/hook-output-log-policy = %q", object, policy)
+		}
+		if object.GetKind() != "Job" || object.Hook == nil {
+			continue
+		}
+		job, want, ttl := typed(t, object).(*batchv1.Job), "before-hook-creation,hook-succeeded", int32(0)
+		if object.GetName() == "nap-rollback" {
+			want, ttl = "before-hook-creation", 7*24*60*60
+		}
+		got := job.Annotations["helm.sh/hook-delete-policy"]
+		if left := ptr.Deref(job.Spec.TTLSecondsAfterFinished, 0); got != want || left != ttl {
+			t.Errorf("%s: hook-delete-policy %s, ttlSecondsAfterFinished %d, want %s, %d", object, got, left, want, ttl)
 		}
 	}
 }

@@ -25,17 +25,24 @@ Job of one phase. Its name without the prefix is its component and its command o
 {{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start "nodeSeconds" 600 -}}
 {{- /* Helm prints what a hook logs, Helm 4 as one line in quotes. */ -}}
 {{- $log := dict "args" (prepend (.job.args | default list) "--log-format=plain") -}}
+{{- /* Flux's helm-controller 1.6 crashes where it is to print a log. Nothing says that it renders this, only that it may. */ -}}
+{{- $prints := not (.root.Capabilities.APIVersions.Has "helm.toolkit.fluxcd.io/v2") -}}
+{{- $hook := include "neutree.hook" .hook -}}
+{{- /* The Job of a rollback that passes stays for its warnings, where Helm does not print them. */ -}}
+{{- $stays := and (not $prints) (eq (index .hook 0) "pre-rollback") -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
   {{- include "common.metadata" $app | nindent 2 }}
   annotations:
-    {{- include "neutree.hook" .hook | nindent 4 }}
-    {{- /* Flux's helm-controller 1.6 crashes where it is to print a log. Nothing says that it renders this, only that it may. */}}
-    {{- if not (.root.Capabilities.APIVersions.Has "helm.toolkit.fluxcd.io/v2") }}
+    {{- $stays | ternary ($hook | replace ",hook-succeeded" "") $hook | nindent 4 }}
+    {{- if $prints }}
     helm.sh/hook-output-log-policy: {{ .logs }}
     {{- end }}
 spec:
+  {{- if $stays }}
+  ttlSecondsAfterFinished: 604800
+  {{- end }}
   {{- include "common.jobSpec" (merge $log $app .job $objects $start) | nindent 2 }}
 {{- end }}
 
