@@ -33,6 +33,6 @@ A run that was killed is completed by the next one.`,
 		if err != nil {
 			return "", err
 		}
-		return result.String(), nil
+		return b.Summary(result), nil
 	})
 }

@@ -48,6 +48,17 @@ type Bootstrap struct {
 	spent time.Duration
 	// precedence keeps scheduled backups from the database from its own backup on.
 	precedence migrate.Precedence
+	// unknown is how many workspaces the database does not know.
+	unknown int
+}
+
+// Summary says in one line what a run has done, and how many workspaces need a person: the log has their names.
+func (b *Bootstrap) Summary(result migrate.Result) string {
+	if b.unknown == 0 {
+		return result.String()
+	}
+	return fmt.Sprintf("%s; %d workspaces in namespace %s are unknown to the database and were not started: the log names them",
+		result, b.unknown, b.Spec.Workspaces.Namespace)
 }
 
 // Run does all steps in order and returns what the migrations did.

@@ -82,6 +82,8 @@ type world struct {
 	jobs   jobrun.Jobs
 
 	families egress.Families
+	// summary is of the last run.
+	summary string
 }
 
 func newWorld(t *testing.T, objects string) *world {
@@ -121,7 +123,8 @@ func (w *world) run(ctx context.Context) error {
 	b := &Bootstrap{Log: slog.New(slog.NewTextHandler(w.log, nil)), Client: w.server.Client(), Spec: w.spec,
 		DatabaseURL: w.dsn, CredentialKey: w.key, Jobs: w.jobs, ResolvConf: filepath.Join(w.dir, "resolv.conf"),
 		Families: w.families}
-	_, err := b.Run(ctx)
+	result, err := b.Run(ctx)
+	w.summary = b.Summary(result)
 	return err
 }
 

@@ -29,6 +29,7 @@ func (b *Bootstrap) holdUnknown(ctx context.Context) error {
 		defer migrate.Close(ctx, conn)
 		return migrate.UnknownWorkspaces(ctx, conn, ids)
 	})
+	b.unknown = len(held)
 	if len(held) > 0 {
 		named := held[:min(len(held), namedUnknown)]
 		b.Log.Warn(workspaces.Leftover(namespace, named, len(held)-len(named)))

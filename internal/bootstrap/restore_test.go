@@ -56,6 +56,7 @@ spec: {replicas: 0}
 	w.write(t, "control-plane/002_workspaces.sql", "CREATE TABLE public.workspaces (id text PRIMARY KEY); INSERT INTO "+
 		"public.workspaces VALUES ('known')")
 	w.mustRun(t)
+	first := w.summary
 	w.mustRun(t)
 	got := map[string]any{}
 	for _, at := range []string{"deployments/tos-known", "deployments/tos-newer", "statefulsets/tos-newest"} {
@@ -71,6 +72,10 @@ spec: {replicas: 0}
 		if !strings.Contains(w.log.String(), words) {
 			t.Errorf("the log does not say %q:\n%s", words, w.log)
 		}
+	}
+	counted := "; 2 workspaces in namespace ws are unknown to the database and were not started: the log names them"
+	if !strings.HasSuffix(first, counted) {
+		t.Errorf("the summary %q does not end with %q", first, counted)
 	}
 }
 

@@ -102,7 +102,7 @@ func Leftover(namespace string, ids []string, more int) string {
 		fmt.Fprintf(&b, "  %s\n", platform.WorkspacePrefix+id)
 	}
 	if more > 0 {
-		fmt.Fprintf(&b, "  and %d more, which a restore of the same backup lists once these are deleted\n", more)
+		fmt.Fprintf(&b, "  and %d more, which the next restore or install lists once these are deleted\n", more)
 	}
 	if len(ids) == 0 {
 		return b.String()
