@@ -74,6 +74,11 @@ type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
+// warn prints an error that ends nothing. It can contain what the API server says of objects of others.
+func warn(w io.Writer, err error) {
+	fmt.Fprintf(w, "Warning: %s\n", plain.Text(err.Error()))
+}
+
 func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "neutree",

@@ -161,7 +161,7 @@ func runPreflight(cmd *cobra.Command, settings *helmenv.Settings, flags *preflig
 	}
 	summary := preflight.Run(ctx, subject, checks, report.Tee(screen.Progress, result))
 	if err := subject.Close(); err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "Warning: %v\n", err)
+		warn(cmd.ErrOrStderr(), err)
 	}
 	if err := result.Err(); err != nil {
 		return fmt.Errorf("write the report: %w", err)
