@@ -359,6 +359,8 @@ func (d *Delete) sum(stays []string) string {
 	}
 	summary := "no data was there"
 	if len(names) > 0 {
+		// Helm prints its list after this log, and it knows nothing of this Job.
+		d.Log.Info("what Helm lists next as kept due to the resource policy was deleted too, unless it is listed here as stays")
 		summary = "deleted: " + strings.Join(names, ", ")
 	}
 	if len(stays) > 0 {

@@ -164,6 +164,9 @@ func TestDelete(t *testing.T) {
 			t.Errorf("%s is there", at)
 		}
 	}
+	if want := "what Helm lists next as kept due to the resource policy was deleted too"; !strings.Contains(log, want) {
+		t.Errorf("the log lacks %q:\n%s", want, log)
+	}
 	// nap-admin bears a name that nap-hooks would use, and somebody else made it.
 	for _, at := range []string{claimPath + "strangers", volumePath + "pv-strangers", volumePath + "pv-afs", secretPath + "nap-admin", secretPath + "nap-ldap"} {
 		if server.Object(at) == nil {
