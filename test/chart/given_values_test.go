@@ -31,7 +31,7 @@ func renderText(t *testing.T, text string, to target) (*chart.Rendered, error) {
 
 // Names that YAML reads as something else than text are refused, or come out as text.
 func TestNamesThatYAMLTakesForSomethingElse(t *testing.T) {
-	for _, name := range []string{"2026", "1e3", "0x1f", "on", "yes", "null", "true"} {
+	for _, name := range []string{"2026", "1e3", "0x1f", "on", "off", "yes", "no", "y", "n", "null", "true"} {
 		for _, c := range []struct{ release, namespace, what string }{
 			{name, namespace, "the name of the release is " + name},
 			{releaseName, name, "the name of its namespace (helm --namespace) is " + name},
