@@ -92,6 +92,9 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 			for _, k := range kept {
 				c.log.Warn(k, "cluster", c.name)
 			}
+			if StaysPlaintext(manifest, live) {
+				c.log.Warn(PlaintextStays+": "+PlaintextFix, "cluster", c.name)
+			}
 			if from, to := RaisesMajor(manifest, live); to > 0 {
 				c.log.Warn(fmt.Sprintf("PostgreSQL stays at major version %d, though the values name %d: "+
 					"an upgrade with --set global.upgrade.allowMajorUpgrade=true raises it", from, to), "cluster", c.name)

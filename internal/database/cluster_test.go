@@ -120,6 +120,34 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// A Cluster of version 0.1.0 goes on admitting plaintext, and each run says so, until a value forbids it.
+func TestApplySaysThatPlaintextStays(t *testing.T) {
+	const strict = "postgresql: {pg_hba: [hostnossl all all all reject]}"
+	live := strings.Replace(manifest, "metadata: {", "metadata: {namespace: nap, ", 1)
+	auto := strings.Replace(manifest, "metadata: {", "metadata: {annotations: {neutree.ai/require-tls: auto}, ", 1)
+	closed := strings.Replace(auto, "spec: {", "spec: {"+strict+", ", 1)
+	for name, tc := range map[string]struct {
+		live, desired string
+		said          bool
+	}{
+		"made by 0.1.0":    {live, closed, true},
+		"made by this one": {strings.Replace(live, "spec: {", "spec: {"+strict+", ", 1), closed, false},
+		"forbidden":        {live, strings.Replace(closed, "auto", "always", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _, log := setup(t, tc.live)
+			if err := c.Apply(contextFor(t, 10*time.Second), object(t, tc.desired)); err != nil {
+				t.Fatal(err)
+			}
+			for _, words := range []string{"admits connections without TLS", "global.database.cnpg.requireTLS=always"} {
+				if got := strings.Contains(log.String(), words); got != tc.said {
+					t.Errorf("the log says %q: %t, want %t\n%s", words, got, tc.said, log)
+				}
+			}
+		})
+	}
+}
+
 func TestApplyKeepsLive(t *testing.T) {
 	c, server, log := setup(t, `
 apiVersion: postgresql.cnpg.io/v1

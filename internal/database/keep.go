@@ -49,14 +49,29 @@ func RequiresTLS(manifest *unstructured.Unstructured) bool {
 	return manifest.GetAnnotations()[requireTLSAnnotation] != "auto" && slices.Contains(rules, refusePlaintext)
 }
 
+// How to end what StaysPlaintext says, and why nothing does so by itself.
+const (
+	PlaintextStays = "PostgreSQL admits connections without TLS, which only services of version 0.1.0 use"
+	PlaintextFix   = "once no rollback to version 0.1.0 is wanted, upgrade with global.database.cnpg.requireTLS=always"
+)
+
+// StaysPlaintext says whether a Cluster admits connections without TLS, and will after desired is applied, although one
+// that is created by desired would not.
+func StaysPlaintext(desired, live *unstructured.Unstructured) bool {
+	if desired == nil || live == nil || desired.GetAnnotations()[requireTLSAnnotation] != "auto" {
+		return false
+	}
+	rules, _, _ := unstructured.NestedStringSlice(live.Object, "spec", "postgresql", "pg_hba")
+	return !slices.Contains(rules, refusePlaintext)
+}
+
 // keepPlaintext lets a Cluster that admits connections without TLS admit them further, unless a value forbids it: services
 // of an older revision, which run on during an upgrade and come back by a rollback, may connect so.
 func keepPlaintext(desired, live *unstructured.Unstructured) {
-	rules, _, _ := unstructured.NestedStringSlice(live.Object, "spec", "postgresql", "pg_hba")
-	if desired.GetAnnotations()[requireTLSAnnotation] != "auto" || slices.Contains(rules, refusePlaintext) {
+	if !StaysPlaintext(desired, live) {
 		return
 	}
-	rules, _, _ = unstructured.NestedStringSlice(desired.Object, "spec", "postgresql", "pg_hba")
+	rules, _, _ := unstructured.NestedStringSlice(desired.Object, "spec", "postgresql", "pg_hba")
 	rules = slices.DeleteFunc(rules, func(rule string) bool { return rule == refusePlaintext })
 	if len(rules) == 0 {
 		unstructured.RemoveNestedField(desired.Object, "spec", "postgresql", "pg_hba")

@@ -9,6 +9,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/restart"
 )
 
@@ -18,7 +19,7 @@ const compareTime = 30 * time.Second
 // plaintext refuses a database that would refuse connections without TLS while services run that connect so: the change
 // comes before they are replaced.
 func (p *Prepare) plaintext(ctx context.Context) ([]finding.Finding, error) {
-	gate, url := p.Spec.Gate, p.Spec.Migrate.URL
+	gate := p.Spec.Gate
 	if p.Spec.Migrate.External != nil || gate.Manifest == "" {
 		return nil, nil
 	}
@@ -26,27 +27,36 @@ func (p *Prepare) plaintext(ctx context.Context) ([]finding.Finding, error) {
 	if err != nil || !database.RequiresTLS(manifest) {
 		return nil, err
 	}
-	for _, name := range p.Spec.Restart {
-		live, err := restart.Deployment(ctx, p.Client, p.Spec.Namespace, name)
+	name, err := WithoutTLS(ctx, p.Client, p.Spec)
+	if name == "" || err != nil {
+		return nil, err
+	}
+	return []finding.Finding{{
+		ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Value: "global.database.cnpg.requireTLS",
+		Object: fmt.Sprintf("Deployment %s/%s", p.Spec.Namespace, name),
+		Found: fmt.Sprintf("the pods of Deployment %s connect to the database without TLS, which "+
+			"global.database.cnpg.requireTLS=always would refuse before they are replaced", name),
+		Fix: "upgrade with global.database.cnpg.requireTLS=auto first, and set always in the next upgrade",
+	}}, nil
+}
+
+// WithoutTLS is a Deployment of the release whose pods connect to the database without TLS, empty for none.
+func WithoutTLS(ctx context.Context, client *kube.Client, spec hook.PrepareSpec) (string, error) {
+	for _, name := range spec.Restart {
+		live, err := restart.Deployment(ctx, client, spec.Namespace, name)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		if live == nil {
 			continue
 		}
 		for _, ref := range restart.Reads(live.Spec.Template.Spec) {
-			if ref.Secret == url.Secret && ref.Key != url.Key {
-				return []finding.Finding{{
-					ID: finding.UpgradeDatabaseValues, Severity: finding.Error, Value: "global.database.cnpg.requireTLS",
-					Object: fmt.Sprintf("Deployment %s/%s", p.Spec.Namespace, name),
-					Found: fmt.Sprintf("the pods of Deployment %s connect to the database without TLS, which "+
-						"global.database.cnpg.requireTLS=always would refuse before they are replaced", name),
-					Fix: "upgrade with global.database.cnpg.requireTLS=auto first, and set always in the next upgrade",
-				}}, nil
+			if url := spec.Migrate.URL; ref.Secret == url.Secret && ref.Key != url.Key {
+				return name, nil
 			}
 		}
 	}
-	return nil, nil
+	return "", nil
 }
 
 // changeCluster brings a database of ours that runs to the values of this revision, and returns when PostgreSQL runs

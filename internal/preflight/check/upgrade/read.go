@@ -9,6 +9,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/preflight"
 	"github.com/neutree-ai/packaging/internal/prepare"
@@ -31,11 +32,15 @@ func installed(s *preflight.Subject) (bool, string) {
 func path(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
 	set := s.Requirements
 	gate := set.Prepare.Gate
-	findings, err := prepare.Gate(ctx, s.Cluster.Untyped, set.Namespace, gate, database(set))
+	findings, err := prepare.Gate(ctx, s.Cluster.Untyped, set.Namespace, gate, cluster(set))
 	if err != nil {
 		return nil, err
 	}
-	findings = preflight.Refused(findings)
+	unencrypted, err := plaintext(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(preflight.Refused(findings), unencrypted...)
 	live, err := s.Cluster.Get(ctx, kube.ConfigMaps, set.Namespace, gate.ConfigMap)
 	if err != nil {
 		return nil, fmt.Errorf("read ConfigMap %s/%s: %w", set.Namespace, gate.ConfigMap, err)
@@ -46,8 +51,32 @@ func path(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 	return findings, nil
 }
 
-// database is the Cluster that would be applied, nil where the database is not ours.
-func database(set *requirement.Set) *unstructured.Unstructured {
+// plaintext warns of a database that admits connections without TLS although no service connects so any more.
+func plaintext(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error) {
+	set, desired := s.Requirements, cluster(s.Requirements)
+	if desired == nil {
+		return nil, nil
+	}
+	live, err := s.Cluster.Get(ctx, kube.Clusters, set.Namespace, desired.GetName())
+	if err != nil {
+		return nil, fmt.Errorf("read Cluster %s/%s: %w", set.Namespace, desired.GetName(), err)
+	}
+	if !database.StaysPlaintext(desired, live) {
+		return nil, nil
+	}
+	user, err := prepare.WithoutTLS(ctx, s.Cluster.Untyped, set.Prepare)
+	if user != "" || err != nil {
+		return nil, err
+	}
+	return []preflight.Finding{{
+		Object: fmt.Sprintf("Cluster %s/%s", set.Namespace, desired.GetName()), Severity: preflight.Warning,
+		Value: "global.database.cnpg.requireTLS", Found: database.PlaintextStays, Fix: database.PlaintextFix,
+		Why: "whoever reaches the server's port and has the password could use it without encryption",
+	}}, nil
+}
+
+// cluster is the Cluster that would be applied, nil where the database is not ours.
+func cluster(set *requirement.Set) *unstructured.Unstructured {
 	for _, object := range set.Objects {
 		if object.By == requirement.Bootstrap && object.GetKind() == "Cluster" {
 			return object.Unstructured
