@@ -216,10 +216,13 @@ func TestSchedulingOfTheOperatorIsNamed(t *testing.T) {
 	}
 }
 
-// Quotas refuse containers without requests and limits.
-func TestOperatorAsksForResources(t *testing.T) {
+// Quotas refuse containers without requests and limits, and not all nodes run Linux.
+func TestOperatorAsksForResourcesAndLinux(t *testing.T) {
 	for name, to := range profiles(t) {
 		for _, p := range operatorPods(t, renderFor(t, to).Objects) {
+			if selector := p.spec().NodeSelector; selector[corev1.LabelOSStable] != "linux" {
+				t.Errorf("%s: the operator runs on nodes with %v, want Linux", name, selector)
+			}
 			for _, c := range p.containers() {
 				if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() ||
 					c.Resources.Limits.Cpu().IsZero() || c.Resources.Limits.Memory().IsZero() {

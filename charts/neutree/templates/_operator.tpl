@@ -173,7 +173,11 @@ operator that leaves with this revision, and nothing says where the next one wil
 {{- $missing := list -}}
 {{- if $operator.enabled -}}
 {{- range $key := list "nodeSelector" "tolerations" "priorityClassName" -}}
-{{- if and (get $.Values.global.scheduling $key) (not (get $operator $key)) -}}
+{{- $own := get $operator $key -}}
+{{- if eq $key "nodeSelector" -}}
+{{- $own = omit ($own | default dict) "kubernetes.io/os" -}}
+{{- end -}}
+{{- if and (get $.Values.global.scheduling $key) (not $own) -}}
 {{- $missing = append $missing (print "cloudnative-pg." $key) -}}
 {{- end -}}
 {{- end -}}

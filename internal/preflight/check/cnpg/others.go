@@ -3,10 +3,12 @@ package cnpg
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,6 +47,12 @@ func scheduling(_ context.Context, s *preflight.Subject) ([]preflight.Finding, e
 	for _, key := range []string{"nodeSelector", "tolerations", "priorityClassName"} {
 		all, _, _ := unstructured.NestedFieldNoCopy(s.Requirements.Values, "global", "scheduling", key)
 		own, _, _ := unstructured.NestedFieldNoCopy(s.Requirements.Values, "cloudnative-pg", key)
+		if selector, is := own.(map[string]any); is {
+			// The chart's own default says nothing of what the user wants.
+			selector = maps.Clone(selector)
+			delete(selector, corev1.LabelOSStable)
+			own = selector
+		}
 		if empty(all) || !empty(own) {
 			continue
 		}

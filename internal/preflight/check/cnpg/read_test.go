@@ -209,6 +209,10 @@ func TestScheduling(t *testing.T) {
 	checktest.Want(t, run(map[string]any{"nodeSelector": pool, "tolerations": tolerated},
 		map[string]any{"nodeSelector": pool}),
 		"global.scheduling.tolerations is set and cloudnative-pg.tolerations is not -> set cloudnative-pg.tolerations")
+	// That the image is for Linux is the chart's own default.
+	checktest.Want(t, run(map[string]any{"nodeSelector": pool},
+		map[string]any{"nodeSelector": map[string]any{"kubernetes.io/os": "linux"}}),
+		"global.scheduling.nodeSelector is set and cloudnative-pg.nodeSelector is not -> set cloudnative-pg.nodeSelector")
 }
 
 // An operator of another namespace than the one that the NetworkPolicy names does not reach the database.
