@@ -186,7 +186,7 @@ func (b *Bootstrap) nodePort(ctx context.Context) error {
 	if front.Service == "" {
 		return nil
 	}
-	if err := nodeport.Tie(ctx, b.Client, b.Spec.Namespace, front.Service, front.ConfigMap); err != nil {
+	if err := nodeport.Tie(ctx, b.Client, b.Spec.Namespace, front.Service, front.ConfigMap, b.labels()); err != nil {
 		b.Log.Warn("before a rollback to version 0.1.0, delete Service "+front.Service+": Helm would give its node port to "+
 			"another Service while it still has it", "cause", kube.Brief(err))
 	}

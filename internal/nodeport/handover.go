@@ -40,7 +40,9 @@ func GiveUp(ctx context.Context, log *slog.Logger, client *kube.Client, namespac
 // Tie has a Service and a ConfigMap end together: when one is deleted, so is the other. A rollback to a revision of
 // version 0.1.0 runs no hook of this version, but before its own hook Helm deletes the ConfigMap of that name. With it
 // goes the Service, and its node port is free when Helm gives it back to the Service that had it.
-func Tie(ctx context.Context, client *kube.Client, namespace, service, configMap string) error {
+//
+// The ConfigMap gets the labels that everything has which hooks create.
+func Tie(ctx context.Context, client *kube.Client, namespace, service, configMap string, labels map[string]string) error {
 	live, err := kube.Get[corev1.Service](ctx, client, kube.Services, namespace, service)
 	if err != nil {
 		return fmt.Errorf("read Service %s/%s: %w", namespace, service, err)
@@ -48,7 +50,7 @@ func Tie(ctx context.Context, client *kube.Client, namespace, service, configMap
 	anchor := &corev1.ConfigMap{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: configMap, Labels: map[string]string{kube.ManagedByLabel: kube.FieldManager},
+			Name: configMap, Labels: labels,
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service, UID: live.UID}},
 		},
 		Data: map[string]string{

@@ -32,11 +32,12 @@ func TestGiveUpDeletesTheServiceAlone(t *testing.T) {
 }
 
 func TestTie(t *testing.T) {
+	team := map[string]string{"team": "platform"}
 	// A rollback to version 0.1.0 that was refused has left the ConfigMap.
 	server := kubetest.New(t, `{apiVersion: v1, kind: Namespace, metadata: {name: nap}}`, frontService, leftConfigMap)
 	// An upgrade that changes nothing ties them again.
 	for range 2 {
-		if err := nodeport.Tie(t.Context(), server.Client(), "nap", "nap-front", "nap-rollback"); err != nil {
+		if err := nodeport.Tie(t.Context(), server.Client(), "nap", "nap-front", "nap-rollback", team); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,6 +45,9 @@ func TestTie(t *testing.T) {
 	configMap := server.Object("/api/v1/namespaces/nap/configmaps/nap-rollback")
 	if service == nil || configMap == nil {
 		t.Fatalf("Service %v, ConfigMap %v", service, configMap)
+	}
+	if got := configMap.GetLabels()["team"]; got != "platform" {
+		t.Errorf("the ConfigMap has labels %v", configMap.GetLabels())
 	}
 	of, by := service.GetOwnerReferences(), configMap.GetOwnerReferences()
 	if len(of) != 1 || of[0].Kind != "ConfigMap" || of[0].Name != "nap-rollback" || of[0].UID != configMap.GetUID() {
@@ -55,7 +59,7 @@ func TestTie(t *testing.T) {
 	if kind, _, _ := unstructured.NestedString(service.Object, "spec", "type"); kind != "NodePort" {
 		t.Errorf("the Service has type %q now", kind)
 	}
-	if err := nodeport.Tie(t.Context(), server.Client(), "nap", "nap-other", "nap-rollback"); err == nil {
+	if err := nodeport.Tie(t.Context(), server.Client(), "nap", "nap-other", "nap-rollback", team); err == nil {
 		t.Error("a Service that does not exist is tied")
 	}
 }

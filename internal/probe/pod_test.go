@@ -68,7 +68,15 @@ func TestPodSecurity(t *testing.T) {
 	}
 }
 
-// A pod is bound to its node by the scheduler, which volumes need, beside what its workload asks for.
+// Labels of the user's reach every object of a session, and its own, by which it is removed, win.
+func TestLabels(t *testing.T) {
+	s := New(Config{Labels: map[string]string{"team": "platform", RunLabel: "mine"}})
+	if got := s.meta("nap", "any").Labels; got["team"] != "platform" || got[RunLabel] != s.ID() {
+		t.Errorf("labels %v", got)
+	}
+}
+
+// A pod is bound to its node by the scheduler, which volumes need, in addition to what its workload asks for.
 func TestAffinity(t *testing.T) {
 	base := &corev1.Affinity{
 		PodAntiAffinity: &corev1.PodAntiAffinity{},

@@ -50,7 +50,7 @@ type Config struct {
 	Parallel int
 	// Start bounds how long a pod may take to run; a minute if 0.
 	Start time.Duration
-	// Labels that everything gets beside RunLabel.
+	// Labels that everything gets in addition to RunLabel and other labels of its own, which win.
 	Labels map[string]string
 }
 
@@ -100,8 +100,11 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Client() *kube.Client { return s.config.Client }
 
 func (s *Session) labels() map[string]string {
-	labels := map[string]string{RunLabel: s.id, "app.kubernetes.io/name": "neutree-preflight", kube.ManagedByLabel: "helm-neutree"}
+	labels := map[string]string{}
 	maps.Copy(labels, s.config.Labels)
+	maps.Copy(labels, map[string]string{
+		RunLabel: s.id, "app.kubernetes.io/name": "neutree-preflight", kube.ManagedByLabel: "helm-neutree",
+	})
 	return labels
 }
 

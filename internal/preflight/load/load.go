@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"helm.sh/helm/v3/pkg/cli/values"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
@@ -91,9 +92,12 @@ func capabilities(ctx context.Context, view *cluster.View) (chart.Kubernetes, er
 	return kubernetes, nil
 }
 
-// probeConfig takes the image and its pull secrets from the Job that every install and upgrade starts.
+// probeConfig takes the image and its pull secrets from the Job that every install and upgrade starts, and the labels that
+// everything of the release has.
 func probeConfig(client *kube.Client, set *requirement.Set) probe.Config {
-	config := probe.Config{Client: client, Namespace: set.Namespace}
+	// A policy that asks for the common labels asks probes too.
+	common, _, _ := unstructured.NestedStringMap(set.Values, "global", "commonLabels")
+	config := probe.Config{Client: client, Namespace: set.Namespace, Labels: common}
 	for _, pod := range set.Pods {
 		if pod.Job && strings.HasSuffix(pod.Owner, "-prepare") && len(pod.Spec.Containers) > 0 {
 			config.Image, config.PullPolicy = pod.Spec.Containers[0].Image, pod.Spec.Containers[0].ImagePullPolicy
