@@ -57,8 +57,8 @@ func (b *Bootstrap) Summary(result migrate.Result) string {
 	if b.unknown == 0 {
 		return result.String()
 	}
-	return fmt.Sprintf("%s; %d workspaces in namespace %s are unknown to the database and were not started: the log names them",
-		result, b.unknown, b.Spec.Workspaces.Namespace)
+	return fmt.Sprintf("%s; %d workspaces in namespace %s are unknown to the database and were not started: "+
+		"the log names them", result, b.unknown, b.Spec.Workspaces.Namespace)
 }
 
 // Run does all steps in order and returns what the migrations did.
@@ -179,8 +179,8 @@ func (b *Bootstrap) resume(ctx context.Context) error {
 // show no notes of the release, so the log says it too.
 func (b *Bootstrap) nodePort(ctx context.Context) error {
 	if port := b.Spec.OpenNodePort; port != 0 {
-		b.Log.Warn("the node port opens all paths of the control plane, /mcp and /metrics included, to everyone who reaches a "+
-			"node: set global.exposure.internalPaths=closed to close those that only workspaces and services use", "port", port)
+		b.Log.Warn("the node port opens all paths of the control plane, /mcp and /metrics included, to everyone who "+
+			"reaches a node: set global.exposure.internalPaths=closed to close those that only workspaces and services use", "port", port)
 	}
 	front := b.Spec.Front
 	if front.Service == "" {

@@ -120,7 +120,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// A Cluster of version 0.1.0 goes on admitting plaintext, and each run says so, until a value forbids it.
+// A Cluster of version 0.1.0 keeps admitting plaintext, and each run says so, until a value forbids it.
 func TestApplySaysThatPlaintextStays(t *testing.T) {
 	const strict = "postgresql: {pg_hba: [hostnossl all all all reject]}"
 	live := strings.Replace(manifest, "metadata: {", "metadata: {namespace: nap, ", 1)

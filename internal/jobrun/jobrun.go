@@ -63,8 +63,13 @@ func namesNodes(affinity *corev1.Affinity) bool {
 		return false
 	}
 	required := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
-	return required != nil && len(required.NodeSelectorTerms) > 0 &&
-		!slices.ContainsFunc(required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool { return len(term.MatchFields) == 0 })
+	if required == nil || len(required.NodeSelectorTerms) == 0 {
+		return false
+	}
+	// Nodes of any one term will do.
+	return !slices.ContainsFunc(required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
+		return len(term.MatchFields) == 0
+	})
 }
 
 // Jobs runs a Job to its end and returns what it said, as Runner does.

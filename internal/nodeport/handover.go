@@ -42,7 +42,9 @@ func GiveUp(ctx context.Context, log *slog.Logger, client *kube.Client, namespac
 // goes the Service, and its node port is free when Helm gives it back to the Service that had it.
 //
 // The ConfigMap gets the labels that everything has which hooks create.
-func Tie(ctx context.Context, client *kube.Client, namespace, service, configMap string, labels map[string]string) error {
+func Tie(
+	ctx context.Context, client *kube.Client, namespace, service, configMap string, labels map[string]string,
+) error {
 	live, err := kube.Get[corev1.Service](ctx, client, kube.Services, namespace, service)
 	if err != nil {
 		return fmt.Errorf("read Service %s/%s: %w", namespace, service, err)

@@ -360,7 +360,7 @@ func (d *Delete) sum(stays []string) string {
 	summary := "no data was there"
 	if len(names) > 0 {
 		// Helm prints its list after this log, and it knows nothing of this Job.
-		d.Log.Info("what Helm lists next as kept due to the resource policy was deleted too, unless it is listed here as stays")
+		d.Log.Info("what Helm lists next as kept due to the resource policy was deleted too, but for what stays, see above")
 		summary = "deleted: " + strings.Join(names, ", ")
 	}
 	if len(stays) > 0 {

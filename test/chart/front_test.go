@@ -90,7 +90,8 @@ func TestWhoHasTheNodePort(t *testing.T) {
 			if open && !slices.Contains(c.to.set, opens) {
 				said = 30080
 			}
-			up := specOf[hook.BootstrapSpec](t, rendered.Objects, specConfigMap(t, jobs(t, rendered.Objects)["bootstrap"]), "bootstrap")
+			job := jobs(t, rendered.Objects)["bootstrap"]
+			up := specOf[hook.BootstrapSpec](t, rendered.Objects, specConfigMap(t, job), "bootstrap")
 			if up.OpenNodePort != said {
 				t.Errorf("bootstrap warns of open paths on port %d, want %d", up.OpenNodePort, said)
 			}

@@ -348,8 +348,8 @@ func TestDataOutlivesTheRelease(t *testing.T) {
 	}
 }
 
-// Flux's helm-controller crashes where it is to print the log of a hook. So the Job of a rollback that passes stays for a
-// week, for who reads its warnings, and the other Jobs go as elsewhere.
+// Flux's helm-controller crashes where it is to print the log of a hook. So the Job of a rollback that passes stays for
+// a week, for people who read its warnings, and the other Jobs go as elsewhere.
 func TestNoLogIsPrintedWhereFluxMayInstall(t *testing.T) {
 	for _, object := range renderFor(t, target{apis: []string{"helm.toolkit.fluxcd.io/v2"}}).Objects {
 		if policy := object.GetAnnotations()["helm.sh/hook-output-log-policy"]; policy != "" {

@@ -170,7 +170,8 @@ func TestLifecycle(t *testing.T) {
 			t.Errorf("helm does not say what was deleted and what stays:\n%s", got.output)
 		}
 		// Helm's own list names what the annotations keep, and comes after the hook's.
-		said, listed := strings.Index(got.output, "what Helm lists next"), strings.Index(got.output, "These resources were kept")
+		said := strings.Index(got.output, "what Helm lists next")
+		listed := strings.Index(got.output, "These resources were kept")
 		if said < 0 || listed < said {
 			t.Errorf("Helm's list of what is kept does not follow the hook's log:\n%s", got.output)
 		}

@@ -137,7 +137,8 @@ func (r *release) wantWayIn(t *testing.T, visitor *session) {
 // closedPaths are paths that users may not reach, also in spellings that the control plane takes for the same ones: it
 // resolves dots and decodes letters before it routes.
 var closedPaths = []string{
-	"/mcp", "/metrics", "/_cp/health", "/_cp/workspaces/x/skills", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync", "/env-gateway",
+	"/mcp", "/metrics", "/_cp/health", "/_cp/workspaces/x/skills", "/workspace/v1/skills", "/svc/v1/ping", "/env/v1/sync",
+	"/env-gateway",
 	"/x/../mcp", "/%6dcp", "//mcp", "/x/%2e%2e/mcp", "/webhook/../mcp", "/webhook/%2e%2e/mcp", "/api/../svc/v1/ping",
 	"/%77orkspace/v1/skills", "/%5fcp/health",
 }

@@ -25,7 +25,7 @@ Job of one phase. Its name without the prefix is its component and its command o
 {{- $start := dict "startSeconds" .root.Values.global.hooks.timeouts.start "nodeSeconds" 600 -}}
 {{- /* Helm prints what a hook logs, Helm 4 as one line in quotes. */ -}}
 {{- $log := dict "args" (prepend (.job.args | default list) "--log-format=plain") -}}
-{{- /* Flux's helm-controller 1.6 crashes where it is to print a log. Nothing says that it renders this, only that it may. */ -}}
+{{- /* Flux's helm-controller 1.6 crashes where it is to print a log. It may render this wherever its API is. */ -}}
 {{- $prints := not (.root.Capabilities.APIVersions.Has "helm.toolkit.fluxcd.io/v2") -}}
 {{- $hook := include "neutree.hook" .hook -}}
 {{- /* The Job of a rollback that passes stays for its warnings, where Helm does not print them. */ -}}

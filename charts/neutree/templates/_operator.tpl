@@ -23,7 +23,8 @@ reads its ConfigMap after its environment.
 
 {{/* Name of the bundled operator's Deployment, as its own chart makes it. */}}
 {{- define "neutree.operator.name" -}}
-{{- $name := contains "cloudnative-pg" .Release.Name | ternary .Release.Name (printf "%s-cloudnative-pg" .Release.Name) -}}
+{{- $release := .Release.Name -}}
+{{- $name := contains "cloudnative-pg" $release | ternary $release (printf "%s-cloudnative-pg" $release) -}}
 {{ index .Values "cloudnative-pg" "fullnameOverride" | default $name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 

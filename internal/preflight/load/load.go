@@ -92,8 +92,8 @@ func capabilities(ctx context.Context, view *cluster.View) (chart.Kubernetes, er
 	return kubernetes, nil
 }
 
-// probeConfig takes the image and its pull secrets from the Job that every install and upgrade starts, and the labels that
-// everything of the release has.
+// probeConfig takes the image and its pull secrets from the Job that every install and upgrade starts, and the labels
+// that everything of the release has.
 func probeConfig(client *kube.Client, set *requirement.Set) probe.Config {
 	// A policy that asks for the common labels asks probes too.
 	common, _, _ := unstructured.NestedStringMap(set.Values, "global", "commonLabels")

@@ -56,7 +56,8 @@ egress:
   {{- if .Values.global.networkPolicies.enabled }}
   manifest: /spec/egress.yaml
   {{- end }}
-{{- if and (include "common.hasFront" .) (not (include "common.frontHolds" .)) (eq .Values.global.exposure.internalPaths "auto") }}
+{{- $auto := eq .Values.global.exposure.internalPaths "auto" }}
+{{- if and $auto (include "common.hasFront" .) (not (include "common.frontHolds" .)) }}
 openNodePort: {{ .Values.global.exposure.nodePorts.web }}
 {{- end }}
 {{- if include "common.frontTied" . }}

@@ -71,7 +71,7 @@ func plaintext(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, 
 	return []preflight.Finding{{
 		Object: fmt.Sprintf("Cluster %s/%s", set.Namespace, desired.GetName()), Severity: preflight.Warning,
 		Value: "global.database.cnpg.requireTLS", Found: database.PlaintextStays, Fix: database.PlaintextFix,
-		Why: "whoever reaches the server's port and has the password could use it without encryption",
+		Why: "what a client without TLS sends and reads, the login included, can be read on the network",
 	}}, nil
 }
 
