@@ -80,10 +80,11 @@ func stopped(signal os.Signal) func(*testing.T, *faults) ending {
 	}
 }
 
-// outOfTime upgrades with a --timeout that may be too short, for going back too.
+// outOfTime upgrades with a --timeout that may be too short, for going back too. Each hook has that time, and then the
+// services: a longer one than half of what the whole takes would pass for none of them.
 func outOfTime(t *testing.T, f *faults) ending {
 	f.toBase(t)
-	timeout := 5*time.Second + f.within(f.peace)
+	timeout := 2*time.Second + f.within(f.peace/2)
 	got := f.run(t.Context(), 2*timeout+3*time.Minute, f.upgradeOrBack(timeout)...)
 	t.Logf("--timeout %s; helm ended after %s: %s", timeout, got.took, ended(got))
 	return f.stands(t, got)
