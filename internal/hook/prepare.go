@@ -209,6 +209,8 @@ type RollbackSpec struct {
 	Operator *OperatorSpec `json:"operator,omitempty"`
 	// FreePortOf is as in PrepareSpec.
 	FreePortOf string `json:"freePortOf,omitempty"`
+	// BootstrapJob is the revision's own, which Helm is to create again.
+	BootstrapJob string `json:"bootstrapJob,omitempty"`
 }
 
 // Validate reports what the spec lacks.

@@ -243,28 +243,37 @@ func refuses(err error, object string) bool {
 // removeFailedJob deletes the bootstrap Job of the new revision if an earlier attempt left it failed: Helm
 // leaves an object alone that did not change, so nothing would try again.
 func (p *Prepare) removeFailedJob(ctx context.Context) error {
-	name := p.Spec.Migrate.FailedJob
+	return removeJob(ctx, p.Log, p.Client, p.Spec.Namespace, p.Spec.Migrate.FailedJob,
+		"an earlier attempt failed: its Job is deleted, so that it runs again", jobrun.Failed)
+}
+
+// removeJob deletes the Job called name if it is there and ended as unwanted says, and returns once it is gone. An empty
+// name is that of none. why is logged.
+func removeJob(
+	ctx context.Context, log *slog.Logger, client *kube.Client, namespace, name, why string,
+	unwanted func(*batchv1.Job) bool,
+) error {
 	if name == "" {
 		return nil
 	}
-	job, err := kube.Get[batchv1.Job](ctx, p.Client, kube.Jobs, p.Spec.Namespace, name)
+	job, err := kube.Get[batchv1.Job](ctx, client, kube.Jobs, namespace, name)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look for Job %s in namespace %s: %w", name, p.Spec.Namespace, err)
+		return fmt.Errorf("look for Job %s in namespace %s: %w", name, namespace, err)
 	}
-	if !jobrun.Failed(job) {
+	if !unwanted(job) {
 		return nil
 	}
-	p.Log.Info("an earlier attempt failed: its Job is deleted, so that it runs again", "job", name)
+	log.Info(why, "job", name)
 	background := metav1.DeletePropagationBackground
-	err = p.Client.Resource(kube.Jobs, p.Spec.Namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
+	err = client.Resource(kube.Jobs, namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete the failed Job %s in namespace %s: %w", name, p.Spec.Namespace, err)
+		return fmt.Errorf("delete Job %s in namespace %s: %w", name, namespace, err)
 	}
-	return hook.Poll(ctx, p.Log, "Job "+name+" to be gone", func(ctx context.Context) (bool, string, error) {
-		_, err := kube.Get[batchv1.Job](ctx, p.Client, kube.Jobs, p.Spec.Namespace, name)
+	return hook.Poll(ctx, log, "Job "+name+" to be gone", func(ctx context.Context) (bool, string, error) {
+		_, err := kube.Get[batchv1.Job](ctx, client, kube.Jobs, namespace, name)
 		if apierrors.IsNotFound(err) {
 			return true, "", nil
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/nodeport"
 	"github.com/neutree-ai/packaging/internal/restorenote"
@@ -46,6 +47,9 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return said, err
 	}
+	if err := r.makeWay(ctx); err != nil {
+		return "", err
+	}
 	if err := nodeport.GiveUp(ctx, r.Log, r.Client, r.Spec.Namespace, r.Spec.FreePortOf); err != nil {
 		return "", err
 	}
@@ -73,6 +77,28 @@ func (r *Rollback) stop(ctx context.Context) ([]string, error) {
 			"-prepare and "+r.Spec.Prefix+"-migrate", "cause", kube.Brief(err))
 	}
 	return stopped, nil
+}
+
+// wayTime bounds the wait for a Job to be gone that has ended.
+const wayTime = 20 * time.Second
+
+// makeWay deletes the bootstrap Job of this revision if it has ended and is still there, as after an upgrade that did not
+// come so far as to delete it. Helm 3 compares what it finds with the revision that it goes back from, which has another
+// bootstrap Job: it would patch this one, which Kubernetes refuses, and the rollback would count as failed. Helm creates
+// the Job again, and what it does it may do at any time. Its only error is that ctx was cancelled.
+func (r *Rollback) makeWay(ctx context.Context) error {
+	removing, cancel := context.WithTimeout(ctx, wayTime)
+	defer cancel()
+	err := removeJob(removing, r.Log, r.Client, r.Spec.Namespace, r.Spec.BootstrapJob,
+		"the bootstrap Job of this revision is deleted, so that Helm creates it again", jobrun.Ended)
+	switch {
+	case ctx.Err() == context.Canceled:
+		return ctx.Err()
+	case err != nil:
+		r.Log.Warn("should the rollback fail since Job "+r.Spec.BootstrapJob+" can't be patched, delete that Job and roll "+
+			"back again", "cause", kube.Brief(err))
+	}
+	return nil
 }
 
 // compare says how the revision stands to the database.

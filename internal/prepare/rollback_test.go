@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"bytes"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -79,6 +80,38 @@ func TestRollback(t *testing.T) {
 	s.server.Put(running)
 	s.server.Put(secretYAML("nap-database", "url", "mysql://x"))
 	want("could not be asked")
+}
+
+// Helm 3 can't go back over a bootstrap Job that an upgrade which failed in its hooks has left in place.
+func TestRollbackMakesWayForTheBootstrapJob(t *testing.T) {
+	done := strings.Replace(failedJob, "type: Failed", "type: Complete", 1)
+	for name, tc := range map[string]struct {
+		job     string
+		refuse  bool
+		deleted bool
+	}{"done": {done, false, true}, "failed": {failedJob, false, true}, "at work": {activeJob, false, false},
+		"may not be deleted": {done, true, false}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, "", tc.job)
+			if tc.refuse {
+				s.server.Refuse(-1, http.MethodDelete, jobPath, kubetest.Status(http.StatusForbidden,
+					metav1.StatusReasonForbidden, "no"))
+			}
+			var log bytes.Buffer
+			spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation",
+				Database: s.spec.Migrate, BootstrapJob: "nap-bootstrap-1"}
+			r := &Rollback{Log: slog.New(slog.NewTextHandler(&log, nil)), Client: s.server.Client(), Spec: spec}
+			if _, err := r.Run(t.Context()); err != nil {
+				t.Fatalf("going back fails: %v", err)
+			}
+			if gone := s.server.Object(jobPath) == nil; gone != tc.deleted {
+				t.Errorf("Job deleted: %v, want %v", gone, tc.deleted)
+			}
+			if said := strings.Contains(log.String(), "delete that Job and roll back again"); said != tc.refuse {
+				t.Errorf("the way out is said: %v, want %v:\n%s", said, tc.refuse, log.String())
+			}
+		})
+	}
 }
 
 // An upgrade that was cancelled is rolled back while its Jobs still run: what they do until they end is compared too.

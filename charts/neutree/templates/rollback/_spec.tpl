@@ -4,6 +4,7 @@ namespace: {{ .Release.Namespace }}
 release: {{ .Release.Name }}
 prefix: {{ .Values.global.namePrefix | quote }}
 configMap: {{ include "neutree.installation" . }}
+bootstrapJob: {{ include "neutree.bootstrap.name" . }}
 restoreNote: {{ include "neutree.restoreNote" . }}
 {{- with include "neutree.freePortOf" . }}
 freePortOf: {{ . }}
