@@ -76,6 +76,9 @@ func stopped(signal os.Signal) func(*testing.T, *faults) ending {
 		}
 		got := await(t, done, 10*time.Minute)
 		t.Logf("%s after %s; helm ended after %s: %s", signal, moment.Round(100*time.Millisecond), got.took, ended(got))
+		if signal == os.Interrupt && strings.Contains(got.output, "error occurred while rolling back") {
+			t.Errorf("helm could not go back by itself:\n%s", got.output)
+		}
 		return f.stands(t, got)
 	}
 }
