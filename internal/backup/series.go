@@ -25,9 +25,9 @@ import (
 // users do after the backup is not in it.
 const reliable = 6 * time.Hour
 
-// restoredFile of the store holds the names of the backups before upgrades that there were at the last restore: no later
-// one belongs to the series of any of them. Their restore may have brought back the very state that one of them holds, so
-// the database does not show it.
+// restoredFile of the store holds the names of the backups before upgrades that there were at the last restore: no
+// later one belongs to the series of any of them. The restore may have brought back the very state that one of them
+// holds, so the database alone does not show it.
 const restoredFile = ".restored.json"
 
 // standing is what decides on the series that a backup belongs to.

@@ -200,8 +200,8 @@ func TestARetrySavesAgainWhereItMust(t *testing.T) {
 	}
 }
 
-// An upgrade that went well was taken back by a restore of its backup, and people worked on. The next upgrade fails again
-// and again: the database to go back to is that of before its first attempt, and not the one that was restored.
+// An upgrade that went well was taken back by a restore of its backup, and people continued to work. The next upgrade
+// fails again and again: the database to go back to is that of before its first attempt, not the one that was restored.
 func TestARestoreEndsTheSeries(t *testing.T) {
 	f := newFixture(t)
 	f.Spec.Retention = 2

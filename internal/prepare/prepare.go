@@ -247,8 +247,8 @@ func (p *Prepare) removeFailedJob(ctx context.Context) error {
 		"an earlier attempt failed: its Job is deleted, so that it runs again", jobrun.Failed)
 }
 
-// removeJob deletes the Job called name if it is there and ended as unwanted says, and returns once it is gone. An empty
-// name is that of none. why is logged.
+// removeJob deletes the Job called name if it is there and unwanted says so, and returns once it is gone. An empty name
+// is that of none. why is logged.
 func removeJob(
 	ctx context.Context, log *slog.Logger, client *kube.Client, namespace, name, why string,
 	unwanted func(*batchv1.Job) bool,

@@ -82,10 +82,10 @@ func (r *Rollback) stop(ctx context.Context) ([]string, error) {
 // wayTime bounds the wait for a Job to be gone that has ended.
 const wayTime = 20 * time.Second
 
-// makeWay deletes the bootstrap Job of this revision if it has ended and is still there, as after an upgrade that did not
-// come so far as to delete it. Helm 3 compares what it finds with the revision that it goes back from, which has another
-// bootstrap Job: it would patch this one, which Kubernetes refuses, and the rollback would count as failed. Helm creates
-// the Job again, and what it does it may do at any time. Its only error is that ctx was cancelled.
+// makeWay deletes the bootstrap Job of this revision if it has ended and is still there, as after an upgrade that
+// failed before it came to delete it. Helm 3 compares what it finds with the revision that it goes back from, which has
+// another bootstrap Job: it would patch this one, which Kubernetes refuses, and the rollback would count as failed.
+// Helm creates the Job again, and what it does it may do at any time. The only error is that ctx was cancelled.
 func (r *Rollback) makeWay(ctx context.Context) error {
 	removing, cancel := context.WithTimeout(ctx, wayTime)
 	defer cancel()

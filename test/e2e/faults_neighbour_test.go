@@ -21,7 +21,7 @@ const second = "nap-second"
 const secondWeb = "30180"
 
 // uninstalledNextTo uninstalls a release whose operator looks after the database of another release. That is refused
-// until the installation says otherwise, and so is the next install, and the other release loses neither data nor service
+// until the installation says otherwise, and so is the next install. The other release loses neither data nor service
 // by any of it.
 func uninstalledNextTo(t *testing.T, f *faults) ending {
 	wide := []string{"--set", "cloudnative-pg.config.clusterWide=true"}
