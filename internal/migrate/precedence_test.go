@@ -25,7 +25,7 @@ func giveWay(t *testing.T, url string) (context.Context, func()) {
 	return watched, done
 }
 
-// wantGivenWay returns once a scheduled backup was told to end.
+// wantGivenWay returns once a scheduled backup was asked to end.
 func wantGivenWay(t *testing.T, watched context.Context) {
 	t.Helper()
 	select {

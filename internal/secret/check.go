@@ -196,7 +196,8 @@ func PatchCommand(namespace, name string, keys []string) string {
 	for _, key := range keys {
 		data = append(data, fmt.Sprintf("%q:\"VALUE\"", key))
 	}
-	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'", name, namespace, strings.Join(data, ","))
+	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'",
+		name, namespace, strings.Join(data, ","))
 }
 
 // minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in

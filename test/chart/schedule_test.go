@@ -32,7 +32,7 @@ func TestNoScheduleUnlessAskedFor(t *testing.T) {
 	}
 }
 
-// It runs what also makes a backup by hand: nothing differs but what a CronJob can't be told later.
+// It runs what also makes a backup by hand: nothing differs but what can't be given to a CronJob later.
 func TestScheduledJobIsThatOfThePlan(t *testing.T) {
 	for name, set := range map[string][]string{
 		"default": nil,
