@@ -6,7 +6,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
-	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
@@ -27,9 +26,10 @@ func (b *Bootstrap) backupClaim(ctx context.Context) error {
 		return err
 	}
 	err = backupjob.New(b.Log, b.Client, b.Spec.Namespace, plan).EnsureClaim(ctx)
-	if hook.CodeOf(err) == hook.Refused {
-		// It can't grow. What there is works, and a backup that does not fit says so.
-		b.Log.Warn("the PVC of backups stays as it is", "cause", kube.Brief(err))
+	if err != nil && ctx.Err() == nil {
+		// It can't grow, or a quota has no room for it. The platform is complete, and a backup that does not fit says so.
+		b.Log.Warn("the PVC of backups could not be brought to its values; until there is one, scheduled backups don't start",
+			"cause", kube.Brief(err))
 		return nil
 	}
 	return err

@@ -97,7 +97,7 @@ func (r *Rotation) Run(ctx context.Context) (string, error) {
 	}
 	// What follows from the value, as the TURN server's configuration does, is derived again.
 	api := r.Client.Resource(kube.Secrets, r.Namespace)
-	if _, err := secret.Ensure(ctx, r.Log, api, r.Plan.Secrets); err != nil {
+	if _, err := secret.Ensure(ctx, r.Log, api, derived(r.Plan.Secrets)); err != nil {
 		return "", r.unfinished(err)
 	}
 	if s.readers, err = r.restarter().Readers(ctx, r.Plan.Restart, s.changes); err != nil {
@@ -160,7 +160,7 @@ func (r *Rotation) look(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	s := &state{changes: changes}
-	s.kind, s.keys, s.finish = kind, rotation.Refs(), changes.Changed(rotation.Refs())
+	s.kind, s.keys, s.finish = kind, rotation.Refs(), changes.AllChanged(rotation.Refs())
 	s.secret, _ = r.Plan.Secret(rotation.Secret)
 	if err := r.check(ctx, s, rotation.Keys); err != nil {
 		return nil, err
@@ -180,7 +180,7 @@ func (r *Rotation) check(ctx context.Context, s *state, keys []string) error {
 		return err
 	}
 	if !s.finish && s.secret.Existing {
-		return r.given(ctx, s, keys)
+		return r.given(ctx, s, s.changes.Unchanged(s.keys))
 	}
 	if !renew {
 		return nil
@@ -278,6 +278,22 @@ func (r *Rotation) summary(s *state) string {
 		restarted = "restarted " + strings.Join(restart.Names(s.readers), ", ")
 	}
 	return r.Name + " " + what + restarted
+}
+
+// derived is the spec of the derived values alone. A key that is missing is none of a rotation's business: another
+// encryption key than that of the database would make what users stored unreadable.
+func derived(spec hook.SecretsSpec) hook.SecretsSpec {
+	var secrets []hook.Secret
+	for _, s := range spec.Secrets {
+		data := maps.Clone(s.Data)
+		maps.DeleteFunc(data, func(_ string, key hook.SecretKey) bool { return !key.Derived() })
+		if len(data) > 0 {
+			s.Data = data
+			secrets = append(secrets, s)
+		}
+	}
+	spec.Secrets = secrets
+	return spec
 }
 
 // without is the spec without keys of one Secret.

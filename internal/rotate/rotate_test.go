@@ -315,3 +315,26 @@ func TestAnotherChangeIsFinishedToo(t *testing.T) {
 	s.mustRun("jwt", "jwt has a new value: restarted nap-cg, nap-cp, nap-scheduler")
 	s.wantDone()
 }
+
+// A key that is missing is not made: the database may hold what was stored with the one that is lost.
+func TestARotationMakesNoOtherKey(t *testing.T) {
+	s := newStage(t)
+	s.dropKey("nap-cp-secret", "CREDENTIAL_ENCRYPTION_KEY")
+	s.mustRun("jwt", "jwt has a new value: restarted nap-cg, nap-cp")
+	if value, made := s.values()["nap-cp-secret/CREDENTIAL_ENCRYPTION_KEY"]; made {
+		t.Errorf("an encryption key was made, %d characters long", len(value))
+	}
+}
+
+// Of two keys one was changed by hand: the other one may be what the rotation is for.
+func TestARotationReplacesWhatHasNotChanged(t *testing.T) {
+	s := newStage(t)
+	before := s.values()
+	s.setKey("nap-sandbox-secret", "SERVICE_KEY", strings.Repeat("b", 64))
+	s.mustRun("sandbox", "sandbox has a new value: restarted nap-browser, nap-sandbox")
+	for _, key := range []string{"JWT_SECRET", "SERVICE_KEY"} {
+		if s.values()["nap-sandbox-secret/"+key] == before["nap-sandbox-secret/"+key] {
+			t.Errorf("%s has its old value", key)
+		}
+	}
+}

@@ -152,6 +152,17 @@ func (s *stage) setKey(name, key, value string) {
 	s.set(secrets+name, base64.StdEncoding.EncodeToString([]byte(value)), "data", key)
 }
 
+func (s *stage) dropKey(name, key string) {
+	s.Helper()
+	live := s.server.Object(secrets + name)
+	unstructured.RemoveNestedField(live.Object, "data", key)
+	raw, err := yaml.Marshal(live.Object)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.server.Put(string(raw))
+}
+
 func (s *stage) rotation(name string) *rotate.Rotation {
 	return &rotate.Rotation{Log: progress.New(&s.said), Client: s.server.Client(), Namespace: "nap", Plan: s.plan,
 		Name: name}

@@ -3,7 +3,6 @@ package secret
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -18,9 +17,18 @@ func (c *Changes) Expect(refs []hook.SecretRef) {
 	}
 }
 
-// Changed says whether one of the values is not the one that services have started with.
-func (c *Changes) Changed(refs []hook.SecretRef) bool {
-	return slices.ContainsFunc(refs, func(ref hook.SecretRef) bool { return c.changed[ref] })
+// AllChanged says whether none of the values is the one that services have started with.
+func (c *Changes) AllChanged(refs []hook.SecretRef) bool { return len(c.Unchanged(refs)) == 0 }
+
+// Unchanged are the keys whose values are those that services have started with.
+func (c *Changes) Unchanged(refs []hook.SecretRef) []string {
+	var keys []string
+	for _, ref := range refs {
+		if !c.changed[ref] {
+			keys = append(keys, ref.Key)
+		}
+	}
+	return keys
 }
 
 // Renewable finds out, without a write, whether Renew would be refused.
@@ -54,7 +62,7 @@ func (c *Changes) renewable(live *corev1.Secret, s hook.Secret, keys []string) e
 }
 
 // Renew gives keys of a Secret, one that the spec makes, new random values in one write, and says whether it did. It
-// writes nothing where one of them is not the one that services have started with any more: another client was faster,
+// writes nothing where none of them is the one that services have started with any more: another client was faster,
 // or a run that was killed has written. RememberUnknown comes before it.
 func (c *Changes) Renew(ctx context.Context, s hook.Secret, keys []string) (renewed bool, err error) {
 	for range attempts {
@@ -66,7 +74,7 @@ func (c *Changes) Renew(ctx context.Context, s hook.Secret, keys []string) (rene
 			return false, err
 		}
 		refs := c.seeAll(live, keys)
-		if c.Changed(refs) {
+		if c.AllChanged(refs) {
 			return false, nil
 		}
 		if live.Data == nil {

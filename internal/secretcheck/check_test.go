@@ -94,7 +94,7 @@ spec:
 `, name)
 }
 
-// history is a record of Helm's with these values, manifest, manifest of a hook, and default values.
+// history is a record of Helm's of a superseded revision, with these values, manifest, manifest of a hook, and default values.
 func history(t *testing.T, kind string, revision int, values any, manifest, hookManifest string, defaults any) string {
 	t.Helper()
 	resource := helmrecord.Kinds()[slices.Index([]string{"Secret", "ConfigMap"}, kind)]
@@ -110,7 +110,7 @@ kind: %s
 metadata:
   name: sh.helm.release.v1.neutree.v%d
   namespace: nap
-  labels: {owner: helm, name: neutree, version: "%[2]d"}
+  labels: {owner: helm, name: neutree, version: "%[2]d", status: superseded}
 data: {release: %[3]q}
 `, kind, revision, packed)
 }
@@ -197,7 +197,13 @@ func TestFindings(t *testing.T) {
 		"in a hook and the defaults of the newest": {func(t *testing.T, s *kubetest.Server) {
 			s.Put(history(t, "Secret", 7, nil, "", "x: "+key, map[string]any{key: 1}))
 		}, finding.SecretsLeaked, []string{"the key CREDENTIAL_ENCRYPTION_KEY of Secret nap/nap-cp-secret",
-			"in the default values of the chart and the manifest of revision 7", "revision 7 is the newest: upgrade first"}},
+			"in the default values of the chart and the manifest of revision 7", "revision 7 is still needed: upgrade first"}},
+		"in the one that is deployed, before one that failed": {func(t *testing.T, s *kubetest.Server) {
+			s.Put(history(t, "Secret", 1, map[string]any{"a": jwt}, "", "", nil))
+			s.Put(strings.Replace(history(t, "Secret", 2, map[string]any{"a": jwt}, "", "", nil), "superseded", "deployed", 1))
+			s.Put(strings.Replace(history(t, "Secret", 3, nil, "", "", nil), "superseded", "failed", 1))
+		}, finding.SecretsLeaked, []string{"revision 2 is still needed: upgrade first",
+			"kubectl delete secrets sh.helm.release.v1.neutree.v1 --namespace nap"}},
 		"in a ConfigMap": {func(t *testing.T, s *kubetest.Server) {
 			s.Put(history(t, "ConfigMap", 1, map[string]any{"a": jwt}, "", "", nil))
 			s.Put(history(t, "ConfigMap", 2, nil, "", "", nil))

@@ -40,6 +40,8 @@ type stored struct {
 	kind     schema.GroupVersionResource
 	name     string
 	revision int
+	// over says that Helm needs it no more: it was superseded, or failed.
+	over bool
 }
 
 // leak is one value and the records in which it is.
@@ -91,7 +93,8 @@ func (c *Checker) records(ctx context.Context) ([]stored, error) {
 		err := c.client.EachMetadata(ctx, kind, c.namespace, helmrecord.Of(c.plan.Release),
 			func(record *metav1.PartialObjectMetadata) {
 				revision, _ := strconv.Atoi(record.Labels["version"])
-				records = append(records, stored{kind, record.Name, revision})
+				status := record.Labels["status"]
+				records = append(records, stored{kind, record.Name, revision, status == "superseded" || status == "failed"})
 			})
 		if err != nil {
 			return nil, kube.Refused(err, "list the records of release %s in namespace %s", c.plan.Release, c.namespace)
@@ -160,7 +163,7 @@ func (c *Checker) leakFinding(l *leak, all []stored) finding.Finding {
 	old := map[string][]string{}
 	for _, record := range l.in {
 		revisions = append(revisions, strconv.Itoa(record.revision))
-		if record != newest {
+		if record != newest && record.over {
 			old[record.kind.Resource] = append(old[record.kind.Resource], record.name)
 		}
 	}
@@ -173,8 +176,11 @@ func (c *Checker) leakFinding(l *leak, all []stored) finding.Finding {
 		fix = append(fix, fmt.Sprintf("then delete the old revisions, or let helm upgrade --history-max do so: "+
 			"kubectl delete %s %s --namespace %s", kind, strings.Join(old[kind], " "), c.namespace))
 	}
-	if slices.Contains(l.in, newest) {
-		fix = append(fix, fmt.Sprintf("revision %d is the newest: upgrade first, then run this again", newest.revision))
+	for _, record := range l.in {
+		if record == newest || !record.over {
+			fix = append(fix, fmt.Sprintf("revision %d is still needed: upgrade first, then run this again", record.revision))
+			break
+		}
 	}
 	return finding.Finding{
 		ID: finding.SecretsLeaked, Object: c.object(l.ref.Secret),

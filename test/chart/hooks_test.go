@@ -68,12 +68,13 @@ func TestFirstInstallHasOneJobBefore(t *testing.T) {
 		to    target
 		short bool
 	}{
-		"nothing is there":           {target{answer: has()}, true},
-		"the data of an earlier one": {target{answer: has("ConfigMap/nap-storage")}, false},
-		"one whose record is lost":   {target{answer: has("Deployment/nap-cp")}, false},
-		"an upgrade":                 {target{answer: has(), upgrade: true, revision: 2}, false},
-		"no cluster to ask":          {target{}, false},
-		"a database from outside":    {target{answer: has(), set: external}, false},
+		"nothing is there":             {target{answer: has()}, true},
+		"the data of an earlier one":   {target{answer: has("ConfigMap/nap-storage")}, false},
+		"a database recovered by hand": {target{answer: has("Cluster/nap-pg"), apis: []string{"postgresql.cnpg.io/v1"}}, false},
+		"one whose record is lost":     {target{answer: has("Deployment/nap-cp")}, false},
+		"an upgrade":                   {target{answer: has(), upgrade: true, revision: 2}, false},
+		"no cluster to ask":            {target{}, false},
+		"a database from outside":      {target{answer: has(), set: external}, false},
 	} {
 		jobs := jobs(t, renderFor(t, c.to).Objects)
 		_, guarded := jobs["guard"]

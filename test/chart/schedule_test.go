@@ -246,7 +246,7 @@ func TestAlertsNeedTheirKind(t *testing.T) {
 
 func TestHoursUntilAScheduleIsOverdue(t *testing.T) {
 	for schedule, hours := range map[string]int{
-		"30 2 * * *": 26, "0 */6 * * *": 26, "@hourly": 3, "@daily": 26, "30 2 * * 1-5": 170, "@weekly": 170,
+		"30 2 * * *": 26, "0 */6 * * *": 26, "@hourly": 3, "@daily": 26, "30 2 * * 1-5": 74, "30 2 * * 0": 170, "30 2 */2 * *": 74, "30 2 */1 */1 *": 50, "@weekly": 170,
 		"30 2 1 * *": 750, "30 2 1 1 *": 8790, "@yearly": 8790,
 	} {
 		rule := alerts(t, renderFor(t, target{set: []string{"global.monitoring.enabled=true"},

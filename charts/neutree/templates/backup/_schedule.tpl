@@ -51,8 +51,8 @@ to: exit code 12.
 {{- end }}
 
 {{/*
-Hours after which a schedule counts as overdue that has no successful backup, unless the values say: a day, a week, a
-month or a year, and some more.
+Hours after which a schedule counts as overdue that has no successful backup, unless the values say: the longest time
+between two of its backups, and some hours more.
 */}}
 {{- define "neutree.backup.overdueHours" -}}
 {{- $schedule := trim .Values.global.backup.schedule -}}
@@ -63,11 +63,16 @@ month or a year, and some more.
 {{- else if hasPrefix "@" $schedule -}}
 {{- $hours := dict "@hourly" 3 "@weekly" 170 "@monthly" 750 "@yearly" 8790 "@annually" 8790 -}}
 {{- get $hours $schedule | default 26 }}
-{{- else if has (index $fields 3) (list "*" "?") | not -}}
+{{- else if has (index $fields 3) (list "*" "?" "*/1") | not -}}
 8790
+{{- else if regexMatch `^[*]/[0-9]+$` (index $fields 2) -}}
+{{- /* Each few days; the first of a month begins the count again. */ -}}
+{{ add 26 (mul 24 (trimPrefix "*/" (index $fields 2) | int)) }}
 {{- else if has (index $fields 2) (list "*" "?") | not -}}
 750
-{{- else if has (index $fields 4) (list "*" "?") | not -}}
+{{- else if has (upper (index $fields 4)) (list "1-5" "MON-FRI") -}}
+74
+{{- else if has (index $fields 4) (list "*" "?" "*/1") | not -}}
 170
 {{- else -}}
 26

@@ -15,7 +15,9 @@ migrated, so the Job before the main phase ends soon by itself. Bootstrap makes 
 {{- if and .Release.IsInstall (not (include "common.externalDatabase" .)) (lookup "v1" "Namespace" "" "kube-system") -}}
 {{- $cp := lookup "apps/v1" "Deployment" .Release.Namespace (include "common.name" (list . "cp")) -}}
 {{- $bootstrapped := lookup "v1" "ConfigMap" .Release.Namespace (include "common.storageConfigMap" .) -}}
-{{- if not (or $cp $bootstrapped) }}yes{{ end -}}
+{{- /* One that was recovered by hand is there before the release. */ -}}
+{{- $cluster := and (.Capabilities.APIVersions.Has "postgresql.cnpg.io/v1") (lookup "postgresql.cnpg.io/v1" "Cluster" .Release.Namespace (include "common.name" (list . "pg"))) -}}
+{{- if not (or $cp $bootstrapped $cluster) }}yes{{ end -}}
 {{- end -}}
 {{- end }}
 

@@ -38,7 +38,7 @@ func path(ctx context.Context, s *preflight.Subject) ([]preflight.Finding, error
 	}
 	unencrypted, err := plaintext(ctx, s)
 	if err != nil {
-		return nil, err
+		return preflight.Refused(findings), err
 	}
 	findings = append(preflight.Refused(findings), unencrypted...)
 	live, err := s.Cluster.Get(ctx, kube.ConfigMaps, set.Namespace, gate.ConfigMap)

@@ -35,12 +35,13 @@ yes
 
 {{/*
 Not empty where users come by that container alone, so that a policy can close the control plane's own port to them. Helm
-applies policies before Services: in an upgrade in which the node port changes hands, users still come by the other one.
+applies policies before Services and before pods: in an upgrade in which users change from another way to the node port,
+they still come by that one.
 */}}
 {{- define "common.frontAlone" -}}
 {{- if include "common.frontHolds" . }}
-{{- $cp := lookup "v1" "Service" .Release.Namespace (include "common.serviceName" (list . "cp")) | default dict }}
-{{- if ne (dig "spec" "type" "" $cp) "NodePort" -}}
+{{- $front := lookup "v1" "Service" .Release.Namespace (include "common.frontService" .) }}
+{{- if or $front (not (lookup "v1" "Service" .Release.Namespace (include "common.serviceName" (list . "cp")))) -}}
 yes
 {{- end }}
 {{- end }}
