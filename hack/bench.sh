@@ -30,7 +30,7 @@ done
 step "where the seconds go, upgrades while users ask, and preflight of a good cluster"
 "$testbed" up --nodes 3
 BENCH_JSON="$root/bin/bench/upgrade.json" KUBECONFIG=$("$testbed" kubeconfig) CHART=$CHART \
-  go test -tags e2e -run '^$' -bench '^(BenchmarkTime|BenchmarkUpgrade|BenchmarkPreflight)$' -benchtime 1x -timeout 30m ./test/e2e
+  go test -tags e2e -run '^$' -bench '^(BenchmarkTime|BenchmarkInstallAgainstBare|BenchmarkUpgrade|BenchmarkPreflight)$' -benchtime 1x -timeout 30m ./test/e2e
 "$testbed" down
 
 step "a node of three is lost, with values-ha.yaml"

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -37,20 +38,24 @@ func (e *environment) startDatabase(t *testing.T) {
 		defer cancel()
 		e.deleteNamespace(ctx, t, databases)
 	})
-	images := platform.Images()
-	image := images[slices.IndexFunc(images, func(i platform.Image) bool { return i.Key == "postgresql" })]
-	cluster := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
-		"metadata": map[string]any{"name": "postgres"},
-		"spec": map[string]any{
-			"instances": int64(1), "imageName": image.Ref(), "storage": map[string]any{"size": "1Gi"},
-			"bootstrap":  map[string]any{"initdb": map[string]any{"database": "agents", "owner": "agents"}},
-			"postgresql": map[string]any{"parameters": map[string]any{"max_connections": "250"}},
-		},
-	}}
+	cluster := newCluster("postgres", map[string]any{
+		"bootstrap":  map[string]any{"initdb": map[string]any{"database": "agents", "owner": "agents"}},
+		"postgresql": map[string]any{"parameters": map[string]any{"max_connections": "250"}},
+	})
 	if _, err := e.dynamic.Resource(clusters).Namespace(databases).Create(t.Context(), cluster, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// newCluster is a Cluster of one instance with the PostgreSQL that the chart has.
+func newCluster(name string, more map[string]any) *unstructured.Unstructured {
+	images := platform.Images()
+	image := images[slices.IndexFunc(images, func(i platform.Image) bool { return i.Key == "postgresql" })]
+	spec := map[string]any{"instances": int64(1), "imageName": image.Ref(), "storage": map[string]any{"size": "1Gi"}}
+	maps.Copy(spec, more)
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": map[string]any{"name": name}, "spec": spec,
+	}}
 }
 
 // giveDatabase hands the Secrets of that PostgreSQL to the release: a role's, under keys of their own, and the
