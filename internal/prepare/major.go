@@ -92,7 +92,7 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 		return "", fmt.Errorf("%w; and the services could not be started again: %w", err, startErr)
 	case err != nil:
 		// Another pod of the Job would stop the services once more.
-		return "", hook.Errorf(hook.Refused, "%w", err)
+		return "", refused(err)
 	case startErr != nil:
 		return "", startErr
 	}
@@ -127,6 +127,14 @@ func (p *Prepare) upgradeData(ctx context.Context, db found, cluster *database.C
 		saved = message + "; "
 	}
 	return saved, cluster.RaiseMajor(ctx, manifest, db.url, p.ChangeTime)
+}
+
+// refused is err with the exit code of a refusal, after which a Job does not try again, and with an ID.
+func refused(err error) error {
+	if _, ok := errors.AsType[finding.List](err); ok {
+		return &hook.Error{Code: hook.Refused, Err: err}
+	}
+	return hook.Refusef(finding.UpgradeDatabaseMajor, "fix the cause, then run the same upgrade again", "%v", err)
 }
 
 // reserving is ctx with an end that leaves time before the deadline of ctx, if it has one.
