@@ -153,20 +153,27 @@ func keepMajor(desired, live map[string]any) string {
 	return fmt.Sprintf("the PostgreSQL image stays %s, not %s: the data was written by major version %d and an older one can't read it", was, now, wasMajor)
 }
 
-// majorOf is the major version of PostgreSQL that a Cluster has, and the image that it has it by.
+// majorOf is the major version of PostgreSQL that the data of a Cluster has, and the image that it has it by. The tag in
+// its spec says so only where the operator does not: the spec may name what an upgrade that has not ended wants.
 func majorOf(live map[string]any) (int, string) {
 	image, _, _ := unstructured.NestedString(live, "spec", "imageName")
 	major := Major(image)
-	if running, ok, _ := unstructured.NestedInt64(live, "status", "pgDataImageInfo", "majorVersion"); ok && int(running) > major {
-		// The data is newer than what the spec was set to since.
-		major = int(running)
-		image, _, _ = unstructured.NestedString(live, "status", "pgDataImageInfo", "image")
+	if data, written := dataOf(live); data > 0 && data != major {
+		return data, written
 	}
 	return major, image
 }
 
-// RaisesMajor returns the major version that a Cluster has and the newer one that desired wants, or zeros. KeepLive
-// keeps the one that it has: a newer one rewrites the data, with PostgreSQL stopped, so a person decides when.
+// dataOf is the major version of the data, and the image that wrote it, as the operator says. It is 0 where that does not
+// know them yet.
+func dataOf(live map[string]any) (int, string) {
+	major, _, _ := unstructured.NestedInt64(live, "status", "pgDataImageInfo", "majorVersion")
+	image, _, _ := unstructured.NestedString(live, "status", "pgDataImageInfo", "image")
+	return int(major), image
+}
+
+// RaisesMajor returns the major version that the data of a Cluster has and the newer one that desired wants, or zeros.
+// KeepLive keeps the one that it has: a newer one rewrites the data, with PostgreSQL stopped, so a person decides when.
 func RaisesMajor(desired, live *unstructured.Unstructured) (from, to int) {
 	if live == nil {
 		return 0, 0
@@ -179,14 +186,18 @@ func RaisesMajor(desired, live *unstructured.Unstructured) (from, to int) {
 	return from, to
 }
 
-// RaisesMajor compares the Cluster that is there with manifest, as the function of that name does.
-func (c *Cluster) RaisesMajor(ctx context.Context, manifest *unstructured.Unstructured) (from, to int, err error) {
+// RaisesMajor compares the Cluster that is there with manifest, as the function of that name does. begun says that the
+// Cluster has the newer image already, and only its data does not.
+func (c *Cluster) RaisesMajor(
+	ctx context.Context, manifest *unstructured.Unstructured,
+) (from, to int, begun bool, err error) {
 	live, err := c.get(ctx)
-	if err != nil {
-		return 0, 0, err
+	if err != nil || live == nil {
+		return 0, 0, false, err
 	}
 	from, to = RaisesMajor(manifest, live)
-	return from, to, nil
+	image, _, _ := unstructured.NestedString(live.Object, "spec", "imageName")
+	return from, to, to > 0 && Major(image) >= to, nil
 }
 
 var tag = regexp.MustCompile(`:([0-9]+)[^/@]*(@.*)?$`)

@@ -103,6 +103,12 @@ func TestKeepLive(t *testing.T) {
 			kept:    []string{"the PostgreSQL image stays pg:17.10, not pg:16.4: the data was written by major version 17 and an older one can't read it"},
 		},
 		{
+			name:    "the data's, not that of an upgrade which has not ended",
+			desired: `spec: {imageName: "pg:17.11"}`,
+			live:    `{spec: {imageName: "pg:18.1"}, status: {pgDataImageInfo: {image: "pg:17.10", majorVersion: 17}}}`,
+			want:    `spec: {imageName: "pg:17.11"}`,
+		},
+		{
 			name:    "another class",
 			desired: `spec: {storage: {size: 10Gi, storageClass: fast}}`,
 			live:    `spec: {storage: {size: 10Gi, storageClass: slow}}`,
@@ -170,6 +176,10 @@ func TestRaisesMajor(t *testing.T) {
 		{`spec: {imageName: "pg:18.1"}`, `spec: {imageName: "pg:17.10"}`, 17, 18},
 		{`spec: {imageName: "pg:18.1"}`,
 			`{spec: {imageName: "pg@sha256:0b1a"}, status: {pgDataImageInfo: {image: "pg:17.10", majorVersion: 17}}}`, 17, 18},
+		{`spec: {imageName: "pg:18.1"}`,
+			`{spec: {imageName: "pg:18.1"}, status: {pgDataImageInfo: {image: "pg:17.10", majorVersion: 17}}}`, 17, 18},
+		{`spec: {imageName: "pg:18.1"}`,
+			`{spec: {imageName: "pg:18.1"}, status: {pgDataImageInfo: {image: "pg:18.1", majorVersion: 18}}}`, 0, 0},
 		{`spec: {imageName: "pg:17.11"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
 		{`spec: {imageName: "pg:16.4"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},
 		{`spec: {imageName: "pg@sha256:0b1a"}`, `spec: {imageName: "pg:17.10"}`, 0, 0},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -119,7 +120,7 @@ func (c *Cluster) raised(ctx context.Context, major int, url string) error {
 		if err != nil {
 			return wait(err)
 		}
-		if is, _, _ := unstructured.NestedInt64(live.Object, "status", "pgDataImageInfo", "majorVersion"); int(is) < major {
+		if is, _ := dataOf(live.Object); is < major {
 			pods, err := kube.List[corev1.Pod](ctx, c.client, kube.Pods, c.namespace,
 				metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name + majorJobs})
 			if err != nil {
@@ -176,8 +177,7 @@ func (c *Cluster) lowerAgain(ctx context.Context, live *unstructured.Unstructure
 	defer cancel()
 	was := live.DeepCopy()
 	// A run that continues another one finds the new image in the spec already.
-	image, _, _ := unstructured.NestedString(live.Object, "status", "pgDataImageInfo", "image")
-	if image != "" && Major(image) < major {
+	if data, image := dataOf(live.Object); image != "" && data < major {
 		if err := unstructured.SetNestedField(was.Object, image, "spec", "imageName"); err != nil {
 			return err
 		}
@@ -193,6 +193,74 @@ func (c *Cluster) lowerAgain(ctx context.Context, live *unstructured.Unstructure
 		Why:    why,
 		Fix:    "read the end of its log above, and see docs/upgrade.md",
 	})
+}
+
+// endTime is how long EndRaise leaves an upgrade of the data that is running.
+const endTime = 90 * time.Second
+
+// EndRaise ends an upgrade of the data that its own run did not end, and reports whether it has ended. The Cluster gets the
+// image back that its data was written by, with which the operator starts the old version. Data that is upgraded by now
+// stays so. pg_upgrade must not be stopped while it links files, since the old version does not start on them then: an
+// upgrade that is at work is given the time that patience says (0: 90 seconds) to end, and is left alone after it.
+func (c *Cluster) EndRaise(ctx context.Context, patience time.Duration) (bool, error) {
+	waiting, cancel := context.WithTimeout(ctx, cmp.Or(patience, endTime))
+	defer cancel()
+	var back *unstructured.Unstructured
+	err := hook.Poll(waiting, c.log, "the upgrade of PostgreSQL's data to end", func(ctx context.Context) (bool, string, error) {
+		live, err := c.get(ctx)
+		if err != nil {
+			return wait(err)
+		}
+		back = live
+		if !raising(live) {
+			back = nil
+			return true, "", nil
+		}
+		pods, err := kube.List[corev1.Pod](ctx, c.client, kube.Pods, c.namespace,
+			metav1.ListOptions{LabelSelector: clusterLabel + "=" + c.name + majorJobs})
+		if err != nil {
+			return wait(err)
+		}
+		for _, pod := range pods {
+			// The operator has yet to act on one that has succeeded.
+			if pod.Status.Phase == corev1.PodRunning || pod.Status.Phase == corev1.PodSucceeded {
+				return false, "pod " + pod.Name + " is " + strings.ToLower(string(pod.Status.Phase)), nil
+			}
+		}
+		return true, "", nil
+	})
+	switch {
+	case hook.CodeOf(err) == hook.Deadline && ctx.Err() == nil:
+		return false, nil
+	case err != nil || back == nil:
+		return err == nil, err
+	}
+	_, image := dataOf(back.Object)
+	c.log.Info("the Cluster gets the image back that its data was written by", "cluster", c.name, "image", image)
+	if err := unstructured.SetNestedField(back.Object, image, "spec", "imageName"); err != nil {
+		return false, err
+	}
+	setting, done := context.WithTimeout(ctx, setBackTime)
+	defer done()
+	if err := c.put(setting, back); err != nil {
+		return false, fmt.Errorf("give Cluster %s its image %s back: %w", c.name, image, err)
+	}
+	return true, nil
+}
+
+// raising says whether a Cluster has an image of a newer major version than that of its data.
+func raising(live *unstructured.Unstructured) bool {
+	if live == nil {
+		return false
+	}
+	image, _, _ := unstructured.NestedString(live.Object, "spec", "imageName")
+	data, written := dataOf(live.Object)
+	return written != "" && data > 0 && Major(image) > data
+}
+
+// Stopped says whether a Cluster keeps a note of services that were stopped for an upgrade of its data.
+func Stopped(live *unstructured.Unstructured) bool {
+	return live.GetAnnotations()[stoppedAnnotation] != ""
 }
 
 // analyze renews the statistics that a planner of another major version needs.

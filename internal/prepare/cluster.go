@@ -103,7 +103,7 @@ func (p *Prepare) admitCluster(ctx context.Context) error {
 	}
 	cluster := database.New(p.Log, p.Client, p.Spec.Namespace, p.Spec.Migrate.Cluster)
 	if gate.Allow.MajorUpgrade {
-		if _, to, err := cluster.RaisesMajor(ctx, manifest); err != nil || to > 0 {
+		if _, to, _, err := cluster.RaisesMajor(ctx, manifest); err != nil || to > 0 {
 			return err
 		}
 	}

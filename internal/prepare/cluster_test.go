@@ -135,6 +135,24 @@ func TestANewMajorVersionIsNoAccident(t *testing.T) {
 			t.Errorf("the image is %s", image)
 		}
 	})
+	t.Run("refused once the spec names it and the data does not have it", func(t *testing.T) {
+		s := newStage(t, "", strings.Replace(half("{}"), ", neutree.ai/stopped-services: '{}'", "", 1))
+		s.wants(newer)
+		s.wantRefused("PostgreSQL would be upgraded from major version 17 to 18")
+	})
+	// A run that was cut off, and no rollback since.
+	for name, cluster := range map[string]string{
+		"refused while another run has not ended": half(`{"replicas":{"nap-cp":2}}`),
+		"refused where its services are stopped":  strings.Replace(half(`{"replicas":{"nap-cp":2}}`), oldData, newData, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, "", cluster)
+			s.spec.Gate.Allow.KeptValues = true
+			s.wantRefused("an upgrade of PostgreSQL to another major version has not ended",
+				"helm rollback neutree --namespace nap", "--set global.upgrade.allowMajorUpgrade=true",
+				"[upgrade.database-major]")
+		})
+	}
 	t.Run("refused without a backup", func(t *testing.T) {
 		s := newStage(t, pgtest.Start(t), running)
 		s.wants(newer)
@@ -211,7 +229,6 @@ func TestANewMajorVersionLeavesTheReplicasToHelm(t *testing.T) {
 			`fieldsV1: {"f:spec": {%s"f:template": {}}}}`
 		scaled = `, {manager: nap-hooks, operation: Update, subresource: scale, apiVersion: apps/v1, ` +
 			`fieldsType: FieldsV1, fieldsV1: {"f:spec": {"f:replicas": {}}}}`
-		raised = `{image: "registry.test/postgresql:18.1", majorVersion: 18}`
 	)
 	managed := func(replicas int, entries string) string {
 		return fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: nap-cp, namespace: nap, "+
@@ -231,7 +248,7 @@ func TestANewMajorVersionLeavesTheReplicasToHelm(t *testing.T) {
 				s.server.Put(stopped)
 				annotations, _, _ := unstructured.NestedStringMap(s.server.Object(clusterPath).Object, "metadata",
 					"annotations")
-				s.server.Put(strings.Replace(half(annotations["neutree.ai/stopped-services"]), oldData, raised, 1))
+				s.server.Put(strings.Replace(half(annotations["neutree.ai/stopped-services"]), oldData, newData, 1))
 			})
 			s.server.Put(tc.cluster)
 			s.server.Put(tc.deployment)
@@ -248,8 +265,11 @@ func TestANewMajorVersionLeavesTheReplicasToHelm(t *testing.T) {
 	}
 }
 
-// oldData is what a Cluster says of data of the old version.
-const oldData = `{image: "registry.test/postgresql:17.10", majorVersion: 17}`
+// oldData and newData are what a Cluster says of data of the old and of the new version.
+const (
+	oldData = `{image: "registry.test/postgresql:17.10", majorVersion: 17}`
+	newData = `{image: "registry.test/postgresql:18.1", majorVersion: 18}`
+)
 
 // half is a Cluster whose data is being upgraded. services is what a run has noted of those that it stopped.
 func half(services string) string {

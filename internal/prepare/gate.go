@@ -37,7 +37,7 @@ func Gate(ctx context.Context, client *kube.Client, namespace string, spec hook.
 	unfinished, noteErr := restorenote.Unfinished(ctx, client, namespace, spec.RestoreNote)
 	moved, movedErr := sharedVolume(ctx, client, namespace, spec)
 	findings, err = slices.Concat(unfinished, findings, moved), errors.Join(err, noteErr, movedErr)
-	if desired == nil || spec.Allow.KeptValues {
+	if desired == nil {
 		return findings, err
 	}
 	kept, keptErr := keptValues(ctx, client, namespace, spec, desired)
@@ -98,6 +98,12 @@ func keptValues(ctx context.Context, client *kube.Client, namespace string, gate
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read Cluster %s in namespace %s: %w", desired.GetName(), namespace, err)
+	}
+	if database.Stopped(live) && !gate.Allow.MajorUpgrade {
+		return []finding.Finding{halfMajor(namespace, gate)}, nil
+	}
+	if gate.Allow.KeptValues {
+		return nil, nil
 	}
 	_, kept, err := database.KeepLive(desired, live)
 	if err != nil {

@@ -35,6 +35,18 @@ func majorUpgrade(object string, from, to int) finding.Finding {
 	}
 }
 
+// halfMajor is the refusal of an upgrade that neither continues nor ends one of the data that has not ended.
+func halfMajor(namespace string, gate hook.GateSpec) finding.Finding {
+	return finding.Finding{
+		ID: finding.UpgradeDatabaseMajor, Severity: finding.Error, Object: object(namespace, gate),
+		Value: "global.upgrade.allowMajorUpgrade",
+		Found: "an upgrade of PostgreSQL to another major version has not ended, and the services are stopped for it",
+		Why:   "only the data says which version it has by now",
+		Fix: fmt.Sprintf("end it with helm rollback %s --namespace %s, which starts the services again; or continue it with the "+
+			"image that it was started with and --set global.upgrade.allowMajorUpgrade=true", gate.Release, namespace),
+	}
+}
+
 // raiseMajor upgrades the data to a newer major version of PostgreSQL, if that is meant: it stops the services, makes a
 // backup, has the operator upgrade the data, and starts the services again. A run that was cut off is continued.
 func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cluster,
@@ -42,13 +54,14 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	if !p.Spec.Gate.Allow.MajorUpgrade {
 		return "", nil
 	}
-	from, to, err := cluster.RaisesMajor(ctx, manifest)
+	from, to, begun, err := cluster.RaisesMajor(ctx, manifest)
 	if err != nil {
 		return "", err
 	}
+	begins := to > 0 && !begun
 	stopped, err := cluster.StoppedServices(ctx)
 	// A database that does not answer can't be saved, so no upgrade of it starts; one that was started is its silence.
-	if err != nil || to == 0 && stopped == nil || to > 0 && !db.answers {
+	if err != nil || !begins && stopped == nil || begins && !db.answers {
 		return "", err
 	}
 	if p.Spec.Migrate.Backup == "" {
@@ -75,7 +88,7 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	}
 	working, done := reserving(ctx, reserve)
 	defer done()
-	saved, err := p.upgradeData(working, db, cluster, runner, manifest, stopped, to > 0)
+	saved, err := p.upgradeData(working, db, cluster, runner, manifest, stopped, begins)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		// The pod is stopped, and another one continues.
 		return "", err

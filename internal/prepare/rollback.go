@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/neutree-ai/packaging/internal/backupjob"
+	"github.com/neutree-ai/packaging/internal/database"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
@@ -33,6 +35,8 @@ type Rollback struct {
 	Spec   hook.RollbackSpec
 	// StopTime bounds the wait for what the upgrade left running; 0 means a minute.
 	StopTime time.Duration
+	// MajorTime bounds the wait for an upgrade of PostgreSQL's data that is at work; 0 means 90 seconds.
+	MajorTime time.Duration
 }
 
 // Run stops what the upgrade still runs and returns one sentence on how the revision stands to the database as it is
@@ -43,10 +47,18 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := r.restores(ctx); err != nil {
+		return "", err
+	}
+	ended, err := r.endMajor(ctx)
+	if err != nil {
+		return "", err
+	}
 	said, err := r.compare(ctx)
 	if err != nil {
 		return said, err
 	}
+	said = ended + said
 	if err := r.makeWay(ctx); err != nil {
 		return "", err
 	}
@@ -60,8 +72,7 @@ func (r *Rollback) Run(ctx context.Context) (string, error) {
 }
 
 // stop ends the Jobs that an upgrade which was cancelled, or whose time was over, has left running, and scheduled
-// backups. Its only error is
-// that ctx was cancelled, as by the drain of a node: then another pod tries again.
+// backups. Its only error is that ctx was cancelled, as by the drain of a node: then another pod tries again.
 func (r *Rollback) stop(ctx context.Context) ([]string, error) {
 	stopper := &stop.Stopper{Log: r.Log, Client: r.Client, Namespace: r.Spec.Namespace, Wait: r.StopTime}
 	jobs, err := stopper.Of(ctx, r.Spec.Release, r.Spec.Prefix)
@@ -101,14 +112,68 @@ func (r *Rollback) makeWay(ctx context.Context) error {
 	return nil
 }
 
-// compare says how the revision stands to the database.
-func (r *Rollback) compare(ctx context.Context) (string, error) {
+// restores refuses to start services while a restore has not ended.
+func (r *Rollback) restores(ctx context.Context) error {
 	unfinished, err := restorenote.Unfinished(ctx, r.Client, r.Spec.Namespace, r.Spec.RestoreNote)
 	if err != nil {
 		r.Log.Warn("it is not known whether a restore was left unfinished", "cause", kube.Brief(err))
-	} else if err := kube.Refuse(unfinished, nil); err != nil {
+		return nil
+	}
+	return kube.Refuse(unfinished, nil)
+}
+
+// endMajor ends an upgrade of the data to a newer major version of PostgreSQL that was cut off, and starts the services that
+// were stopped for it. It returns the first words of the sentence on the database. The only error is that ctx was
+// cancelled: going back does not fail for what else goes wrong.
+func (r *Rollback) endMajor(ctx context.Context) (string, error) {
+	if r.Spec.Database.Cluster == "" {
+		return "", nil
+	}
+	cluster := database.New(r.Log, r.Client, r.Spec.Namespace, r.Spec.Database.Cluster)
+	stopped, err := cluster.StoppedServices(ctx)
+	if stopped == nil && err == nil {
+		return "", nil
+	}
+	said := ""
+	if err == nil {
+		said, err = r.endRaise(ctx, cluster, stopped)
+	}
+	switch {
+	case ctx.Err() == context.Canceled:
+		return "", ctx.Err()
+	case err != nil:
+		r.Log.Warn("an upgrade of PostgreSQL to another major version was cut off and could not all be ended: if services have no "+
+			"pods or the database does not answer, see docs/upgrade.md, A new major version of PostgreSQL",
+			"cause", kube.Brief(err))
+	}
+	return said, nil
+}
+
+// endRaise does so for services that were stopped. They wait for the database by themselves.
+func (r *Rollback) endRaise(
+	ctx context.Context, cluster *database.Cluster, stopped *restorenote.Services,
+) (string, error) {
+	ended, err := cluster.EndRaise(ctx, r.MajorTime)
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	r.Log.Info("starting the services that were stopped for an upgrade of PostgreSQL")
+	runner := backupjob.New(r.Log, r.Client, r.Spec.Namespace, backupjob.Plan{})
+	if err = errors.Join(err, runner.StartWriters(starting, stopped)); err != nil {
 		return "", err
 	}
+	if !ended {
+		r.Log.Warn("the operator still upgrades PostgreSQL's data, which must not be stopped: the services start when it is " +
+			"done. Should it fail, roll back again, which starts PostgreSQL as it was")
+		return "PostgreSQL's data is still being upgraded; ", nil
+	}
+	if err := cluster.NoteStopped(starting, nil); err != nil {
+		return "", err
+	}
+	return "ended an upgrade of PostgreSQL that was cut off, and started its services; ", nil
+}
+
+// compare says how the revision stands to the database.
+func (r *Rollback) compare(ctx context.Context) (string, error) {
 	if err := r.operator(ctx); err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -170,4 +171,83 @@ func TestRollbackStopsTheUpgradeFirst(t *testing.T) {
 	if summary, err := back(); err != nil || !strings.HasPrefix(summary, "the database stays ahead") {
 		t.Errorf("without rights: %q, %v", summary, err)
 	}
+}
+
+// A rollback ends an upgrade of the data to a newer major version that was cut off, at whatever moment that was.
+func TestRollbackEndsAMajorUpgrade(t *testing.T) {
+	const (
+		old, newer = "registry.test/postgresql:17.10", "registry.test/postgresql:18.1"
+		ended      = "ended an upgrade of PostgreSQL that was cut off, and started its services; "
+		upgrade    = "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: " +
+			"{cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: %s}\n"
+	)
+	begun := half(`{"replicas":{"nap-cp":2}}`)
+	noted := strings.Replace(begun, newer, old, 1)
+	done := strings.Replace(begun, oldData, newData, 1)
+	for name, tc := range map[string]struct {
+		cluster, pod, replicas string
+		// later is what becomes of the Cluster while the hook waits.
+		later, image, said string
+		noteStays          bool
+	}{
+		"before the services stop":       {cluster: noted, replicas: "2", image: old, said: ended},
+		"before the data is touched":     {cluster: noted, replicas: "0", image: old, said: ended},
+		"before the operator acts":       {cluster: begun, replicas: "0", image: old, said: ended},
+		"before the upgrade's pod works": {cluster: begun, pod: "Pending", replicas: "0", image: old, said: ended},
+		"after the upgrade failed":       {cluster: begun, pod: "Failed", replicas: "0", image: old, said: ended},
+		"while it works, and ends":       {cluster: begun, pod: "Running", replicas: "0", later: done, image: newer, said: ended},
+		"while the operator notes it":    {cluster: begun, pod: "Succeeded", replicas: "0", later: done, image: newer, said: ended},
+		"while it works, and does not end": {cluster: begun, pod: "Running", replicas: "0", image: newer,
+			said: "PostgreSQL's data is still being upgraded; ", noteStays: true},
+		"after it is done":    {cluster: done, replicas: "0", image: newer, said: ended},
+		"where there is none": {cluster: running, replicas: "0", image: old},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, "", tc.cluster, strings.Replace(writer, "replicas: 2", "replicas: "+tc.replicas, 1))
+			if tc.pod != "" {
+				s.server.Put(fmt.Sprintf(upgrade, tc.pod))
+			}
+			if tc.later != "" {
+				time.AfterFunc(300*time.Millisecond, func() { s.server.Put(tc.later) })
+			}
+			spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation",
+				Database: s.spec.Migrate}
+			patience := 20 * time.Second
+			if tc.noteStays {
+				patience = 200 * time.Millisecond
+			}
+			summary, err := (&Rollback{Log: slog.New(slog.DiscardHandler), Client: s.server.Client(), Spec: spec,
+				MajorTime: patience}).Run(t.Context())
+			if want := tc.said + "there is no running database"; err != nil || summary != want {
+				t.Errorf("summary %q, error %v, want %q", summary, err, want)
+			}
+			if image := s.clusterField("spec", "imageName"); image != tc.image {
+				t.Errorf("the image is %s, want %s", image, tc.image)
+			}
+			wantReplicas := "2"
+			if tc.said == "" {
+				wantReplicas = "0"
+			}
+			if s.replicas() != wantReplicas {
+				t.Errorf("nap-cp has %s pods, want %s", s.replicas(), wantReplicas)
+			}
+			if noted := strings.Contains(s.clusterField("metadata", "annotations"), "stopped-services"); noted != tc.noteStays {
+				t.Errorf("the Cluster has the note: %v, want %v", noted, tc.noteStays)
+			}
+		})
+	}
+	t.Run("without the rights", func(t *testing.T) {
+		s := newStage(t, "", begun, strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
+		s.server.Refuse(-1, http.MethodPatch, "/apis/apps/v1/namespaces/nap/deployments/*", kubetest.Status(
+			http.StatusForbidden, metav1.StatusReasonForbidden, "no"))
+		var log bytes.Buffer
+		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation",
+			Database: s.spec.Migrate}
+		_, err := (&Rollback{Log: slog.New(slog.NewTextHandler(&log, nil)), Client: s.server.Client(), Spec: spec}).
+			Run(t.Context())
+		if err != nil || !strings.Contains(log.String(), "docs/upgrade.md, A new major version of PostgreSQL") ||
+			!strings.Contains(s.clusterField("metadata", "annotations"), "stopped-services") {
+			t.Errorf("%v:\n%s", err, log.String())
+		}
+	})
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/backup"
 )
@@ -52,6 +54,29 @@ func TestMajorUpgrade(t *testing.T) {
 	r.sql(t, "DROP TABLE public.stuck")
 	if diff := cmp.Diff(kept, r.sql(t, digests)); diff != "" {
 		t.Errorf("rows of each table before and after the upgrade that failed:\n%s", diff)
+	}
+
+	// A client that is killed leaves the services stopped, and a rollback ends what it had begun.
+	upgrading, kill := context.WithCancel(t.Context())
+	killed := make(chan result, 1)
+	go func() { killed <- r.upgrade(upgrading, meant...) }()
+	eventually(t, 5*time.Minute, "services are stopped for the upgrade", func(ctx context.Context) (bool, string) {
+		cluster, err := r.dynamic.Resource(clusters).Namespace(r.namespace).Get(ctx, "nap-pg", metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		return cluster.GetAnnotations()["neutree.ai/stopped-services"] != "", "they are not"
+	})
+	kill()
+	<-killed
+	r.rollback(t, "1")
+	r.waitDeployments(t)
+	r.login(t)
+	if version := r.sql(t, "SHOW server_version"); !strings.HasPrefix(version, "17") {
+		t.Errorf("PostgreSQL is %s after the rollback", version)
+	}
+	if diff := cmp.Diff(kept, r.sql(t, digests)); diff != "" {
+		t.Errorf("rows of each table before and after the upgrade that was rolled back:\n%s", diff)
 	}
 
 	// Debian's 17.12 marks columns with an option that its 18.6 does not know.

@@ -43,6 +43,23 @@ set: {{ include "common.migrationSet" . }}
 {{ include "neutree.migrations" . }}
 {{- end }}
 
+{{/* Deployments of the services that write to the databases, as a YAML list. */}}
+{{- define "neutree.writers" -}}
+- afs-controller
+{{- range include "common.databaseServices" . | fromYamlArray }}
+- {{ include "common.name" (list $ .) }}
+{{- end }}
+{{- end }}
+
+{{/* Right to stop and start them around an upgrade of the data. */}}
+{{- define "neutree.scaleRules" }}
+# Services are stopped while the data is upgraded to another major version of PostgreSQL, and started after it.
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  resourceNames: {{ include "neutree.writers" . | fromYamlArray | toJson }}
+  verbs: [patch]
+{{- end }}
+
 {{/* What to run. Usage: include "neutree.backup.plan" (list $ <ConfigMap with the spec above> <ServiceAccount>) */}}
 {{- define "neutree.backup.plan" -}}
 {{- $root := index . 0 -}}
@@ -78,10 +95,7 @@ snapshot:
 {{- end }}
 {{- end }}
 writers:
-  - afs-controller
-  {{- range include "common.databaseServices" $root | fromYamlArray }}
-  - {{ include "common.name" (list $root .) }}
-  {{- end }}
+  {{- include "neutree.writers" $root | nindent 2 }}
 workspaces: {{ include "common.workspaceNamespace" $root | quote }}
 {{- end }}
 

@@ -48,15 +48,7 @@ cluster.yaml: |
   verbs: [get, patch]
 {{- end }}
 {{- if and .Values.global.upgrade.allowMajorUpgrade (not (include "common.externalDatabase" .)) }}
-# Services are stopped while the data is upgraded to another major version of PostgreSQL.
-- apiGroups: [apps]
-  resources: [deployments/scale]
-  resourceNames:
-    - afs-controller
-    {{- range include "common.databaseServices" . | fromYamlArray }}
-    - {{ include "common.name" (list $ .) }}
-    {{- end }}
-  verbs: [patch]
+{{- include "neutree.scaleRules" . }}
 # Why that failed: the operator deletes the pod.
 - apiGroups: [""]
   resources: [pods/log]

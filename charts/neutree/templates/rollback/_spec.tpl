@@ -54,6 +54,12 @@ rollback to one of them.
   resourceNames: [{{ include "common.name" (list . "pg") }}]
   # Its older values come before any service is replaced.
   verbs: [get, patch]
+{{- include "neutree.scaleRules" . }}
+# The field manager of the replicas is set back with them.
+- apiGroups: [apps]
+  resources: [deployments]
+  resourceNames: {{ include "neutree.writers" . | fromYamlArray | toJson }}
+  verbs: [get, patch]
 {{- end }}
 - apiGroups: [""]
   resources: [pods, events, persistentvolumeclaims]
