@@ -137,6 +137,60 @@ func TestOperatorSpecs(t *testing.T) {
 	}
 }
 
+// The webhooks of the operator that runs say where that is, also after the values which said so are gone.
+func TestTheOperatorDoesNotMoveByAccident(t *testing.T) {
+	const before = "cnpg-system"
+	there := func(runsIn string) target {
+		return target{upgrade: true, answer: func(asked chart.Lookup) map[string]any {
+			switch {
+			case asked.Kind == "MutatingWebhookConfiguration":
+				return map[string]any{
+					"metadata": map[string]any{
+						"labels": map[string]any{"app.kubernetes.io/managed-by": "Helm"},
+						"annotations": map[string]any{"meta.helm.sh/release-name": releaseName,
+							"meta.helm.sh/release-namespace": namespace},
+					},
+					"webhooks": []any{map[string]any{"clientConfig": map[string]any{"service": map[string]any{
+						"name": "cnpg-webhook-service", "namespace": runsIn}}}},
+				}
+			case asked.Kind == "Namespace" && asked.Name == "kube-system", asked.Kind == "CustomResourceDefinition":
+				return map[string]any{"metadata": map[string]any{}}
+			}
+			return nil
+		}}
+	}
+	to := there(before)
+	_, err := tryRender(to)
+	for _, words := range []string{"runs in namespace cnpg-system", "move it to namespace nap",
+		"cloudnative-pg.namespaceOverride=cnpg-system", "global.upgrade.allowOperatorChange=true"} {
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("an operator that moves is not refused with %q: %v", words, err)
+		}
+	}
+	to.set = []string{"global.upgrade.allowOperatorChange=true"}
+	renderFor(t, to)
+	to.set = []string{"cloudnative-pg.namespaceOverride=" + before, "cloudnative-pg.config.clusterWide=true"}
+	renderFor(t, to)
+	renderFor(t, there(namespace))
+
+	// One that leaves is looked for where it runs, whatever its name was, and also by a release with an external database.
+	for name, set := range map[string][]string{"its own database": nil, "an external database": external} {
+		to.set = append([]string{"cloudnative-pg.enabled=false"}, set...)
+		objects := renderFor(t, to).Objects
+		spec := prepareSpec(t, objects).Operator
+		if spec == nil || spec.RunsIn != before || spec.Bundled {
+			t.Errorf("%s: the hook looks for the operator by %+v", name, spec)
+		}
+		granted := rights(t, ours(objects))[namespace+"/nap-pre-install"]
+		for _, r := range []right{{before, "apps", "deployments", "list"},
+			{clusterWide, "postgresql.cnpg.io", "clusters", "list"}} {
+			if _, may := granted[r]; !may {
+				t.Errorf("%s: the hook may not %s", name, r)
+			}
+		}
+	}
+}
+
 // Every definition of the operator's chart is marked by the hooks, which may change these and no others.
 func TestDefinitionsAreProtected(t *testing.T) {
 	var names []string

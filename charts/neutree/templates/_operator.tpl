@@ -1,6 +1,27 @@
-{{/* Namespace that the bundled operator runs in. */}}
+{{/*
+Namespace that the bundled operator runs in. One that leaves with this revision runs where it did until now, whatever the
+values say.
+*/}}
 {{- define "neutree.operator.namespace" -}}
-{{ index .Values "cloudnative-pg" "namespaceOverride" | default .Release.Namespace }}
+{{- $operator := index .Values "cloudnative-pg" -}}
+{{- $namespace := $operator.namespaceOverride | default .Release.Namespace -}}
+{{ $operator.enabled | ternary $namespace (include "neutree.operator.liveNamespace" . | default $namespace) }}
+{{- end }}
+
+{{/*
+Namespace that the operator of this release runs in now, as its webhooks in the cluster say. Nothing where it has none, or
+where there is no cluster to ask.
+*/}}
+{{- define "neutree.operator.liveNamespace" -}}
+{{- with lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "cnpg-mutating-webhook-configuration" -}}
+{{- if not (include "neutree.owner" (list $ .)) -}}
+{{- range $i, $webhook := .webhooks -}}
+{{- if not $i -}}
+{{- dig "clientConfig" "service" "namespace" "" $webhook -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/*
@@ -30,9 +51,11 @@ reads its ConfigMap after its environment.
 
 {{/*
 Not empty when the cluster has an operator that an earlier revision of this release contained. Where there is no cluster to
-ask nothing is found. It is asked for by name: a list of the namespace can have thousands of workspaces in it.
+ask nothing is found. It is asked for by name: a list of the namespace can have thousands of workspaces in it. Its webhooks
+have the same name whatever its own is.
 */}}
 {{- define "neutree.operator.remains" -}}
+{{- include "neutree.operator.liveNamespace" . -}}
 {{- with lookup "apps/v1" "Deployment" (include "neutree.operator.namespace" .) (include "neutree.operator.name" .) -}}
 {{- if not (include "neutree.owner" (list $ .)) -}}
 yes

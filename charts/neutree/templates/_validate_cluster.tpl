@@ -79,6 +79,12 @@ A YAML list of sentences.
     the CustomResourceDefinitions of CloudNativePG (clusters.postgresql.cnpg.io and others) are in the cluster already, made by {{ $crdOwner }}: leave them as they are with --set cloudnative-pg.crds.create=false (a hook marks them so that no tool prunes or deletes them), or, if an operator still serves them, use that one with --set cloudnative-pg.enabled=false
   {{- else if and $clusterInReach (not $operator.crds.create) (not $crd) -}}
     cloudnative-pg.crds.create is false, but the cluster has no CustomResourceDefinitions of CloudNativePG: leave it true
+  {{- else -}}
+    {{- $was := include "neutree.operator.liveNamespace" . -}}
+    {{- $is := include "neutree.operator.namespace" . -}}
+    {{- if and $was (ne $was $is) (not .Values.global.upgrade.allowOperatorChange) -}}
+      the CloudNativePG operator of this release runs in namespace {{ $was }}, and these values move it to namespace {{ $is }}: until the old one is deleted two of them serve every database, and a tool that does not prune keeps both. Set cloudnative-pg.namespaceOverride={{ $was }} as before, or, if it is meant to move, --set global.upgrade.allowOperatorChange=true
+    {{- end -}}
   {{- end -}}
 {{- else if and $clusterInReach (not $crd) (not (include "common.externalDatabase" .)) -}}
   cloudnative-pg.enabled is false, but the cluster has no CloudNativePG operator: install one, or leave it true
