@@ -43,6 +43,8 @@ type Bootstrap struct {
 	ResolvConf string
 	// Families are the IP families of the cluster's pods.
 	Families egress.Families
+	// OperatorTime is how long an operator from outside may take to look at a new Cluster; 0 means 50 seconds.
+	OperatorTime time.Duration
 
 	// spent is the time that steps have taken.
 	spent time.Duration
@@ -196,6 +198,9 @@ func (b *Bootstrap) nodePort(ctx context.Context) error {
 func (b *Bootstrap) waitForSQL(ctx context.Context, cluster *database.Cluster) error {
 	if cluster == nil {
 		return database.PrepareExternal(ctx, b.Log, b.DatabaseURL, *b.Spec.Database.External)
+	}
+	if b.Spec.Operator == nil {
+		return cluster.WaitForSQLElsewhere(ctx, b.DatabaseURL, b.OperatorTime)
 	}
 	return cluster.WaitForSQL(ctx, b.DatabaseURL)
 }

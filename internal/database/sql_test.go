@@ -29,6 +29,23 @@ func TestWaitForSQL(t *testing.T) {
 	expect(t, c.WaitForSQL(contextFor(t, time.Second), ""), hook.Usage, "DATABASE_URL is empty")
 }
 
+// An operator that looks after other namespaces leaves a Cluster as it was applied.
+func TestWaitForSQLOfAnOperatorFromOutside(t *testing.T) {
+	c, server, _ := setup(t, live)
+	// One that has acted is waited for.
+	expect(t, c.WaitForSQLElsewhere(contextFor(t, 300*time.Millisecond), nobody, time.Millisecond), hook.Deadline,
+		"Setting up primary")
+	server.Put("apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap}\n")
+	expect(t, c.WaitForSQLElsewhere(contextFor(t, 20*time.Second), nobody, 100*time.Millisecond), hook.Refused,
+		"no CloudNativePG operator has looked at Cluster nap-pg within 100ms", "add namespace nap to those that the operator "+
+			"watches", "[cnpg.operator]")
+	expect(t, c.WaitForSQLElsewhere(contextFor(t, 300*time.Millisecond), nobody, time.Minute), hook.Deadline,
+		"the operator has not looked at Cluster nap-pg yet")
+	if err := c.WaitForSQLElsewhere(contextFor(t, 30*time.Second), pgtest.Start(t), time.Nanosecond); err != nil {
+		t.Error(err)
+	}
+}
+
 // The operator sets the role's password from a Secret. Where the two do not agree, no wait helps.
 func TestWaitForSQLTellsARefusedLogin(t *testing.T) {
 	c, _, _ := setup(t, live)
