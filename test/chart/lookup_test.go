@@ -81,3 +81,39 @@ func TestOperatorOfTheRevisionBeforeIsFound(t *testing.T) {
 		})
 	}
 }
+
+// Helm with --no-hooks leaves out the hook that refuses these, and would overwrite the record that it compares with.
+func TestValuesThatDataDependsOnAreComparedWithoutHooks(t *testing.T) {
+	record := map[string]any{"release": releaseName, "namePrefix": "nap", "workspaceNamespace": "nap-workspaces",
+		"databaseName": "nap", "keysSecret": "nap-cp-secret"}
+	to := target{upgrade: true, answer: func(asked chart.Lookup) map[string]any {
+		if asked.Kind == "ConfigMap" && asked.Name == "neutree-installation" && asked.Namespace == namespace {
+			return map[string]any{"data": record}
+		}
+		return nil
+	}}
+	renderFor(t, to)
+	for name, c := range map[string]struct{ set, want, allow string }{
+		"prefix": {"global.namePrefix=acme", `global.namePrefix was "nap" when the release was installed and would become "acme"`,
+			"global.upgrade.allowRenames=true,global.upgrade.allowSecretChanges=true"},
+		"namespace of the workspaces": {"global.workspaces.namespace=elsewhere",
+			`global.workspaces.namespace was "nap-workspaces" when the release was installed and would become "elsewhere"`,
+			"global.upgrade.allowRenames=true"},
+		"Secret with the keys": {"global.secrets.existingSecret=mine",
+			"global.secrets.existingSecret would replace Secret nap-cp-secret by mine",
+			"global.upgrade.allowSecretChanges=true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refused, allowed := to, to
+			refused.set, allowed.set = []string{c.set}, append(strings.Split(c.allow, ","), c.set)
+			if _, err := tryRender(refused); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			renderFor(t, allowed)
+		})
+	}
+	// That of another release says nothing of this one's data. The hook refuses to share the namespace.
+	record["release"] = "other"
+	to.set = []string{"global.namePrefix=acme"}
+	renderFor(t, to)
+}

@@ -11,6 +11,8 @@ A YAML list of sentences.
 {{- $problems = append $problems . }}
 {{- end }}
 
+{{- $problems = concat $problems (include "neutree.validate.fixed" . | fromYamlArray) }}
+
 {{- if and .Values.global.workspaces.createNamespace (ne $workspaces .Release.Namespace) }}
 {{- with include "neutree.foreignOwner" (list $ "v1" "Namespace" "" $workspaces) }}
 {{- $problems = append $problems (printf "namespace %s exists already, made by %s: to use it as it is, if it admits privileged pods, set global.workspaces.createNamespace=false; else name another in global.workspaces.namespace" $workspaces .) }}
@@ -59,6 +61,26 @@ A YAML list of sentences.
 {{- end }}
 
 {{- $problems | toYaml }}
+{{- end }}
+
+{{/*
+Values that data depends on and that are not those of the installation, as a YAML list of sentences. The hook before an
+upgrade refuses the same, and without hooks (--no-hooks) nothing else would: this revision overwrites the record of them.
+*/}}
+{{- define "neutree.validate.fixed" -}}
+{{- $problems := list -}}
+{{- $upgrade := .Values.global.upgrade -}}
+{{- $was := (lookup "v1" "ConfigMap" .Release.Namespace (include "neutree.installation" .) | default dict).data | default dict -}}
+{{- range eq (get $was "release") .Release.Name | ternary (include "neutree.fixedValues" . | fromYamlArray) list -}}
+{{- $secret := .secret | default false -}}
+{{- $allowed := $secret | ternary $upgrade.allowSecretChanges $upgrade.allowRenames -}}
+{{- if and (hasKey $was .key) (ne (get $was .key) .value) (not $allowed) -}}
+{{- $problems = append $problems ($secret | ternary
+  (printf "%s would replace Secret %s by %s: with other keys in it, stored credentials can't be read any more and everybody is logged out. Set it back, or, if both hold the same keys or the loss is meant, --set global.upgrade.allowSecretChanges=true" .setting (get $was .key) .value)
+  (printf "%s was %q when the release was installed and would become %q: existing data would be left under the old name. Restore the old value, or, if that is meant, --set global.upgrade.allowRenames=true" .setting (get $was .key) .value)) -}}
+{{- end -}}
+{{- end -}}
+{{- $problems | toYaml -}}
 {{- end }}
 
 {{/* What stands in the way of the operator, or of doing without it: one sentence, or nothing. */}}
