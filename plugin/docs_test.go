@@ -112,7 +112,7 @@ var others = []string{
 	"atomic", "create-namespace", "history-max", "install", "no-hooks", "reset-then-reuse-values", "reuse-values",
 	"rollback-on-failure",
 	"set", "set-json", "set-string", "take-ownership", "timeout", "values", "verify", "wait", "force",
-	"all", "cert", "docker-password", "docker-server", "docker-username", "dry-run", "from-file", "from-literal", "key",
+	"all", "cert", "dry-run", "from-env-file", "from-file", "key", "patch-file",
 	"namespace", "overwrite", "subresource", "type", "all-namespaces", "for", "force-conflicts", "ignore-not-found",
 	"label-columns", "output", "patch", "replicas", "selector",
 	// The TURN server's.

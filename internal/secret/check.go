@@ -137,12 +137,8 @@ func (k *keeper) checkGiven(s hook.Secret, current *corev1.Secret, installed boo
 	}
 	keys := slices.Sorted(maps.Keys(s.Data))
 	if current == nil {
-		var literals []string
-		for _, key := range keys {
-			literals = append(literals, "--from-literal="+key+"=VALUE")
-		}
 		return []finding.Finding{k.unusable(s, fmt.Sprintf("the Secret %s%s does not exist", k.name(s.Name), named),
-			fmt.Sprintf("make it with kubectl create secret generic %s --namespace %s %s", s.Name, k.namespace, strings.Join(literals, " ")))}
+			"make it with "+k.createCommand(s, keys))}
 	}
 	var problems []finding.Finding
 	var missing []string
@@ -174,7 +170,7 @@ func (k *keeper) judge(s hook.Secret, key, named string, value []byte, installed
 	}
 	f := k.unusable(s, what+" ends with a line break, which services take for a part of it",
 		"write it again without that, with "+k.patchCommand(s.Name, []string{key})+"; echo and --from-file bring the line "+
-			"break along, --from-literal and printf %s do not")
+			"break along, --from-env-file and printf %s do not")
 	if installed {
 		f.Severity = finding.Warning
 		f.Why = "what was set up with it may hold the line break as well"
@@ -186,18 +182,44 @@ func (k *keeper) judge(s hook.Secret, key, named string, value []byte, installed
 // endsWithLineBreak says whether a value is one that echo or an editor has written.
 func endsWithLineBreak(value string) bool { return strings.TrimRight(value, "\r\n") != value }
 
-func (k *keeper) patchCommand(name string, keys []string) string {
-	return PatchCommand(k.namespace, name, keys)
+// createCommand is the command line that creates a Secret. Values come from files: arguments are seen by everyone on the
+// machine and stay in a shell's history.
+func (k *keeper) createCommand(s hook.Secret, keys []string) string {
+	create := fmt.Sprintf("kubectl create secret generic %s --namespace %s", s.Name, k.namespace)
+	if slices.ContainsFunc(keys, func(key string) bool { return s.Data[key].Lines && s.Data[key].Public }) {
+		// A certificate has many lines.
+		for _, key := range keys {
+			create += " --from-file=" + key + "=FILE"
+		}
+		return create
+	}
+	return create + " --from-env-file=FILE, where FILE has the lines " + strings.Join(keys, "=VALUE, ") + "=VALUE"
 }
 
-// PatchCommand is the command line that sets keys of a Secret.
-func PatchCommand(namespace, name string, keys []string) string {
+func (k *keeper) patchCommand(name string, keys []string) string {
+	return PatchFileCommand(k.namespace, name, keys)
+}
+
+// PatchFileCommand is the command line that sets keys of a Secret, and what the file that it reads holds: arguments are
+// seen by everyone on the machine and stay in a shell's history.
+func PatchFileCommand(namespace, name string, keys []string) string {
+	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge --patch-file FILE, where FILE holds "+
+		"{\"stringData\":{%s}}", name, namespace, values(keys))
+}
+
+// values are keys with the word VALUE, as JSON.
+func values(keys []string) string {
 	var data []string
 	for _, key := range keys {
 		data = append(data, fmt.Sprintf("%q:\"VALUE\"", key))
 	}
+	return strings.Join(data, ",")
+}
+
+// PatchCommand is the command line that sets keys of a Secret.
+func PatchCommand(namespace, name string, keys []string) string {
 	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'",
-		name, namespace, strings.Join(data, ","))
+		name, namespace, values(keys))
 }
 
 // minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in

@@ -59,10 +59,15 @@ func TestRefusals(t *testing.T) {
 	}{
 		"given one is missing": {nil, mine, []string{
 			"the Secret nap/my-own, named by global.admin.existingSecret, does not exist",
-			"kubectl create secret generic my-own --namespace nap --from-literal=password=VALUE --from-literal=username=VALUE"}},
+			"kubectl create secret generic my-own --namespace nap --from-env-file=FILE, where FILE has the lines " +
+				"password=VALUE, username=VALUE"}},
+		"a certificate is missing": {nil, hook.Secret{Name: "ca", Existing: true, Data: map[string]hook.SecretKey{
+			"ca.crt": {Required: true, Lines: true, Public: true}}}, []string{
+			"kubectl create secret generic ca --namespace nap --from-file=ca.crt=FILE"}},
 		"given one lacks a key": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": "me"})}, mine, []string{
 			"the Secret nap/my-own, named by global.admin.existingSecret, lacks the key password",
-			`kubectl patch secret my-own --namespace nap --type merge -p '{"stringData":{"password":"VALUE"}}'`}},
+			`kubectl patch secret my-own --namespace nap --type merge --patch-file FILE, where FILE holds ` +
+				`{"stringData":{"password":"VALUE"}}`}},
 		"given one lacks two keys": {[]*corev1.Secret{given("my-own", "", nil)}, mine,
 			[]string{"lacks the keys password and username"}},
 		"given one is too short": {[]*corev1.Secret{given("my-own", "", map[string]string{"username": "me",
@@ -76,7 +81,8 @@ func TestRefusals(t *testing.T) {
 			"password": "hunter22\n"})}, mine, []string{
 			"the key password of the Secret nap/my-own, named by global.admin.existingSecret, ends with a line break, which " +
 				"services take for a part of it",
-			`kubectl patch secret my-own --namespace nap --type merge -p '{"stringData":{"password":"VALUE"}}'`, "--from-literal and printf %s do not", "[secrets.given]"}},
+			`kubectl patch secret my-own --namespace nap --type merge --patch-file FILE, where FILE holds ` +
+				`{"stringData":{"password":"VALUE"}}`, "--from-env-file and printf %s do not", "[secrets.given]"}},
 		"a role's name ends with one": {[]*corev1.Secret{given("nap-pg-user", corev1.SecretTypeBasicAuth,
 			map[string]string{"username": "nap\r\n",
 				"password": "hunter22"})}, hook.Secret{Name: "turn", Data: map[string]hook.SecretKey{"secret": {Value: "hunter22\n"}}}, []string{
