@@ -20,6 +20,8 @@ type Facts struct {
 	Workspaces          WorkspacePods `json:"workspaces"`
 	// Internet is what is not the cluster's own network, or another private one.
 	Internet []AddressRange `json:"internet"`
+	// ButMetadata is everything but the metadata services of clouds, one range for each IP family.
+	ButMetadata []AddressRange `json:"butMetadata"`
 	// RuntimeImages are pulled at run time.
 	RuntimeImages []RuntimeImage `json:"runtimeImages"`
 	// AMD64Only are the images, each repository:tag, that were published for amd64 alone.
@@ -377,6 +379,7 @@ func ChartFacts() Facts {
 		Database:      DatabasePorts{Port: 5432, Status: 8000, Metrics: 9187, Image: postgresql.Repository + ":" + postgresql.Tag},
 		Workspaces:    WorkspacePods{App: WorkspaceApp, Agent: WorkspacePort, Files: 9101, Memory: 9102},
 		Internet:      Internet(),
+		ButMetadata:   ButMetadata(),
 		RuntimeImages: RuntimeImages(),
 	}
 	for repository, tag := range amd64Only {

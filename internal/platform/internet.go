@@ -1,6 +1,9 @@
 package platform
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // AddressRange is a range of IP addresses with exceptions, as the ipBlock of a NetworkPolicy.
 type AddressRange struct {
@@ -45,12 +48,31 @@ var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 // addresses behind NAT64 count as what they are in IPv4.
 func Internet() []AddressRange {
 	four := AddressRange{CIDR: "0.0.0.0/0", Except: notInternet4}
-	six := AddressRange{CIDR: "::/0", Except: append([]string{}, notInternet6...)}
-	for _, text := range notInternet4 {
+	return []AddressRange{four, {CIDR: "::/0", Except: append(slices.Clone(notInternet6), wrapped(notInternet4)...)}}
+}
+
+// wrapped are IPv4 ranges as they are behind NAT64.
+func wrapped(ranges []string) []string {
+	var six []string
+	for _, text := range ranges {
 		prefix := netip.MustParsePrefix(text)
-		wrapped, last := nat64.Addr().As16(), prefix.Addr().As4()
-		copy(wrapped[12:], last[:])
-		six.Except = append(six.Except, netip.PrefixFrom(netip.AddrFrom16(wrapped), nat64.Bits()+prefix.Bits()).String())
+		address, last := nat64.Addr().As16(), prefix.Addr().As4()
+		copy(address[12:], last[:])
+		six = append(six, netip.PrefixFrom(netip.AddrFrom16(address), nat64.Bits()+prefix.Bits()).String())
 	}
-	return []AddressRange{four, six}
+	return six
+}
+
+// metadata4 and metadata6 are where clouds hand out credentials of the node.
+var (
+	metadata4 = []string{"100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.0.0.192/32"}
+	metadata6 = []string{"fd00:ec2::254/128", "fe80::/10"}
+)
+
+// ButMetadata are all addresses but those of the metadata services of clouds, and other link-local ones.
+func ButMetadata() []AddressRange {
+	return []AddressRange{
+		{CIDR: "0.0.0.0/0", Except: metadata4},
+		{CIDR: "::/0", Except: append(slices.Clone(metadata6), wrapped(metadata4)...)},
+	}
 }

@@ -247,3 +247,56 @@ func TestNotesSayWhatWorkspacesConnectTo(t *testing.T) {
 		})
 	}
 }
+
+// What fetches addresses that users give does not reach a metadata service, and everything else it does.
+func TestServicesDoNotReachMetadataServices(t *testing.T) {
+	const value = "global.networkPolicies.metadataEgress="
+	cilium := []string{"cilium.io/v2"}
+	for name, c := range map[string]struct {
+		to     target
+		closed bool
+	}{
+		"by default":           {target{}, true},
+		"with Cilium":          {target{apis: cilium}, false},
+		"closed with Cilium":   {target{apis: cilium, set: []string{value + "closed"}}, true},
+		"open":                 {target{set: []string{value + "open"}}, false},
+		"without any policies": {target{set: []string{value + "closed", "global.networkPolicies.enabled=false"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := networkOf(t, renderFor(t, c.to).Objects)
+			for _, service := range []string{"cp", "cg", "skills", "scheduler", "env-runner-k8s"} {
+				h := n.hosts[service]
+				var policies []*networkingv1.NetworkPolicy
+				for _, policy := range n.policies {
+					if policy.Namespace == h.namespace && n.selects(&policy.Spec.PodSelector, h.labels) &&
+						slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+						policies = append(policies, policy)
+					}
+				}
+				reaches := func(address string, protocol corev1.Protocol) bool {
+					return len(policies) == 0 || slices.ContainsFunc(policies, func(p *networkingv1.NetworkPolicy) bool {
+						return egress.Allows(p, netip.MustParseAddrPort(address), protocol)
+					})
+				}
+				closed := c.closed && service != "env-runner-k8s"
+				for _, address := range []string{"169.254.169.254:80", "169.254.170.2:80", "[fd00:ec2::254]:80",
+					"[fe80::1]:443", "168.63.129.16:80", "100.100.100.200:80", "[64:ff9b::a9fe:a9fe]:80"} {
+					if got := reaches(address, corev1.ProtocolTCP); got == closed {
+						t.Errorf("%s to %s: %t, want %t", service, address, got, !closed)
+					}
+				}
+				for _, address := range []string{"169.254.169.254:53", "169.254.20.10:53", "10.0.0.1:443", "203.0.113.9:443",
+					"[2001:db8::1]:443", "[fd00::1]:6443", "100.64.0.1:443"} {
+					if !reaches(address, corev1.ProtocolTCP) {
+						t.Errorf("%s does not reach %s", service, address)
+					}
+				}
+				for _, policy := range policies {
+					if !n.reaches(policy, n.hosts[contract.Database], 5432) || !n.reaches(policy, strangers["a pod of another namespace"], 80) {
+						t.Errorf("NetworkPolicy %s keeps %s from pods", policy.Name, service)
+					}
+				}
+			}
+		})
+	}
+}

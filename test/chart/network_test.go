@@ -247,9 +247,10 @@ func TestPoliciesIsolateEveryPod(t *testing.T) {
 	}
 }
 
-// Where models, directories and repositories are is not known, so only who calls nobody is kept from calling.
+// Where models, directories and repositories are is not known, so only who calls nobody is kept from calling. What all
+// services are kept from is another test's.
 func TestPoliciesLeaveCallsOpen(t *testing.T) {
-	n := networkOf(t, renderAll(t).Objects)
+	n := networkOf(t, renderAll(t, "global.networkPolicies.metadataEgress=open").Objects)
 	for name, h := range n.hosts {
 		closed := false
 		for _, policy := range n.policies {
