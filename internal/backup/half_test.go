@@ -114,10 +114,11 @@ const tokens = `CREATE TABLE public.workspace_tokens (id text PRIMARY KEY, works
 // newer than the backup is named.
 func TestRestoreRenewsTokens(t *testing.T) {
 	f := newFixture(t)
-	f.exec(t, placements+tokens)
+	f.exec(t, placements+tokens+`INSERT INTO public.workspace_tokens VALUES ('t1', 'run', 'hash-1')`)
 	f.create(t, "b1")
-	// Restarted between backup and restore.
+	// Restarted between backup and restore, so its pod has the second token.
 	f.exec(t, `UPDATE public.workspace_placements SET spec_version = 5, observed_version = 5 WHERE workspace_id = 'run';
+UPDATE public.workspace_tokens SET revoked_at = now(); INSERT INTO public.workspace_tokens VALUES ('t2', 'run', 'hash-2');
 INSERT INTO public.workspaces (id, owner_id, name, agent_type) VALUES ('newer', 'u1', 'newer', 'codex')`)
 	f.Note = noteOf(t, "attempt-1", "newer", "run", "still")
 	message, err := f.Restore(t.Context(), "b1", false)
@@ -134,6 +135,18 @@ INSERT INTO public.workspaces (id, owner_id, name, agent_type) VALUES ('newer', 
 	want := []string{"ahead 2 2 pending", "run 5 5 pending", "still 2 2 applied"}
 	if diff := cmp.Diff(want, f.versions(t)); diff != "" {
 		t.Error(diff)
+	}
+	// The database takes the token of then for valid, and does not know that of the pod.
+	var known string
+	conn, err := pgx.Connect(t.Context(), f.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // A test's session.
+	err = conn.QueryRow(t.Context(), `SELECT string_agg(token_hash, ' ') FROM public.workspace_tokens WHERE revoked_at IS NULL`).
+		Scan(&known)
+	if err != nil || known != "hash-1" {
+		t.Errorf("after the restore the tokens %q are valid, %v", known, err)
 	}
 }
 
