@@ -29,6 +29,7 @@ type Task struct {
 	Fuse     *Fuse     `json:"fuse,omitempty"`
 	Mounted  *Mounted  `json:"mounted,omitempty"`
 	Database *Database `json:"database,omitempty"`
+	Lost     *Lost     `json:"lost,omitempty"`
 }
 
 // job is a kind of task. Its facts are told whether it fails or not.
@@ -38,7 +39,8 @@ type job interface {
 
 // jobs are the kinds of t that are set.
 func (t Task) jobs() []job {
-	all := []job{t.Reach, t.Resolve, t.Clock, t.Files, t.Share, t.Bind, t.Serve, t.Isolated, t.Shut, t.Fuse, t.Mounted, t.Database}
+	all := []job{t.Reach, t.Resolve, t.Clock, t.Files, t.Share, t.Bind, t.Serve, t.Isolated, t.Shut, t.Fuse, t.Mounted, t.Database,
+		t.Lost}
 	var set []job
 	for _, j := range all {
 		if !reflect.ValueOf(j).IsNil() {

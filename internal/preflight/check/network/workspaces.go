@@ -102,7 +102,7 @@ func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 	for i, n := range needs {
 		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], families, holds)...)
 	}
-	return findings, nil
+	return append(findings, usersLose(ctx, s, policy, families, holds)...), nil
 }
 
 // answer is whether the policy holds after the install or upgrade.
