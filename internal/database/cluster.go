@@ -301,10 +301,13 @@ func (c *Cluster) get(ctx context.Context) (*unstructured.Unstructured, error) {
 	return live, nil
 }
 
-// Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all.
+// Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all. A note
+// of services that were stopped goes: they are removed now.
 func (c *Cluster) Hibernate(ctx context.Context) (bool, error) {
 	err := c.client.Merge(ctx, kube.Clusters, c.namespace, c.name, map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{hibernationAnnotation: hibernation(true)}},
+		"metadata": map[string]any{"annotations": map[string]any{
+			hibernationAnnotation: hibernation(true), stoppedAnnotation: nil,
+		}},
 	})
 	if apierrors.IsNotFound(err) {
 		return false, nil

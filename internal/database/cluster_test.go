@@ -237,13 +237,14 @@ apiVersion: v1
 kind: Pod
 metadata: {name: nap-pg-1, namespace: nap, labels: {cnpg.io/cluster: nap-pg, cnpg.io/podRole: instance}}
 `
-	c, server, _ := setup(t, strings.Replace(manifest, "name: nap-pg", "name: nap-pg, namespace: nap", 1), pod)
+	c, server, _ := setup(t, strings.Replace(manifest, "name: nap-pg", "name: nap-pg, namespace: nap, "+
+		"annotations: {neutree.ai/stopped-services: '{}'}", 1), pod)
 	exists, err := c.Hibernate(contextFor(t, 10*time.Second))
 	if err != nil || !exists {
 		t.Fatalf("exists %v, error %v", exists, err)
 	}
-	if got := server.Object(clustersPath).GetAnnotations()["cnpg.io/hibernation"]; got != "on" {
-		t.Errorf("hibernation is %q", got)
+	if got := server.Object(clustersPath).GetAnnotations(); got["cnpg.io/hibernation"] != "on" || len(got) != 1 {
+		t.Errorf("annotations %v", got)
 	}
 	expect(t, c.WaitStopped(contextFor(t, 3*time.Second)), hook.Deadline, "gave up waiting for PostgreSQL to stop", "there is still nap-pg-1")
 	server.Delete("/api/v1/namespaces/nap/pods/nap-pg-1")
