@@ -258,8 +258,8 @@ func raising(live *unstructured.Unstructured) bool {
 	return written != "" && data > 0 && Major(image) > data
 }
 
-// Stopped says whether a Cluster keeps a note of services that were stopped for an upgrade of its data.
-func Stopped(live *unstructured.Unstructured) bool {
+// ServicesStopped says whether a Cluster keeps a note of services that were stopped for an upgrade of its data.
+func ServicesStopped(live *unstructured.Unstructured) bool {
 	return live.GetAnnotations()[stoppedAnnotation] != ""
 }
 

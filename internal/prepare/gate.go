@@ -99,7 +99,7 @@ func keptValues(ctx context.Context, client *kube.Client, namespace string, gate
 	if err != nil {
 		return nil, fmt.Errorf("read Cluster %s in namespace %s: %w", desired.GetName(), namespace, err)
 	}
-	if database.Stopped(live) && !gate.Allow.MajorUpgrade {
+	if database.ServicesStopped(live) && !gate.Allow.MajorUpgrade {
 		return []finding.Finding{halfMajor(namespace, gate)}, nil
 	}
 	if gate.Allow.KeptValues {

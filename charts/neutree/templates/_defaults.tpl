@@ -113,6 +113,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     "namePrefix": "nap",
     "networkPolicies": {
       "enabled": true,
+      "metadataEgress": "auto",
       "usersFrom": [],
       "workspaceEgress": {"allow":[],"deny":[],"dns":{"addresses":["169.254.20.10/32","fd00::10/128"],"namespace":"","podLabels":{},"ports":[]},"mode":"auto"}
     },
