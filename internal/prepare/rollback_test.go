@@ -238,7 +238,7 @@ func TestRollbackEndsAMajorUpgrade(t *testing.T) {
 	}
 	t.Run("without the rights", func(t *testing.T) {
 		s := newStage(t, "", begun, strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
-		s.server.Refuse(-1, http.MethodPatch, "/apis/apps/v1/namespaces/nap/deployments/*", kubetest.Status(
+		s.server.Refuse(-1, http.MethodPatch, "/apis/apps/v1/namespaces/nap/deployments/*/scale", kubetest.Status(
 			http.StatusForbidden, metav1.StatusReasonForbidden, "no"))
 		var log bytes.Buffer
 		spec := hook.RollbackSpec{Namespace: "nap", Release: "neutree", Prefix: "nap", ConfigMap: "neutree-installation",

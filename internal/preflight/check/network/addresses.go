@@ -19,7 +19,11 @@ import (
 	"github.com/neutree-ai/packaging/internal/requirement"
 )
 
-const usersFrom = "global.networkPolicies.usersFrom"
+// The values that these policies come from.
+const (
+	usersFrom      = "global.networkPolicies.usersFrom"
+	metadataEgress = "global.networkPolicies.metadataEgress"
+)
 
 // block is a range of addresses that NetworkPolicies name.
 type block struct {
@@ -130,6 +134,9 @@ func (b block) finding(set *requirement.Set, nodes []string) preflight.Finding {
 		found.Why = "connections to nodes, and to pods on the network of their node, are dropped"
 		found.Fix = strings.Replace(found.Fix, "let in nodes by", "allow nodes by", 1)
 		found.Fix = strings.Replace(found.Fix, "fromEntities", "toEntities", 1)
+		if strings.Contains(b.policies[0], "/"+set.Prefix+"-metadata-") {
+			found.Value, found.Fix = metadataEgress, "set "+metadataEgress+"=open; or "+found.Fix
+		}
 		return found
 	}
 	peers, _, _ := unstructured.NestedSlice(set.Values, "global", "networkPolicies", "usersFrom")

@@ -21,14 +21,21 @@ func TestNodeAddressesUnderCilium(t *testing.T) {
 		cilium   = "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: cilium, namespace: kube-system}}"
 		settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: cilium-config, namespace: kube-system}, " +
 			"data: {policy-cidr-match-mode: %q}}"
+		open   = "global.networkPolicies.metadataEgress=open"
 		block  = "global.networkPolicies.usersFrom[0].ipBlock.cidr="
 		except = "global.networkPolicies.usersFrom[0].ipBlock.except[0]="
 	)
 	for name, tc := range map[string]struct {
 		values, objects []string
 		definitions     bool
+		metadata        bool
 		words           []string
 	}{
+		"the metadata service is closed": {metadata: true, objects: []string{cilium}, words: []string{
+			"0.0.0.0/0 contains the addresses of nodes (a, b, c and 1 more), and Cilium does not match nodes by address -> " +
+				"set global.networkPolicies.metadataEgress=open; or allow nodes by a CiliumNetworkPolicy",
+			"::/0 contains the addresses of nodes (e)"}},
+		"it is left open": {values: []string{block + "192.168.0.0/16"}, objects: []string{cilium}},
 		"a range with nodes": {values: []string{block + "10.0.0.0/24"}, objects: []string{cilium}, words: []string{
 			"10.0.0.0/24 contains the addresses of nodes (a, b, c and 1 more), and Cilium does not match nodes by address -> " +
 				"leave global.networkPolicies.usersFrom empty; or name the ingress controller's pods",
@@ -50,6 +57,9 @@ func TestNodeAddressesUnderCilium(t *testing.T) {
 			api := kubetest.New(t, append(nodes, tc.objects...)...)
 			if tc.definitions {
 				api.Know(ciliumNode)
+			}
+			if !tc.metadata {
+				tc.values = append(tc.values, open)
 			}
 			s := checktest.Subject(t, api, requirementtest.Load(t, tc.values...))
 			if applies, reason := namesAddresses(s); !applies {
