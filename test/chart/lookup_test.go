@@ -72,7 +72,7 @@ func TestOperatorOfTheRevisionBeforeIsFound(t *testing.T) {
 			}}
 			sees := false
 			for _, object := range renderFor(t, to).Objects {
-				sees = sees || object.GetKind() == "ClusterRole" && strings.Contains(object.GetName(), "prepare") &&
+				sees = sees || object.GetKind() == "ClusterRole" && strings.Contains(object.GetName(), "pre-install") &&
 					strings.Contains(object.YAML, "- clusters\n")
 			}
 			if sees != c.want {
