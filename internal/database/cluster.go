@@ -301,7 +301,7 @@ func (c *Cluster) get(ctx context.Context) (*unstructured.Unstructured, error) {
 	return live, nil
 }
 
-// Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It tells whether there is a Cluster at all. A note
+// Hibernate asks the operator to stop PostgreSQL and to keep its volumes. It says whether there is a Cluster at all. A note
 // of services that were stopped goes: they are removed now.
 func (c *Cluster) Hibernate(ctx context.Context) (bool, error) {
 	err := c.client.Merge(ctx, kube.Clusters, c.namespace, c.name, map[string]any{

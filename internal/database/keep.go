@@ -186,11 +186,11 @@ func RaisesMajor(desired, live *unstructured.Unstructured) (from, to int) {
 	return from, to
 }
 
-// RaisesMajor compares the Cluster that is there with manifest, as the function of that name does. begun says that the
+// RaisesMajor compares the Cluster that is there with manifest, as the function of that name does. started says that the
 // Cluster has the newer image already, and only its data does not.
 func (c *Cluster) RaisesMajor(
 	ctx context.Context, manifest *unstructured.Unstructured,
-) (from, to int, begun bool, err error) {
+) (from, to int, started bool, err error) {
 	live, err := c.get(ctx)
 	if err != nil || live == nil {
 		return 0, 0, false, err

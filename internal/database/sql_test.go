@@ -12,15 +12,15 @@ import (
 	"github.com/neutree-ai/packaging/internal/pgtest"
 )
 
-// nobody is an address of this machine where nothing listens.
-const nobody = "postgresql://nap:s3cret@127.0.0.1:1/nap"
+// unanswered is an address of this machine where nothing listens.
+const unanswered = "postgresql://nap:s3cret@127.0.0.1:1/nap"
 
 func TestWaitForSQL(t *testing.T) {
 	c, _, _ := setup(t, live)
 	if err := c.WaitForSQL(contextFor(t, 30*time.Second), pgtest.Start(t)); err != nil {
 		t.Error(err)
 	}
-	err := c.WaitForSQL(contextFor(t, 200*time.Millisecond), nobody)
+	err := c.WaitForSQL(contextFor(t, 200*time.Millisecond), unanswered)
 	expect(t, err, hook.Deadline, "gave up waiting for PostgreSQL to answer after",
 		"the operator says: Setting up primary (Creating primary instance nap-pg-1); connecting: connection refused")
 	if strings.Contains(err.Error(), "s3cret") {
@@ -33,13 +33,13 @@ func TestWaitForSQL(t *testing.T) {
 func TestWaitForSQLOfAnOperatorFromOutside(t *testing.T) {
 	c, server, _ := setup(t, live)
 	// One that has acted is waited for.
-	expect(t, c.WaitForSQLElsewhere(contextFor(t, 300*time.Millisecond), nobody, time.Millisecond), hook.Deadline,
+	expect(t, c.WaitForSQLElsewhere(contextFor(t, 300*time.Millisecond), unanswered, time.Millisecond), hook.Deadline,
 		"Setting up primary")
 	server.Put("apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: nap-pg, namespace: nap}\n")
-	expect(t, c.WaitForSQLElsewhere(contextFor(t, 20*time.Second), nobody, 100*time.Millisecond), hook.Refused,
+	expect(t, c.WaitForSQLElsewhere(contextFor(t, 20*time.Second), unanswered, 100*time.Millisecond), hook.Refused,
 		"no CloudNativePG operator has looked at Cluster nap-pg within 100ms", "add namespace nap to those that the operator "+
 			"watches", "[cnpg.operator]")
-	expect(t, c.WaitForSQLElsewhere(contextFor(t, 300*time.Millisecond), nobody, time.Minute), hook.Deadline,
+	expect(t, c.WaitForSQLElsewhere(contextFor(t, 300*time.Millisecond), unanswered, time.Minute), hook.Deadline,
 		"the operator has not looked at Cluster nap-pg yet")
 	if err := c.WaitForSQLElsewhere(contextFor(t, 30*time.Second), pgtest.Start(t), time.Nanosecond); err != nil {
 		t.Error(err)
@@ -75,5 +75,5 @@ func TestWaitForExternalSQL(t *testing.T) {
 	u.Path = "/elsewhere"
 	expect(t, WaitForExternalSQL(contextFor(t, 30*time.Second), log, u.String()), hook.Refused,
 		`the external database refuses the connection: database "elsewhere" does not exist (SQLSTATE 3D000): correct the Secret that holds its address [database.external]`)
-	expect(t, WaitForExternalSQL(contextFor(t, 200*time.Millisecond), log, nobody), hook.Deadline, "PostgreSQL to answer", "connection refused")
+	expect(t, WaitForExternalSQL(contextFor(t, 200*time.Millisecond), log, unanswered), hook.Deadline, "PostgreSQL to answer", "connection refused")
 }

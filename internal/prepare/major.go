@@ -54,11 +54,11 @@ func (p *Prepare) raiseMajor(ctx context.Context, db found, cluster *database.Cl
 	if !p.Spec.Gate.Allow.MajorUpgrade {
 		return "", nil
 	}
-	from, to, begun, err := cluster.RaisesMajor(ctx, manifest)
+	from, to, started, err := cluster.RaisesMajor(ctx, manifest)
 	if err != nil {
 		return "", err
 	}
-	begins := to > 0 && !begun
+	begins := to > 0 && !started
 	stopped, err := cluster.StoppedServices(ctx)
 	// A database that does not answer can't be saved, so no upgrade of it starts; one that was started is its silence.
 	if err != nil || !begins && stopped == nil || begins && !db.answers {

@@ -39,7 +39,7 @@ type Rollback struct {
 	MajorTime time.Duration
 }
 
-// Run stops what the upgrade still runs and returns one sentence on how the revision stands to the database as it is
+// Run stops what the upgrade still runs and returns one sentence on how the revision fits the database as it is
 // then. A database that does not answer is no reason to refuse, and neither is a Job that can't be stopped: going back
 // may be what fixes them.
 func (r *Rollback) Run(ctx context.Context) (string, error) {
@@ -172,7 +172,7 @@ func (r *Rollback) endRaise(
 	return "ended an upgrade of PostgreSQL that was cut off, and started its services; ", nil
 }
 
-// compare says how the revision stands to the database.
+// compare says how the revision fits the database.
 func (r *Rollback) compare(ctx context.Context) (string, error) {
 	if err := r.operator(ctx); err != nil {
 		return "", err

@@ -76,7 +76,7 @@ upgrade refuses the same, and without hooks (--no-hooks) nothing else would: thi
 {{- $allowed := $secret | ternary $upgrade.allowSecretChanges $upgrade.allowRenames -}}
 {{- if and (hasKey $was .key) (ne (get $was .key) .value) (not $allowed) -}}
 {{- $problems = append $problems ($secret | ternary
-  (printf "%s would replace Secret %s by %s: with other keys in it, stored credentials can't be read any more and everybody is logged out. Set it back, or, if both hold the same keys or the loss is meant, --set global.upgrade.allowSecretChanges=true" .setting (get $was .key) .value)
+  (printf "%s would replace Secret %s by %s: with other keys in it, stored credentials can't be read any more and all users are logged out. Set it back, or, if both hold the same keys or the loss is meant, --set global.upgrade.allowSecretChanges=true" .setting (get $was .key) .value)
   (printf "%s was %q when the release was installed and would become %q: existing data would be left under the old name. Restore the old value, or, if that is meant, --set global.upgrade.allowRenames=true" .setting (get $was .key) .value)) -}}
 {{- end -}}
 {{- end -}}
