@@ -143,8 +143,8 @@ INSERT INTO public.workspaces (id, owner_id, name, agent_type) VALUES ('newer', 
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context()) //nolint:errcheck // A test's session.
-	err = conn.QueryRow(t.Context(), `SELECT string_agg(token_hash, ' ') FROM public.workspace_tokens WHERE revoked_at IS NULL`).
-		Scan(&known)
+	err = conn.QueryRow(t.Context(), `SELECT string_agg(token_hash, ' ') FROM public.workspace_tokens
+ WHERE revoked_at IS NULL`).Scan(&known)
 	if err != nil || known != "hash-1" {
 		t.Errorf("after the restore the tokens %q are valid, %v", known, err)
 	}

@@ -206,7 +206,8 @@ func (c *Cluster) EndRaise(ctx context.Context, patience time.Duration) (bool, e
 	waiting, cancel := context.WithTimeout(ctx, cmp.Or(patience, endTime))
 	defer cancel()
 	var back *unstructured.Unstructured
-	err := hook.Poll(waiting, c.log, "the upgrade of PostgreSQL's data to end", func(ctx context.Context) (bool, string, error) {
+	const what = "the upgrade of PostgreSQL's data to end"
+	err := hook.Poll(waiting, c.log, what, func(ctx context.Context) (bool, string, error) {
 		live, err := c.get(ctx)
 		if err != nil {
 			return wait(err)

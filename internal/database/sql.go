@@ -50,14 +50,15 @@ func (c *Cluster) WaitForSQLElsewhere(ctx context.Context, databaseURL string, p
 			Object: fmt.Sprintf("Cluster %s/%s", c.namespace, c.name),
 			Found:  fmt.Sprintf("no CloudNativePG operator has looked at Cluster %s within %s", c.name, patience),
 			Why:    "none is running, or it looks after other namespaces only, so the database is never created",
-			Fix: fmt.Sprintf("add namespace %s to those that the operator watches (WATCH_NAMESPACE; of this chart's operator: "+
-				"cloudnative-pg.config.clusterWide=true in its own release), or install one; helm neutree preflight names the "+
-				"operators that there are. Then run helm upgrade", c.namespace),
+			Fix: fmt.Sprintf("add namespace %s to those that the operator watches (WATCH_NAMESPACE; of this chart's "+
+				"operator: cloudnative-pg.config.clusterWide=true in its own release), or install one; helm neutree "+
+				"preflight names the operators that there are. Then run helm upgrade", c.namespace),
 		})
 	})
 }
 
-// waitForSQL waits until the primary answers. hopeless is asked after each attempt that failed, and its error ends the wait.
+// waitForSQL waits until the primary answers. hopeless is asked after each attempt that failed, and its error ends the
+// wait.
 func (c *Cluster) waitForSQL(ctx context.Context, databaseURL string, hopeless func(context.Context) error) error {
 	logins := migrate.NewLogins(ctx)
 	return waitForSQL(ctx, c.log, databaseURL, func(ctx context.Context, err error) (string, error) {

@@ -42,8 +42,8 @@ func halfMajor(namespace string, gate hook.GateSpec) finding.Finding {
 		Value: "global.upgrade.allowMajorUpgrade",
 		Found: "an upgrade of PostgreSQL to another major version has not ended, and the services are stopped for it",
 		Why:   "only the data says which version it has by now",
-		Fix: fmt.Sprintf("end it with helm rollback %s --namespace %s, which starts the services again; or continue it with the "+
-			"image that it was started with and --set global.upgrade.allowMajorUpgrade=true", gate.Release, namespace),
+		Fix: fmt.Sprintf("end it with helm rollback %s --namespace %s, which starts the services again; or continue it with "+
+			"the image that it was started with and --set global.upgrade.allowMajorUpgrade=true", gate.Release, namespace),
 	}
 }
 

@@ -122,8 +122,8 @@ func (r *Rollback) restores(ctx context.Context) error {
 	return kube.Refuse(unfinished, nil)
 }
 
-// endMajor ends an upgrade of the data to a newer major version of PostgreSQL that was cut off, and starts the services that
-// were stopped for it. It returns the first words of the sentence on the database. The only error is that ctx was
+// endMajor ends an upgrade of the data to a newer major version of PostgreSQL that was cut off, and starts the services
+// that were stopped for it. It returns the first words of the sentence on the database. The only error is that ctx was
 // cancelled: going back does not fail for what else goes wrong.
 func (r *Rollback) endMajor(ctx context.Context) (string, error) {
 	if r.Spec.Database.Cluster == "" {
@@ -142,8 +142,8 @@ func (r *Rollback) endMajor(ctx context.Context) (string, error) {
 	case ctx.Err() == context.Canceled:
 		return "", ctx.Err()
 	case err != nil:
-		r.Log.Warn("an upgrade of PostgreSQL to another major version was cut off and could not all be ended: if services have no "+
-			"pods or the database does not answer, see docs/upgrade.md, A new major version of PostgreSQL",
+		r.Log.Warn("an upgrade of PostgreSQL to another major version was cut off and could not all be ended: if services "+
+			"have no pods or the database does not answer, see docs/upgrade.md, A new major version of PostgreSQL",
 			"cause", kube.Brief(err))
 	}
 	return said, nil
@@ -162,8 +162,8 @@ func (r *Rollback) endRaise(
 		return "", err
 	}
 	if !ended {
-		r.Log.Warn("the operator still upgrades PostgreSQL's data, which must not be stopped: the services start when it is " +
-			"done. Should it fail, roll back again, which starts PostgreSQL as it was")
+		r.Log.Warn("the operator still upgrades PostgreSQL's data, which must not be stopped: the services start when it " +
+			"is done. Should it fail, roll back again, which starts PostgreSQL as it was")
 		return "PostgreSQL's data is still being upgraded; ", nil
 	}
 	if err := cluster.NoteStopped(starting, nil); err != nil {

@@ -181,9 +181,9 @@ func TestRollbackEndsAMajorUpgrade(t *testing.T) {
 		upgrade    = "apiVersion: v1\nkind: Pod\nmetadata: {name: nap-pg-1-major-upgrade-x, namespace: nap, labels: " +
 			"{cnpg.io/cluster: nap-pg, cnpg.io/jobRole: major-upgrade}}\nstatus: {phase: %s}\n"
 	)
-	halfDone := half(`{"replicas":{"nap-cp":2}}`)
-	noted := strings.Replace(halfDone, newer, old, 1)
-	done := strings.Replace(halfDone, oldData, newData, 1)
+	started := half(`{"replicas":{"nap-cp":2}}`)
+	noted := strings.Replace(started, newer, old, 1)
+	done := strings.Replace(started, oldData, newData, 1)
 	for name, tc := range map[string]struct {
 		cluster, pod, replicas string
 		// later is what becomes of the Cluster while the hook waits.
@@ -192,12 +192,12 @@ func TestRollbackEndsAMajorUpgrade(t *testing.T) {
 	}{
 		"before the services stop":       {cluster: noted, replicas: "2", image: old, said: ended},
 		"before the data is touched":     {cluster: noted, replicas: "0", image: old, said: ended},
-		"before the operator acts":       {cluster: halfDone, replicas: "0", image: old, said: ended},
-		"before the upgrade's pod works": {cluster: halfDone, pod: "Pending", replicas: "0", image: old, said: ended},
-		"after the upgrade failed":       {cluster: halfDone, pod: "Failed", replicas: "0", image: old, said: ended},
-		"while it works, and ends":       {cluster: halfDone, pod: "Running", replicas: "0", later: done, image: newer, said: ended},
-		"while the operator notes it":    {cluster: halfDone, pod: "Succeeded", replicas: "0", later: done, image: newer, said: ended},
-		"while it works, and does not end": {cluster: halfDone, pod: "Running", replicas: "0", image: newer,
+		"before the operator acts":       {cluster: started, replicas: "0", image: old, said: ended},
+		"before the upgrade's pod works": {cluster: started, pod: "Pending", replicas: "0", image: old, said: ended},
+		"after the upgrade failed":       {cluster: started, pod: "Failed", replicas: "0", image: old, said: ended},
+		"while it works, and ends":       {cluster: started, pod: "Running", replicas: "0", later: done, image: newer, said: ended},
+		"while the operator notes it":    {cluster: started, pod: "Succeeded", replicas: "0", later: done, image: newer, said: ended},
+		"while it works, and does not end": {cluster: started, pod: "Running", replicas: "0", image: newer,
 			said: "PostgreSQL's data is still being upgraded; ", noteStays: true},
 		"after it is done":    {cluster: done, replicas: "0", image: newer, said: ended},
 		"where there is none": {cluster: running, replicas: "0", image: old},
@@ -237,7 +237,7 @@ func TestRollbackEndsAMajorUpgrade(t *testing.T) {
 		})
 	}
 	t.Run("without the rights", func(t *testing.T) {
-		s := newStage(t, "", halfDone, strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
+		s := newStage(t, "", started, strings.Replace(writer, "replicas: 2", "replicas: 0", 1))
 		s.server.Refuse(-1, http.MethodPatch, "/apis/apps/v1/namespaces/nap/deployments/*/scale", kubetest.Status(
 			http.StatusForbidden, metav1.StatusReasonForbidden, "no"))
 		var log bytes.Buffer

@@ -292,7 +292,8 @@ func TestServicesDoNotReachMetadataServices(t *testing.T) {
 					}
 				}
 				for _, policy := range policies {
-					if !n.reaches(policy, n.hosts[contract.Database], 5432) || !n.reaches(policy, strangers["a pod of another namespace"], 80) {
+					if !n.reaches(policy, n.hosts[contract.Database], 5432) ||
+						!n.reaches(policy, strangers["a pod of another namespace"], 80) {
 						t.Errorf("NetworkPolicy %s keeps %s from pods", policy.Name, service)
 					}
 				}

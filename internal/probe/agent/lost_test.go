@@ -30,7 +30,8 @@ func TestLost(t *testing.T) {
 	defer func() { _ = conn.Close(t.Context()) }()
 	_, err = conn.Exec(t.Context(), `CREATE TABLE public.model_providers (name text, base_url text);
 INSERT INTO public.model_providers VALUES ('open', 'https://203.0.113.9'), ('own', 'http://nap-cp.nap.svc:3000');
-INSERT INTO public.model_providers SELECT format('p%s', lpad(n::text, 2, '0')), 'http://10.0.0.' || n || ':8000' FROM generate_series(1, 14) n`)
+INSERT INTO public.model_providers SELECT format('p%s', lpad(n::text, 2, '0')), 'http://10.0.0.' || n || ':8000'
+  FROM generate_series(1, 14) n`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,8 @@ INSERT INTO public.model_providers SELECT format('p%s', lpad(n::text, 2, '0')), 
 		t.Fatalf("%d sentences, %d more: %+v", len(sentences), more, got)
 	}
 	for i, sentence := range sentences {
-		if want := fmt.Sprintf("model provider p%02d uses 10.0.0.%d, port 8000, which takes [", i+1, i+1); !strings.HasPrefix(sentence, want) {
+		want := fmt.Sprintf("model provider p%02d uses 10.0.0.%d, port 8000, which takes [", i+1, i+1)
+		if !strings.HasPrefix(sentence, want) {
 			t.Errorf("%q, want %q", sentence, want)
 		}
 	}

@@ -39,8 +39,8 @@ type job interface {
 
 // jobs are the kinds of t that are set.
 func (t Task) jobs() []job {
-	all := []job{t.Reach, t.Resolve, t.Clock, t.Files, t.Share, t.Bind, t.Serve, t.Isolated, t.Shut, t.Fuse, t.Mounted, t.Database,
-		t.Lost}
+	all := []job{t.Reach, t.Resolve, t.Clock, t.Files, t.Share, t.Bind, t.Serve, t.Isolated, t.Shut, t.Fuse, t.Mounted,
+		t.Database, t.Lost}
 	var set []job
 	for _, j := range all {
 		if !reflect.ValueOf(j).IsNil() {

@@ -160,8 +160,8 @@ func pullSecret(namespace, secret string, hosts []string, live *corev1.Secret) [
 	finding := preflight.Finding{
 		Object: fmt.Sprintf("Secret %s/%s", namespace, secret), Value: "global.imagePullSecrets",
 		Why: "nodes pull without a login, and private images are refused",
-		Fix: fmt.Sprintf("log in with docker login %s, and make it of the file where that keeps the login: kubectl create secret "+
-			"generic %s --namespace %s --type=%s --from-file=%s=FILE", hosts[0], secret, namespace,
+		Fix: fmt.Sprintf("log in with docker login %s, and make it of the file where that keeps the login: kubectl create "+
+			"secret generic %s --namespace %s --type=%s --from-file=%s=FILE", hosts[0], secret, namespace,
 			corev1.SecretTypeDockerConfigJson, corev1.DockerConfigJsonKey),
 	}
 	if live == nil {

@@ -62,9 +62,9 @@ func TestPullSecrets(t *testing.T) {
 		words        []string
 	}{
 		{name: "fits", object: secret(docker, ghcr)},
-		{name: "missing", words: []string{"pull secret regcred does not exist in namespace nap -> log in with docker login ghcr.io, " +
-			"and make it of the file where that keeps the login: kubectl create secret generic regcred --namespace nap --type=kubernetes.io/dockerconfigjson " +
-			"--from-file=.dockerconfigjson=FILE"}},
+		{name: "missing", words: []string{"pull secret regcred does not exist in namespace nap -> log in with docker login " +
+			"ghcr.io, and make it of the file where that keeps the login: kubectl create secret generic regcred --namespace nap " +
+			"--type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=FILE"}},
 		{name: "of another type", object: secret("Opaque", ghcr), words: []string{"is of type Opaque, not kubernetes.io/dockerconfigjson"}},
 		{name: "for another registry", object: secret(docker, other), words: []string{"warning: pull secret regcred has a login for none of the registries that images come from: ghcr.io"}},
 		{name: "no JSON", object: secret(docker, garbage), words: []string{"holds no JSON that a login can be read from"}},
