@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,25 +29,21 @@ const (
 // policy cuts. It does so from a pod that the database admits as that of the bootstrap Job.
 func usersLose(
 	ctx context.Context, s *preflight.Subject, policy *networkingv1.NetworkPolicy, families egress.Families, holds answer,
-) []preflight.Finding {
+) ([]preflight.Finding, error) {
 	if !s.Options.Upgrade {
-		return nil
+		return nil, nil
 	}
 	i := slices.IndexFunc(s.Requirements.Pods, func(p requirement.Pod) bool {
 		return p.Job && strings.HasPrefix(p.Owner, "Job "+s.Requirements.Prefix+"-bootstrap-")
 	})
 	if i < 0 || len(s.Requirements.Pods[i].Spec.Containers) == 0 {
-		return nil
+		return nil, nil
 	}
 	outcome, err := askUsers(ctx, s, s.Requirements.Pods[i], &agent.Lost{Variable: databaseURL,
 		Namespace: s.Requirements.Namespace, Policy: policy.Spec, Families: families})
 	if err != nil {
-		return []preflight.Finding{{
-			Value: egressAllow, Severity: preflight.Note,
-			Found: "which model providers and MCP servers of users the NetworkPolicy for workspaces cuts was not checked: " +
-				err.Error(),
-			Fix: "read what the bootstrap Job of the upgrade logs about them",
-		}}
+		return nil, fmt.Errorf("ask the database which model providers and MCP servers users have set: %w; the bootstrap Job of "+
+			"the upgrade logs those that the NetworkPolicy for workspaces cuts", err)
 	}
 	verb, severity := "cuts", preflight.Warning
 	switch holds {
@@ -70,7 +67,7 @@ func usersLose(
 	if more > 0 {
 		add(fmt.Sprintf("%d more, which the bootstrap Job of the upgrade logs", more))
 	}
-	return findings
+	return findings, nil
 }
 
 // askUsers runs the task where bootstrap would run, with its way to the database.
@@ -106,7 +103,7 @@ func askUsers(ctx context.Context, s *preflight.Subject, as requirement.Pod, tas
 		return agent.Result{}, err
 	}
 	if result := outcome.Results["users"]; !result.OK() {
-		return result, fmt.Errorf("ask the database: %s", result.Error)
+		return result, errors.New(result.Error)
 	}
 	return outcome.Results["users"], nil
 }
@@ -123,10 +120,8 @@ func urlOf(ctx context.Context, s *preflight.Subject, main corev1.Container) (co
 	if err != nil {
 		return variable, fmt.Errorf("read Secret %s: %w", ref.Name, err)
 	}
-	if secret == nil {
-		return variable, fmt.Errorf("Secret %s with the database's address does not exist", ref.Name)
-	}
-	if len(secret.Data[ref.Key]) == 0 {
+	// A pod that lacks the Secret says so.
+	if secret != nil && len(secret.Data[ref.Key]) == 0 {
 		ref.Key = plainKey
 	}
 	return variable, nil

@@ -102,7 +102,8 @@ func workspaceEgress(ctx context.Context, s *preflight.Subject) ([]preflight.Fin
 	for i, n := range needs {
 		findings = append(findings, n.cut(policy, outcome.Results[n.task(i)], families, holds)...)
 	}
-	return append(findings, usersLose(ctx, s, policy, families, holds)...), nil
+	lost, err := usersLose(ctx, s, policy, families, holds)
+	return append(findings, lost...), err
 }
 
 // answer is whether the policy holds after the install or upgrade.
