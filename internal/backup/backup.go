@@ -42,6 +42,8 @@ type Backup struct {
 	Fresh bool
 	// Bin is the folder with PostgreSQL's programs; empty to look in PATH.
 	Bin string
+	// Copies keeps copies of backups outside the cluster. Nil for none.
+	Copies Copies
 	// LockTimeout bounds a restore's wait for a table that another session uses; 0 means 15 seconds.
 	LockTimeout time.Duration
 

@@ -24,7 +24,8 @@ const progressEvery = 5 * time.Second
 
 // Create makes the backup called name. Of the others of its kind it keeps the newest, as many as the retention allows,
 // and those called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
-// A retry of an upgrade may have no need of a new one: what is returned then is the backup that it relies on.
+// A retry of an upgrade may have no need of a new one: what is returned then is the backup that it relies on. Where there are
+// Copies, the backup is copied when it is complete.
 func (b *Backup) Create(ctx context.Context, name, reason string, keep ...string) (Metadata, error) {
 	if err := ValidateName(name); err != nil {
 		return Metadata{}, err
@@ -34,6 +35,15 @@ func (b *Backup) Create(ctx context.Context, name, reason string, keep ...string
 		return Metadata{}, err
 	}
 	defer unlock()
+	m, err := b.create(ctx, name, reason, keep)
+	if err != nil {
+		return m, err
+	}
+	return b.copyAway(ctx, m)
+}
+
+// create makes the backup in the claim.
+func (b *Backup) create(ctx context.Context, name, reason string, keep []string) (Metadata, error) {
 	if m, err := b.Read(name); err == nil {
 		return m, b.check(ctx, m)
 	}
@@ -269,6 +279,9 @@ func (m Metadata) Summary() string {
 	s := fmt.Sprintf("backup %s: %d tables, %s of database in %s, %.1f s", m.Name, m.Tables, Size(m.DatabaseBytes), Size(m.Bytes), m.Seconds)
 	if _, ok := m.Files[afsFile]; ok {
 		s += ", with AFS's database"
+	}
+	if m.Copy != "" {
+		s += ", " + m.Copy
 	}
 	return s
 }

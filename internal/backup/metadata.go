@@ -52,6 +52,8 @@ type Metadata struct {
 	Files map[string]File `json:"files"`
 	// Seconds is how long it took.
 	Seconds float64 `json:"seconds"`
+	// Copy says how this run has copied it out of the cluster. It is not kept.
+	Copy string `json:"-"`
 }
 
 // File is one file of a backup.

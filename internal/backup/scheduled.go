@@ -22,9 +22,13 @@ func (b *Backup) CreateScheduled(ctx context.Context, job string) (Metadata, err
 	if err != nil {
 		return Metadata{}, err
 	}
-	// A pod of the Job that was lost after its work was done.
+	name := scheduledPrefix + NewName(time.Now())
+	// A pod of the Job that was lost after it had made the backup.
 	if i := slices.IndexFunc(list, func(m Metadata) bool { return m.Job == job }); i >= 0 {
-		return list[i], b.check(ctx, list[i])
+		if b.Copies == nil {
+			return list[i], b.check(ctx, list[i])
+		}
+		name = list[i].Name
 	}
 	watched, done, err := migrate.GiveWay(ctx, b.Log, b.DatabaseURL)
 	if err != nil {
@@ -33,7 +37,7 @@ func (b *Backup) CreateScheduled(ctx context.Context, job string) (Metadata, err
 	defer done()
 	scheduled := *b
 	scheduled.job = job
-	m, err := scheduled.Create(watched, scheduledPrefix+NewName(time.Now()), "on schedule", "")
+	m, err := scheduled.Create(watched, name, "on schedule", "")
 	if err != nil && watched.Err() != nil && ctx.Err() == nil {
 		return Metadata{}, context.Cause(watched)
 	}

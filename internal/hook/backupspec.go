@@ -26,6 +26,9 @@ type BackupSpec struct {
 	// EncryptionKey is where the key is stored that credentials in the database are encrypted with.
 	EncryptionKey SecretRef `json:"encryptionKey,omitzero"`
 
+	// Copies are kept outside the cluster. Nil for none.
+	Copies *CopySpec `json:"copies,omitempty"`
+
 	// Set and Migrations bring a restored database to the schema that the release's services expect.
 	Set        string      `json:"set"`
 	Migrations []Migration `json:"migrations"`
@@ -42,6 +45,10 @@ func (s BackupSpec) Validate() error {
 		return errors.New("size is empty")
 	case s.Retention < 1:
 		return errors.New("retention is less than 1")
+	case s.Copies != nil && s.Namespace == "":
+		return errors.New("copies need the namespace")
+	case s.Copies != nil:
+		return s.Copies.Validate()
 	}
 	return nil
 }

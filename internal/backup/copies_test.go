@@ -1,0 +1,129 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/neutree-ai/packaging/internal/backup"
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/hook"
+)
+
+// copies is a store that notes what it is asked for.
+type copies struct {
+	copied, maintained []string
+	err                error
+	// during is called while a copy is made.
+	during func(context.Context) error
+}
+
+func (c *copies) String() string { return "s3://bucket/prefix" }
+
+func (c *copies) Copy(ctx context.Context, m backup.Metadata) error {
+	c.copied = append(c.copied, m.Name)
+	if c.during != nil {
+		return c.during(ctx)
+	}
+	return c.err
+}
+
+func (c *copies) Maintain(_ context.Context, list []backup.Metadata, _ func(context.Context, backup.Metadata) error) error {
+	for _, m := range list {
+		c.maintained = append(c.maintained, m.Name)
+	}
+	return nil
+}
+
+func TestABackupIsCopied(t *testing.T) {
+	f := newFixture(t)
+	store := &copies{}
+	f.Copies = store
+	for _, name := range []string{"first", "second"} {
+		m, err := f.Create(t.Context(), name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(m.Summary(), "copied to s3://bucket/prefix") {
+			t.Errorf("it says %q", m.Summary())
+		}
+	}
+	if strings.Join(store.copied, " ") != "first second" || strings.Join(store.maintained, " ") != "first second first" {
+		t.Errorf("copied %v, looked after %v", store.copied, store.maintained)
+	}
+}
+
+func TestACopyThatFails(t *testing.T) {
+	refused := hook.Refusef(finding.OffsiteBucket, "create the bucket", "there is no such bucket")
+	for _, test := range []struct {
+		name string
+		err  error
+		code hook.Code
+	}{
+		{"by-hand", refused, hook.Refused},
+		{"by-hand-2", hook.Failf(hook.Unexpected, finding.OffsiteUnreachable, "", "it can't be reached"), hook.Unexpected},
+		{"by-hand-3", errors.New("something else"), hook.Unexpected},
+		{"before-r4-20261101-020000", refused, hook.OK},
+		{"before-restore-20261101-0200", refused, hook.OK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.Copies = &copies{err: test.err}
+			m, err := f.Create(t.Context(), test.name, "")
+			if hook.CodeOf(err) != test.code {
+				t.Fatalf("exit code %d: %v", hook.CodeOf(err), err)
+			}
+			if _, rerr := f.Read(test.name); rerr != nil {
+				t.Errorf("the backup is not there: %v", rerr)
+			}
+			says := m.Summary()
+			if err != nil {
+				says = err.Error()
+				if !strings.Contains(says, "backup "+test.name+" is complete in PVC nap-backups, and was not copied") {
+					t.Errorf("it says %q", says)
+				}
+			} else if !strings.Contains(f.said.String(), "a later backup makes up for it") {
+				t.Errorf("it logs %q", f.said)
+			}
+			if ids := finding.Of(test.err).IDs(); len(ids) > 0 && !strings.Contains(says, ids[0]) {
+				t.Errorf("%s is not in %q", ids[0], says)
+			}
+		})
+	}
+}
+
+// Another pod of the same Job copies what one that was lost has made.
+func TestTheCopyOfAScheduledBackupIsTriedAgain(t *testing.T) {
+	f := newFixture(t)
+	store := &copies{err: hook.Failf(hook.Unexpected, finding.OffsiteUnreachable, "", "it can't be reached")}
+	f.Copies = store
+	if _, err := f.CreateScheduled(t.Context(), "nap-scheduled-backup-1"); hook.CodeOf(err) != hook.Unexpected {
+		t.Fatalf("want a failure, got %v", err)
+	}
+	store.err = nil
+	m, err := f.CreateScheduled(t.Context(), "nap-scheduled-backup-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(store.copied) != 2 || store.copied[0] != m.Name || store.copied[1] != m.Name {
+		t.Errorf("copied %v, made %s", store.copied, m.Name)
+	}
+	if list, _, _ := f.List(); len(list) != 1 {
+		t.Errorf("%d backups were made", len(list))
+	}
+}
+
+// An upgrade or a restore does not wait for a copy that takes long: its context has an end.
+func TestAnUpgradeDoesNotWaitForACopy(t *testing.T) {
+	f := newFixture(t)
+	f.Copies = &copies{during: func(ctx context.Context) error {
+		if _, has := ctx.Deadline(); !has {
+			t.Error("the copy may take as long as it wants")
+		}
+		return context.DeadlineExceeded
+	}}
+	if _, err := f.Create(t.Context(), "before-r4-20261101-020000", ""); err != nil {
+		t.Error(err)
+	}
+}
