@@ -2,13 +2,10 @@ package offsite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/md5" //nolint:gosec // S3 wants it: of services, some know no other checksum.
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,12 +15,10 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
-	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
@@ -55,8 +50,13 @@ type S3Credentials struct{ AccessKey, SecretKey, SessionToken string }
 
 // S3 is a Store in a bucket.
 type S3 struct {
-	client minio.Core
-	opts   S3Options
+	client   *http.Client
+	opts     S3Options
+	secret   S3Credentials
+	endpoint *url.URL
+	region   string
+	// inHost says that the bucket's name is in the host of an address.
+	inHost bool
 	// pause is how long it waits before it tries again the first time.
 	pause time.Duration
 }
@@ -76,12 +76,13 @@ func NewS3(opts S3Options) (*S3, error) {
 	if opts.Prefix, err = CleanPrefix(opts.Prefix); err != nil {
 		return nil, err
 	}
-	host, secure, err := checkEndpoint(opts.Endpoint, opts.PlainHTTP)
+	endpoint, err := checkEndpoint(opts.Endpoint, opts.PlainHTTP)
 	if err != nil {
 		return nil, err
 	}
-	if err := s3utils.CheckValidBucketNameStrict(opts.Bucket); err != nil {
-		return nil, hook.Errorf(hook.Usage, "the bucket's name %q is none: %w", opts.Bucket, err)
+	if !bucketPattern.MatchString(opts.Bucket) {
+		return nil, hook.Errorf(hook.Usage, "%q is no name of a bucket: 3 to 63 lower-case letters, digits, dashes and dots",
+			opts.Bucket)
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -98,56 +99,56 @@ func NewS3(opts S3Options) (*S3, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := minio.NewCore(host, &minio.Options{
-		Creds:  credentials.NewStaticV4(secret.AccessKey, secret.SecretKey, secret.SessionToken),
-		Secure: secure, Transport: transport, Region: region(opts, host), BucketLookupViaURL: lookup(opts.PathStyle),
-		// Requests are repeated here, where that can be logged.
-		MaxRetries: 1,
-	})
-	if err != nil {
-		return nil, hook.Errorf(hook.Usage, "the S3 endpoint %q: %w", opts.Endpoint, err)
-	}
-	return &S3{client: *client, opts: opts, pause: time.Second}, nil
+	return &S3{
+		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+			// A signature is for one address.
+			return http.ErrUseLastResponse
+		}},
+		opts: opts, secret: secret, endpoint: endpoint, region: region(opts, endpoint), inHost: inHost(opts, endpoint),
+		pause: time.Second,
+	}, nil
 }
 
-// checkEndpoint splits the address of a service.
-func checkEndpoint(endpoint string, plainHTTP bool) (host string, secure bool, err error) {
+// checkEndpoint reads the address of a service.
+func checkEndpoint(endpoint string, plainHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" ||
 		u.RawQuery != "" || u.Fragment != "":
-		return "", false, hook.Errorf(hook.Usage, "the S3 endpoint must be an address such as https://s3.example.com")
+		return nil, hook.Errorf(hook.Usage, "the S3 endpoint must be an address such as https://s3.example.com")
 	case u.User != nil:
-		return "", false, hook.Errorf(hook.Usage, "the S3 endpoint must have no credentials in it")
+		return nil, hook.Errorf(hook.Usage, "the S3 endpoint must have no credentials in it")
 	case u.Scheme == "http" && !plainHTTP:
-		return "", false, hook.Errorf(hook.Usage, "the S3 endpoint %s is not encrypted: use https://, or admit plain HTTP", endpoint)
+		return nil, hook.Errorf(hook.Usage, "the S3 endpoint %s is not encrypted: use https://, or admit plain HTTP", endpoint)
 	}
-	return u.Host, u.Scheme == "https", nil
+	return u, nil
 }
 
-func region(opts S3Options, host string) string {
+var (
+	bucketPattern = regexp.MustCompile(`^[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]$`)
+	// awsPattern finds the region in an address of AWS.
+	awsPattern = regexp.MustCompile(`^s3[.-](?:dualstack\.)?([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$`)
+)
+
+func region(opts S3Options, endpoint *url.URL) string {
 	if opts.Region != "" {
 		return opts.Region
 	}
-	if found := s3utils.GetRegionFromURL(url.URL{Host: host}); found != "" {
-		return found
+	if found := awsPattern.FindStringSubmatch(endpoint.Hostname()); found != nil {
+		return found[1]
 	}
 	return "us-east-1"
 }
 
-// lookup decides where the bucket's name goes.
-func lookup(pathStyle *bool) func(url.URL, string) minio.BucketLookupType {
-	return func(u url.URL, bucket string) minio.BucketLookupType {
-		switch {
-		case bucket == "":
-			return minio.BucketLookupPath
-		case pathStyle != nil && *pathStyle:
-			return minio.BucketLookupPath
-		case pathStyle != nil || strings.HasSuffix(u.Hostname(), ".myqcloud.com") && !strings.Contains(bucket, "."):
-			return minio.BucketLookupDNS
-		}
-		return minio.BucketLookupAuto
+// inHost decides whether the bucket's name goes into the host. Some services want it there and nowhere else. A certificate
+// for all buckets does not hold for a name with a dot.
+func inHost(opts S3Options, endpoint *url.URL) bool {
+	if opts.PathStyle != nil {
+		return !*opts.PathStyle
 	}
+	return !strings.Contains(opts.Bucket, ".") && slices.ContainsFunc(
+		[]string{".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com", ".myqcloud.com", ".googleapis.com"},
+		func(domain string) bool { return strings.HasSuffix(endpoint.Hostname(), domain) })
 }
 
 func newTransport(ca []byte) (*http.Transport, error) {
@@ -187,13 +188,12 @@ func (s *S3) Put(ctx context.Context, key string, content []byte) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	sum5, sum := md5.Sum(content), sha256.Sum256(content) //nolint:gosec // As above.
 	err := s.retry(ctx, "write "+key, func(ctx context.Context) error {
-		_, err := s.client.PutObject(ctx, s.opts.Bucket, s.key(key), bytes.NewReader(content), int64(len(content)),
-			base64.StdEncoding.EncodeToString(sum5[:]), hex.EncodeToString(sum[:]),
-			// Signed as a whole: not all services know a signature in pieces.
-			minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true})
-		return err
+		resp, err := s.send(ctx, request{method: http.MethodPut, key: s.key(key), content: content})
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
 	})
 	if isMissing(err) {
 		return hook.Refusef(finding.OffsiteEndpoint, "correct global.backup.s3.endpoint",
@@ -209,23 +209,21 @@ func (s *S3) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
 	}
 	var content []byte
 	err := s.retry(ctx, "read "+key, func(ctx context.Context) error {
-		body, info, _, err := s.client.GetObject(ctx, s.opts.Bucket, s.key(key), minio.GetObjectOptions{})
+		resp, err := s.send(ctx, request{method: http.MethodGet, key: s.key(key)})
 		if err != nil {
 			return err
 		}
-		defer body.Close() //nolint:errcheck // It was only read.
-		if info.Size > limit {
+		defer resp.Body.Close() //nolint:errcheck // It was only read.
+		if resp.ContentLength > limit {
 			return &tooLargeError{key, limit}
 		}
-		buffer := bytes.NewBuffer(make([]byte, 0, max(0, info.Size)+bytes.MinRead))
-		n, err := buffer.ReadFrom(io.LimitReader(body, limit+1))
+		buffer := bytes.NewBuffer(make([]byte, 0, max(0, resp.ContentLength)+bytes.MinRead))
+		n, err := buffer.ReadFrom(io.LimitReader(resp.Body, limit+1))
 		switch {
 		case err != nil:
 			return err
 		case n > limit:
 			return &tooLargeError{key, limit}
-		case info.Size >= 0 && n != info.Size:
-			return io.ErrUnexpectedEOF
 		}
 		content = buffer.Bytes()
 		return nil
@@ -240,9 +238,13 @@ func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
 	}
 	o := Object{Key: key}
 	err := s.retry(ctx, "look for "+key, func(ctx context.Context) error {
-		info, err := s.client.StatObject(ctx, s.opts.Bucket, s.key(key), minio.StatObjectOptions{})
-		o.Size, o.Modified = info.Size, info.LastModified
-		return err
+		resp, err := s.send(ctx, request{method: http.MethodHead, key: s.key(key)})
+		if err != nil {
+			return err
+		}
+		o.Size = resp.ContentLength
+		o.Modified, _ = http.ParseTime(resp.Header.Get("Last-Modified"))
+		return resp.Body.Close()
 	})
 	return o, err
 }
@@ -250,38 +252,46 @@ func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
 // List asks for a thousand objects at a time.
 func (s *S3) List(ctx context.Context, prefix string, deep bool) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		// What was listed before a request failed is not listed again.
-		after, stopped := "", false
-		err := s.retry(ctx, "list "+prefix, func(ctx context.Context) error {
-			var err error
-			after, stopped, err = s.listAfter(ctx, prefix, after, deep, yield)
-			return err
-		})
-		if err != nil && !stopped {
-			yield(Object{}, err)
+		base := s.key("")
+		for token := ""; ; {
+			var p page
+			err := s.retry(ctx, "list "+cmp.Or(prefix, "all"), func(ctx context.Context) error {
+				var err error
+				p, err = s.listPage(ctx, base+prefix, token, deep)
+				return err
+			})
+			if err != nil {
+				yield(Object{}, err)
+				return
+			}
+			for _, o := range p.objects() {
+				// Some tools create an object that is named like a folder.
+				if !strings.HasPrefix(o.Key, base+prefix) || o.Key == base+prefix || deep && o.IsFolder() {
+					continue
+				}
+				o.Key = strings.TrimPrefix(o.Key, base)
+				if !yield(o, nil) {
+					return
+				}
+			}
+			if !p.IsTruncated || p.Next == "" || p.Next == token {
+				return
+			}
+			token = p.Next
 		}
 	}
 }
 
-// listAfter lists what comes after a key, and returns the last key. A request fails between two pages.
-func (s *S3) listAfter(ctx context.Context, prefix, after string, deep bool, yield func(Object, error) bool) (last string, stopped bool, err error) {
-	base := s.key("")
-	last = after
-	opts := minio.ListObjectsOptions{Prefix: base + prefix, Recursive: deep, StartAfter: after, FetchOwner: new(bool)}
-	for info := range s.client.ListObjectsIter(ctx, s.opts.Bucket, opts) {
-		if info.Err != nil {
-			return last, false, info.Err
-		}
-		// A folder that was listed comes again, for what is in it. Some tools create an object that is named like a folder.
-		if info.Key == after || !strings.HasPrefix(info.Key, base+prefix) || info.Key == base+prefix || deep && strings.HasSuffix(info.Key, "/") {
-			continue
-		}
-		last = max(last, info.Key)
-		if !yield(Object{Key: strings.TrimPrefix(info.Key, base), Size: info.Size, Modified: info.LastModified}, nil) {
-			return last, true, nil
-		}
+// objects are the objects and the folders of a page.
+func (p page) objects() []Object {
+	var list []Object
+	for _, o := range p.Contents {
+		list = append(list, Object{Key: o.Key, Size: o.Size, Modified: o.LastModified})
 	}
-	return last, false, ctx.Err()
+	for _, folder := range p.Folders {
+		list = append(list, Object{Key: folder.Prefix})
+	}
+	return list
 }
 
 // Delete removes an object.
@@ -290,7 +300,11 @@ func (s *S3) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	err := s.retry(ctx, "delete "+key, func(ctx context.Context) error {
-		return s.client.RemoveObject(ctx, s.opts.Bucket, s.key(key), minio.RemoveObjectOptions{})
+		resp, err := s.send(ctx, request{method: http.MethodDelete, key: s.key(key)})
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
 	})
 	if isMissing(err) {
 		return nil

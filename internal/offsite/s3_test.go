@@ -97,7 +97,6 @@ func TestAServiceThatDoesNotAnswerIsTriedAgain(t *testing.T) {
 	requests := atomic.Int32{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Last-Modified", "Sun, 01 Nov 2026 02:00:00 GMT")
 		switch requests.Add(1) {
 		case 1:
 			refuse(w, 503, "SlowDown", "Please reduce your request rate.", "")
@@ -199,7 +198,7 @@ func TestWhereTheBucketsNameGoes(t *testing.T) {
 		style            *bool
 		host             string
 	}{
-		{"https://s3.eu-central-1.amazonaws.com", "backups", nil, "backups.s3.dualstack.eu-central-1.amazonaws.com"},
+		{"https://s3.eu-central-1.amazonaws.com", "backups", nil, "backups.s3.eu-central-1.amazonaws.com"},
 		{"https://oss-cn-hangzhou.aliyuncs.com", "backups", nil, "backups.oss-cn-hangzhou.aliyuncs.com"},
 		{"https://cos.ap-guangzhou.myqcloud.com", "backups-125", nil, "backups-125.cos.ap-guangzhou.myqcloud.com"},
 		{"https://storage.googleapis.com", "backups", nil, "backups.storage.googleapis.com"},
@@ -208,9 +207,8 @@ func TestWhereTheBucketsNameGoes(t *testing.T) {
 		{"https://storage.googleapis.com", "backups", &yes, "storage.googleapis.com"},
 	} {
 		store := openTest(t, test.endpoint, func(o *S3Options) { o.Bucket, o.PathStyle = test.bucket, test.style })
-		u, err := store.client.PresignedGetObject(t.Context(), test.bucket, "x", time.Minute, nil)
-		if err != nil || u.Host != test.host {
-			t.Errorf("%s: %v: %v", test.endpoint, u, err)
+		if u := store.address("x"); u.Host != test.host {
+			t.Errorf("%s: %s", test.endpoint, u)
 		}
 	}
 }
@@ -232,10 +230,8 @@ func TestListGoesThroughAllPages(t *testing.T) {
 			return "<CommonPrefixes><Prefix>production/" + name + "/</Prefix></CommonPrefixes>"
 		}
 		switch {
-		case query.Get("continuation-token") == "two" && query.Get("start-after") == "":
-			t.Error("the page that failed is asked for without what was listed")
-		case query.Get("start-after") == "production/b/":
-			page(folder("b")+folder("c"), "")
+		case query.Get("continuation-token") == "two":
+			page(folder("c"), "")
 		default:
 			page(folder("a")+folder("b"), "two")
 		}

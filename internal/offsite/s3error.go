@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/minio/minio-go/v7"
-
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/plain"
@@ -92,6 +90,9 @@ func refusals() []refusal {
 	}
 }
 
+// notS3 is the code of an answer that no S3 service gives.
+const notS3 = "not S3"
+
 // answering are codes with which a service asks for patience.
 var answering = []string{
 	"SlowDown", "SlowDownRead", "SlowDownWrite", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded",
@@ -103,23 +104,28 @@ func (s *S3) explain(what string, err error) error {
 	if isTooLarge(err) {
 		return err
 	}
-	var refused minio.ErrorResponse
+	var refused *serviceError
 	if !errors.As(err, &refused) {
 		return s.explainConnection(what, err)
 	}
 	code, said := refused.Code, clean(refused.Message)
-	if code == "NoSuchKey" || refused.StatusCode == http.StatusNotFound && refused.Key != "" && code != "NoSuchBucket" {
+	// An answer to HEAD has no code.
+	if code == "NoSuchKey" || code == "" && refused.Status == http.StatusNotFound {
 		return notThere(what)
 	}
-	if slices.Contains(answering, code) || refused.StatusCode >= 500 && refused.StatusCode != http.StatusInsufficientStorage {
+	if code == notS3 {
+		return hook.Refusef(finding.OffsiteEndpoint, "correct global.backup.s3.endpoint", "%s in %s: %s is no S3 service: %s",
+			what, s, s.opts.Endpoint, said)
+	}
+	if slices.Contains(answering, code) || refused.Status >= 500 && refused.Status != http.StatusInsufficientStorage {
 		return s.unreachable(what, fmt.Sprintf("it answers %s", clean(fmt.Sprintf("%s (%s)", code, said))))
 	}
-	if locked(refused) {
+	if locked(*refused) {
 		code = "ObjectLocked"
 	}
 	for _, byCode := range []bool{true, false} {
 		for _, r := range refusals() {
-			if byCode && slices.Contains(r.codes, code) || !byCode && slices.Contains(r.statuses, refused.StatusCode) {
+			if byCode && slices.Contains(r.codes, code) || !byCode && slices.Contains(r.statuses, refused.Status) {
 				return s.refuse(r, what, code, said, refused.Region)
 			}
 		}
@@ -140,7 +146,7 @@ func (s *S3) refuse(r refusal, what, code, said, region string) error {
 }
 
 // locked says whether a service refuses to change an object that is kept for a time. There is no code for that in S3.
-func locked(refused minio.ErrorResponse) bool {
+func locked(refused serviceError) bool {
 	if refused.Code != "AccessDenied" && refused.Code != "InvalidRequest" && refused.Code != "ObjectLocked" {
 		return false
 	}

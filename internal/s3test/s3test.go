@@ -14,9 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Env names the program.
@@ -87,11 +84,22 @@ func Start(t testing.TB, opts Options) *Server {
 	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
 	s.wait(t, ended, &said)
 	if opts.Dir == "" && !opts.ReadOnly {
-		if err := s.Client(t).MakeBucket(t.Context(), s.Bucket, minio.MakeBucketOptions{ObjectLocking: opts.Locking}); err != nil {
-			t.Fatalf("create a bucket: %v", err)
-		}
+		s.createBucket(t, program, opts.Locking)
 	}
 	return s
+}
+
+func (s *Server) createBucket(t testing.TB, program string, locking bool) {
+	t.Helper()
+	args := []string{"admin", "--endpoint-url", s.URL, "create-bucket", "--owner", AccessKey, "--bucket", s.Bucket}
+	if locking {
+		args = append(args, "--object-lock-enabled-for-bucket")
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = append(os.Environ(), "ADMIN_ACCESS_KEY="+AccessKey, "ADMIN_SECRET_KEY="+SecretKey)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("create a bucket: %v\n%s", err, out)
+	}
 }
 
 func freeAddress(t testing.TB) string {
@@ -129,16 +137,4 @@ func (s *Server) wait(t testing.TB, ended chan error, said fmt.Stringer) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// Client is a client of the server, for what the project's own can't do.
-func (s *Server) Client(t testing.TB) *minio.Client {
-	t.Helper()
-	client, err := minio.New(s.URL[len("http://"):], &minio.Options{
-		Creds: credentials.NewStaticV4(AccessKey, SecretKey, ""), Region: "us-east-1",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
 }
