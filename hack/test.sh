@@ -10,15 +10,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export GOGC=${GOGC:-400}
 
 prepare() {
-  step "preparing Helm 3 and 4 and kubectl (about 8 minutes on two cores the first time, seconds afterwards)"
+  step "preparing Helm 3 and 4, kubectl and an S3 server (about 10 minutes on two cores the first time, seconds afterwards)"
   make --no-print-directory bin/testbed bin/helm-neutree
   HELM318=$("$testbed" tool helm-3.18)
   HELM3=$("$testbed" tool helm-3)
   HELM4=$("$testbed" tool helm-4)
   HELM=$HELM4
   KUBECTL=$("$testbed" tool kubectl)
+  VERSITYGW=$("$testbed" tool versitygw)
   HELM_NEUTREE="$root/bin/helm-neutree"
-  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE KUBECTL
+  export HELM318 HELM3 HELM4 HELM HELM_NEUTREE KUBECTL VERSITYGW
   published_chart
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/offsite"
 	"github.com/neutree-ai/packaging/internal/restorenote"
 )
 
@@ -39,11 +40,15 @@ CREDENTIAL_ENCRYPTION_KEY.`,
 				return err
 			}
 			return o.Run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger) error {
-				result, err := do(ctx, &backup.Backup{
+				b := &backup.Backup{
 					Log: log, Spec: spec, DatabaseURL: os.Getenv("DATABASE_URL"), CredentialKey: os.Getenv("CREDENTIAL_ENCRYPTION_KEY"),
 					Note:          os.Getenv(restorenote.Env),
 					AllowOtherKey: otherKey, Fresh: fresh,
-				})
+				}
+				if spec.Copies != nil {
+					b.Copies = offsite.Copies{Log: log, Spec: spec}
+				}
+				result, err := do(ctx, b)
 				if err == nil {
 					o.SetResult("%s", result)
 				}

@@ -48,7 +48,7 @@ func refusals() []refusal {
 		},
 		{
 			id: finding.OffsiteCredentials, codes: []string{
-				"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity", "NotSignedUp", "InvalidToken",
+				"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity", "NotSignedUp", "InvalidToken", "XAdminUserNotFound",
 			},
 			statuses: []int{http.StatusUnauthorized},
 			found:    "the service does not accept the access key",

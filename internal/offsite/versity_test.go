@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/finding"
@@ -47,10 +48,13 @@ func TestARealService(t *testing.T) {
 func TestARealServiceListsManyObjects(t *testing.T) {
 	store := bucket(t, s3test.Start(t, s3test.Options{}), nil)
 	const many = 1100
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(8)
 	for n := range many {
-		if err := store.Put(t.Context(), partName("a", "database.dump", n), []byte("x")); err != nil {
-			t.Fatal(err)
-		}
+		group.Go(func() error { return store.Put(ctx, partName("a", "database.dump", n), []byte("x")) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	if found := keys(t, store); len(found) != many {
 		t.Errorf("%d objects are listed", len(found))

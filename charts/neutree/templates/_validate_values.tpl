@@ -58,12 +58,13 @@
 
 {{- $secrets := include "neutree.secrets.names" . | fromYamlArray }}
 {{- if ne (len $secrets) (len (uniq $secrets)) }}
-{{- $problems = append $problems "the values that name existing Secrets (global.admin, global.secrets, global.secrets.sandbox, global.secrets.browser, global.ldap, global.trustedCAs, global.database.external) must each name another one, and none that the chart makes itself" }}
+{{- $problems = append $problems "the values that name existing Secrets (global.admin, global.secrets, global.secrets.sandbox, global.secrets.browser, global.ldap, global.trustedCAs, global.database.external, global.backup.s3) must each name another one, and none that the chart makes itself" }}
 {{- end }}
 
 {{- $problems = concat $problems (include "neutree.validate.database" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.storage" . | fromYamlArray) }}
 {{- $problems = concat $problems (include "neutree.validate.schedule" . | fromYamlArray) }}
+{{- $problems = concat $problems (include "neutree.validate.copies" . | fromYamlArray) }}
 
 {{- with .Values.uninstall.deleteData }}
 {{- if not (regexMatch (printf "^%s@[1-9][0-9]*$" (regexQuoteMeta $.Release.Name)) .) }}

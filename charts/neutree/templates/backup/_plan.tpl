@@ -39,6 +39,7 @@ images:
   {{ $name }}: {{ include "common.imageRef" (list $ $image) }}
   {{- end }}
 encryptionKey: {secret: {{ include "common.keysSecret" . | quote }}, key: CREDENTIAL_ENCRYPTION_KEY}
+{{- with include "neutree.copies.spec" . }}{{ nindent 0 . }}{{ end }}
 set: {{ include "common.migrationSet" . }}
 {{ include "neutree.migrations" . }}
 {{- end }}
@@ -69,7 +70,7 @@ revision: {{ $root.Release.Revision }}
 claim:
   {{- include "neutree.backup.claim" $root | nindent 2 }}
 create:
-  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "serviceAccount" (index . 2) "job" "backup" "env" (include "common.databaseEnv" $root) "initContainers" (include "common.installHooks" $root)) | nindent 2 }}
+  {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "serviceAccount" (index . 2) "job" "backup" "env" (printf "%s\n%s" (include "common.databaseEnv" $root) (include "neutree.copies.env" $root) | trim) "initContainers" (include "common.installHooks" $root) "mounts" (include "neutree.copies.mounts" $root) "volumes" (include "neutree.copies.volumes" $root)) | nindent 2 }}
 restore:
   {{- include "neutree.backup.job" (dict "root" $root "configMap" (index . 1) "serviceAccount" (index . 2) "job" "restore" "env" (include "neutree.bootstrap.env" $root) "initContainers" (include "neutree.bootstrap.initContainers" $root)) | nindent 2 }}
 {{- if not (include "common.externalDatabase" $root) }}

@@ -21,9 +21,10 @@ to: exit code 12.
 {{- $app := include "neutree.backup.app" . -}}
 {{ include "neutree.backup.job" (dict "root" . "configMap" $app "serviceAccount" $app "job" "scheduled-backup"
   "args" (list "scheduled" "--job=$(JOB_NAME)") "tryAgain" (list 12)
-  "env" (printf "%s\n%s" (include "common.databaseEnv" .) (include "neutree.backup.scheduledEnv" .))
+  "env" (printf "%s\n%s\n%s" (include "common.databaseEnv" .) (include "neutree.backup.scheduledEnv" .) (include "neutree.copies.env" .) | trim)
   "initContainers" (include "common.installHooks" .)
-  "mounts" (include "neutree.backup.noteMount" .) "volumes" (include "neutree.backup.noteVolume" .)) }}
+  "mounts" (printf "%s\n%s" (include "neutree.backup.noteMount" .) (include "neutree.copies.mounts" .) | trim)
+  "volumes" (printf "%s\n%s" (include "neutree.backup.noteVolume" .) (include "neutree.copies.volumes" .) | trim)) }}
 {{- end }}
 
 {{/* All pods of a Job make one backup. */}}

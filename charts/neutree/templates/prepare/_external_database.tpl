@@ -35,7 +35,7 @@ rootCert: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The Secrets with certificates of authorities, as a YAML list: two values may well name the same one. */}}
+{{/* The Secrets with certificates of authorities, as a YAML list: several values may well name the same one. */}}
 {{- define "neutree.secrets.authorities" -}}
 {{- $external := .Values.global.database.external -}}
 {{- $secrets := dict -}}
@@ -48,6 +48,13 @@ rootCert: {{ . }}
 {{- $secret := get $secrets $external.caSecret | default (dict "name" $external.caSecret "existing" true "value" "global.database.external.caSecret" "data" dict) }}
 {{- $_ := set $secret.data $external.caSecretKey (dict "required" true "lines" true "public" true) }}
 {{- $_ := set $secrets $external.caSecret $secret }}
+{{- end }}
+{{- with .Values.global.backup.s3 }}
+{{- if and .bucket $.Values.global.backup.enabled .caSecret (ne .caSecret .existingSecret) }}
+{{- $secret := get $secrets .caSecret | default (dict "name" .caSecret "existing" true "value" "global.backup.s3.caSecret" "data" dict) }}
+{{- $_ := set $secret.data .caSecretKey (dict "required" true "lines" true "public" true) }}
+{{- $_ := set $secrets .caSecret $secret }}
+{{- end }}
 {{- end }}
 {{- $list := list -}}
 {{- range $secrets }}

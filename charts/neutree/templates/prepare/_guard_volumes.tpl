@@ -23,6 +23,12 @@ claims:
     classValue: global.storage.afsController.storageClass
     {{- end }}
     {{- end }}
+  {{- if and (include "neutree.copies.on" .) .Values.global.backup.offsite.existingClaim }}
+  - namespace: {{ .Release.Namespace }}
+    name: {{ .Values.global.backup.offsite.existingClaim | quote }}
+    required: true
+    value: global.backup.offsite.existingClaim
+  {{- end }}
   {{- if or (include "neutree.workspaceNamespaceExists" .) (eq (include "common.workspaceNamespace" .) .Release.Namespace) }}
   - namespace: {{ include "common.workspaceNamespace" . }}
     name: {{ include "common.sharedClaim" . }}
@@ -66,6 +72,7 @@ nodes:
 {{- end }}
 {{- if $root.Values.global.backup.enabled }}
 {{- $names = append $names (include "common.name" (list $root "backups")) }}
+{{- with $root.Values.global.backup.offsite.existingClaim }}{{ $names = append $names . }}{{ end }}
 {{- end }}
 {{- $names | toJson }}
 {{- end }}

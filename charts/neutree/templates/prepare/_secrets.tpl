@@ -135,6 +135,9 @@ secrets:
     data:
       {{ $global.ldap.existingSecretKey | quote }}: {required: true}
   {{- end }}
+  {{- if and (include "neutree.copies.on" .) .Values.global.backup.s3.existingSecret }}
+  {{- include "neutree.copies.credentials" . | nindent 2 }}
+  {{- end }}
   {{- range include "neutree.secrets.authorities" . | fromYamlArray }}
   - {{ toYaml . | nindent 4 | trim }}
   {{- end }}

@@ -105,6 +105,11 @@ func catalogue() []module {
 				"github.com/traefik/traefik/v3/pkg/provider/ecs": "ecs",
 			},
 		},
+		{
+			// The S3 server of tests of backups.
+			dir: "versitygw", title: "the S3 server versitygw 1.8.0", cold: "3 minutes",
+			programs: map[string]string{"versitygw": "github.com/versity/versitygw/cmd/versitygw"},
+		},
 	}
 }
 
