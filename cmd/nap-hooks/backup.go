@@ -21,7 +21,11 @@ func newBackupCommand(o *hook.Options) *cobra.Command {
 		Long: `Save the databases to the claim that is mounted, or bring them back.
 
 It runs where PostgreSQL's client programs are. The environment holds DATABASE_URL and, for a restore,
-CREDENTIAL_ENCRYPTION_KEY.`,
+CREDENTIAL_ENCRYPTION_KEY.
+
+Where the spec says so, create and scheduled copy the backup out of the cluster, encrypted, when it is complete. If that
+fails, the exit code is 10, or 1 where another try may help, and the backup stays; with a backup before an upgrade or a
+restore it is a warning.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return hook.Errorf(hook.Usage, "say what to do: create, scheduled, list, check, restore or delete")

@@ -17,20 +17,20 @@ type Copies interface {
 	String() string
 	// Copy copies a backup, unless there is a complete copy of it.
 	Copy(ctx context.Context, m Metadata) error
-	// Maintain copies those of list, all backups, that have no copy, and deletes copies beyond the retention. check says what
-	// is wrong with a backup.
+	// Maintain copies those of list, all backups, that have no copy, and deletes copies beyond the retention. check
+	// says what is wrong with a backup.
 	Maintain(ctx context.Context, list []Metadata, check func(context.Context, Metadata) error) error
 }
 
-// copyTime bounds the copy of a backup that an upgrade or a restore waits for, and spareTime is what must be left of the
-// Job's own. The next backup by hand or on schedule continues with the rest.
+// copyTime bounds the copy of a backup that an upgrade or a restore waits for, and spareTime is what must be left of
+// the Job's own. The next backup by hand or on schedule continues with the rest.
 const (
 	copyTime  = 5 * time.Minute
 	spareTime = 30 * time.Second
 )
 
-// copyAway copies the backup m, which is complete. For one that an upgrade or a restore makes a failure is a warning: what
-// they go back to is in the claim. Others also make up for copies that failed.
+// copyAway copies the backup m, which is complete. For one that an upgrade or a restore makes a failure is a warning:
+// what they go back to is in the claim. Others also make up for copies that failed.
 func (b *Backup) copyAway(ctx context.Context, m Metadata) (Metadata, error) {
 	if b.Copies == nil {
 		return m, nil

@@ -24,8 +24,8 @@ const progressEvery = 5 * time.Second
 
 // Create makes the backup called name. Of the others of its kind it keeps the newest, as many as the retention allows,
 // and those called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
-// A retry of an upgrade may have no need of a new one: what is returned then is the backup that it relies on. Where there are
-// Copies, the backup is copied when it is complete.
+// A retry of an upgrade may have no need of a new one: what is returned then is the backup that it relies on. Where
+// there are Copies, the backup is copied when it is complete.
 func (b *Backup) Create(ctx context.Context, name, reason string, keep ...string) (Metadata, error) {
 	if err := ValidateName(name); err != nil {
 		return Metadata{}, err

@@ -29,16 +29,16 @@ type S3Spec struct {
 	Bucket    string `json:"bucket"`
 	Prefix    string `json:"prefix,omitempty"`
 	PathStyle *bool  `json:"pathStyle,omitempty"`
-	// Credentials is the folder with the files access-key, secret-key and, for temporary ones, session-token. They are of the
-	// Secret called Secret.
+	// Credentials is the folder with the files access-key, secret-key and, for temporary ones, session-token. They are
+	// of the Secret called Secret.
 	Credentials string `json:"credentials"`
 	Secret      string `json:"secret"`
 	// CA are files with CA certificates as PEM.
 	CA []string `json:"ca,omitempty"`
 }
 
-// CopyRetention is how many copies are kept: the newest of each kind of backup, and the newest of each of the last days, weeks
-// and months that have one.
+// CopyRetention is how many copies are kept: the newest of each kind of backup, and the newest of each of the last
+// days, weeks and months that have one.
 type CopyRetention struct {
 	Last    int `json:"last"`
 	Daily   int `json:"daily"`

@@ -131,7 +131,8 @@ func (c *Copier) copyFiles(ctx context.Context, m backup.Metadata) (Manifest, in
 // warnOfEscrow says what a restore of the copy will lack.
 func (c *Copier) warnOfEscrow(m backup.Metadata, e Escrow) {
 	if len(e.Missing) > 0 {
-		c.Log.Warn("the copy lacks what is not in the cluster's Secrets", "backup", m.Name, "keys", strings.Join(e.Missing, ", "))
+		c.Log.Warn("the copy lacks what is not in the cluster's Secrets", "backup", m.Name,
+			"keys", strings.Join(e.Missing, ", "))
 	}
 	if !m.Key.Known() {
 		return
@@ -139,8 +140,8 @@ func (c *Copier) warnOfEscrow(m backup.Metadata, e Escrow) {
 	for _, secret := range e.Secrets {
 		key, has := secret.Data["CREDENTIAL_ENCRYPTION_KEY"]
 		if has && !m.Key.Matches(strings.TrimSpace(string(key))) {
-			c.Log.Warn("the encryption key was changed after this backup was made, and the copy has only the present one: the "+
-				"credentials in it can't be read without the earlier key", "backup", m.Name)
+			c.Log.Warn("the encryption key was changed after this backup was made, and the copy has only the current one: "+
+				"the credentials in it can't be read without the earlier key", "backup", m.Name)
 		}
 	}
 }
@@ -291,9 +292,11 @@ func (c *Copier) report(name string, w work, sent *atomic.Int64) func() {
 // atMost is how many earlier backups one run copies: the first run after copies were turned on finds many.
 const atMost = 5
 
-// Maintain copies those of list, all backups, that have no copy and would be kept, the newest first, and deletes the copies
-// beyond the retention. check says what is wrong with a backup.
-func (c *Copier) Maintain(ctx context.Context, list []backup.Metadata, check func(context.Context, backup.Metadata) error) error {
+// Maintain copies those of list, all backups, that have no copy and would be kept, the newest first, and deletes the
+// copies beyond the retention. check says what is wrong with a backup.
+func (c *Copier) Maintain(ctx context.Context, list []backup.Metadata,
+	check func(context.Context, backup.Metadata) error,
+) error {
 	copies, err := List(ctx, c.Store, c.Release)
 	if err != nil {
 		return err

@@ -18,11 +18,13 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
-// Escrow is what a backup needs to be of use in another cluster, and what must stay secret: the release's Secrets and values.
+// Escrow is what a backup needs to be of use in another cluster, and what must stay secret: the release's Secrets and
+// values.
 type Escrow struct {
 	// Format is the version of the format of copies.
 	Format int `json:"format"`
-	// Time is when it was read, which is when the backup was copied. A Secret may have changed since the backup was made.
+	// Time is when it was read, which is when the backup was copied. A Secret may have changed since the backup was
+	// made.
 	Time      time.Time `json:"time"`
 	Namespace string    `json:"namespace"`
 	Release   string    `json:"release"`
@@ -67,8 +69,8 @@ func (e Escrow) validate(m Manifest) error {
 	return nil
 }
 
-// readEscrow reads the Secrets and values where the Job has them mounted. What is not there is noted: a Secret may have been
-// deleted, and is no reason to have no backup.
+// readEscrow reads the Secrets and values where the Job has them mounted. What is not there is noted: a Secret may have
+// been deleted, and is no reason to have no backup.
 func readEscrow(spec hook.EscrowSpec, e Escrow) (Escrow, error) {
 	e.Format, e.Time = Format, time.Now().UTC().Truncate(time.Second)
 	for _, s := range spec.Secrets {

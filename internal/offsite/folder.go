@@ -176,7 +176,9 @@ func (f *Folder) list(ctx context.Context, prefix string, deep bool, yield func(
 	}
 }
 
-func (f *Folder) entry(ctx context.Context, prefix string, entry fs.DirEntry, deep bool, yield func(Object, error) bool) bool {
+func (f *Folder) entry(ctx context.Context, prefix string, entry fs.DirEntry, deep bool,
+	yield func(Object, error) bool,
+) bool {
 	key := prefix + entry.Name()
 	switch {
 	case entry.IsDir() && deep:
@@ -240,7 +242,8 @@ func folderError(what, name string, err error) error {
 	case is(syscall.ENOENT, syscall.ENOTDIR):
 		return hook.Refusef(finding.OffsiteBucket, "name a folder that exists", "%s %s: there is no such folder", what, name)
 	case is(syscall.ESTALE, syscall.EIO, syscall.ETIMEDOUT, syscall.EHOSTDOWN):
-		return hook.Failf(hook.Unexpected, finding.OffsiteUnreachable, "check the file server, and that the volume is mounted",
+		return hook.Failf(hook.Unexpected, finding.OffsiteUnreachable,
+			"check the file server, and that the volume is mounted",
 			"%s %s: the file system does not answer (%v)", what, name, reason(err))
 	}
 	return fmt.Errorf("%s %s: %w", what, name, err)

@@ -44,8 +44,8 @@ type Manifest struct {
 	// Recipients are the public keys that all of it is encrypted for, DrillRecipients those for all but the escrow.
 	Recipients      []string `json:"recipients"`
 	DrillRecipients []string `json:"drillRecipients,omitempty"`
-	// Folder has the files. Its name is random, so that two installations that copy to the same place by mistake do not mix
-	// their parts.
+	// Folder has the files. Its name is random, so that two installations that copy to the same place by mistake do not
+	// mix their parts.
 	Folder string `json:"folder"`
 	// PartBytes is how much of a file is in each of its parts but the last.
 	PartBytes int64 `json:"partBytes"`
@@ -109,8 +109,8 @@ var (
 	sumPattern    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// readManifest reads the description of the copy of the backup called name of release. It comes from outside: names in it
-// become names of objects and files.
+// readManifest reads the description of the copy of the backup called name of release. It comes from outside: names in
+// it become names of objects and files.
 func readManifest(raw []byte, release Release, name string) (Manifest, error) {
 	// An older reader must say that it is too old, whatever else has changed.
 	var version struct {

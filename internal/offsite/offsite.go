@@ -1,9 +1,10 @@
 // Package offsite keeps copies of backups outside the cluster: in a bucket of an S3 service, or in a folder of another
-// volume. What a copy holds is encrypted with age for public keys; who can read the bucket learns when which release was
-// backed up, and how large it was.
+// volume. What a copy holds is encrypted with age for public keys; who can read the bucket learns when which release
+// was backed up, and how large it was.
 //
 // A copy lies in <namespace>.<release>/<name of the backup>/. Its description, backup.json, is in the clear and is
-// written last: without it the copy is incomplete. The folder next to it, whose name is random, has the encrypted files:
+// written last: without it the copy is incomplete. The folder next to it, whose name is random, has the encrypted
+// files:
 //
 //	backup.json.00001.age        the backup's own description, which recognises the encryption key
 //	database.dump.00001.age, …   the dump, in parts of 16 MiB, each of which is an age file
@@ -35,8 +36,9 @@ type Store interface {
 	Get(ctx context.Context, key string, limit int64) ([]byte, error)
 	// Stat says what List says of one object.
 	Stat(ctx context.Context, key string) (Object, error)
-	// List goes through the objects below prefix, which is empty or ends with a slash. Unless deep is set, those in folders
-	// below it are left out, and the folders are listed, with a slash at the end of their keys. It ends with an error.
+	// List goes through the objects below prefix, which is empty or ends with a slash. Unless deep is set, those in
+	// folders below it are left out, and the folders are listed, with a slash at the end of their keys. It ends with an
+	// error.
 	List(ctx context.Context, prefix string, deep bool) iter.Seq2[Object, error]
 	// Delete removes an object. One that is not there is no error.
 	Delete(ctx context.Context, key string) error

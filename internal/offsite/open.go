@@ -25,8 +25,8 @@ type Opened struct {
 	identities []age.Identity
 }
 
-// Unlock decrypts the backup's own description, which shows that the identities are right. The identities of a drill open
-// all files, and not the escrow.
+// Unlock decrypts the backup's own description, which shows that the identities are right. The identities of a drill
+// open all files, and not the escrow.
 func (c *Copy) Unlock(ctx context.Context, identities []age.Identity) (*Opened, error) {
 	r := c.open(ctx, backup.MetadataFile, identities)
 	defer r.Close() //nolint:errcheck // It was only read.

@@ -160,8 +160,8 @@ func (c *Copy) part(ctx context.Context, name string, want Part) ([]byte, error)
 	return content, nil
 }
 
-// Verify reads all of the copy and compares it with its description, without decrypting it. done is called with the bytes
-// that were read so far, and may be nil.
+// Verify reads all of the copy and compares it with its description, without decrypting it. done is called with the
+// bytes that were read so far, and may be nil.
 func (c *Copy) Verify(ctx context.Context, done func(bytes int64)) error {
 	if done == nil {
 		done = func(int64) {}

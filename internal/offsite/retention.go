@@ -12,8 +12,9 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
-// keep decides which of several backups are kept, by their names: the newest of each kind, and the newest of each of the last
-// days, weeks and months that have one. The newest of all is always kept. Days begin at midnight UTC, weeks on Monday.
+// keep decides which of several backups are kept, by their names: the newest of each kind, and the newest of each of
+// the last days, weeks and months that have one. The newest of all is always kept. Days begin at midnight UTC, weeks on
+// Monday.
 func keep(list []backup.Metadata, r hook.CopyRetention) map[string]bool {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b backup.Metadata) int { return b.Time.Compare(a.Time) })
@@ -51,11 +52,12 @@ func keep(list []backup.Metadata, r hook.CopyRetention) map[string]bool {
 	return kept
 }
 
-// abandoned is how old the newest object of an incomplete copy is that nothing continues: another cluster may be writing it.
+// abandoned is how old the newest object of an incomplete copy is that nothing continues: another cluster may be
+// writing it.
 const abandoned = 48 * time.Hour
 
-// prune deletes complete copies that are not kept, and what is left of copies that nothing continues. Copies that this version
-// can't read stay.
+// prune deletes complete copies that are not kept, and what is left of copies that nothing continues. Copies that this
+// version can't read stay.
 func (c *Copier) prune(ctx context.Context, list []backup.Metadata) error {
 	copies, err := List(ctx, c.Store, c.Release)
 	if err != nil {
@@ -97,8 +99,8 @@ func (c *Copier) prune(ctx context.Context, list []backup.Metadata) error {
 	return nil
 }
 
-// remove deletes a copy, its description first: what is left must not look complete. A store that keeps what is in it is no
-// failure: the copy stays, and allowed is false where that holds for all copies.
+// remove deletes a copy, its description first: what is left must not look complete. A store that keeps what is in it
+// is no failure: the copy stays, and allowed is false where that holds for all copies.
 func (c *Copier) remove(ctx context.Context, name, what string) (allowed bool, err error) {
 	folder := c.Release.folder(name)
 	err = c.Store.Delete(ctx, folder+DescriptionFile)

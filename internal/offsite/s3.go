@@ -35,7 +35,8 @@ type S3Options struct {
 	Bucket string
 	// Prefix is the folder in the bucket.
 	Prefix string
-	// PathStyle says whether the bucket's name is in the path of an address or in its host. Nil: as the service wants it.
+	// PathStyle says whether the bucket's name is in the path of an address or in its host. Nil: as the service wants
+	// it.
 	PathStyle *bool
 	// CA are certificates as PEM, in addition to the public ones.
 	CA []byte
@@ -140,8 +141,8 @@ func region(opts S3Options, endpoint *url.URL) string {
 	return "us-east-1"
 }
 
-// inHost decides whether the bucket's name goes into the host. Some services want it there and nowhere else. A certificate
-// for all buckets does not hold for a name with a dot.
+// inHost decides whether the bucket's name goes into the host. Some services want it there and nowhere else. A
+// certificate for all buckets does not hold for a name with a dot.
 func inHost(opts S3Options, endpoint *url.URL) bool {
 	if opts.PathStyle != nil {
 		return !*opts.PathStyle

@@ -48,7 +48,8 @@ func refusals() []refusal {
 		},
 		{
 			id: finding.OffsiteCredentials, codes: []string{
-				"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity", "NotSignedUp", "InvalidToken", "XAdminUserNotFound",
+				"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity", "NotSignedUp", "InvalidToken",
+				"XAdminUserNotFound",
 			},
 			statuses: []int{http.StatusUnauthorized},
 			found:    "the service does not accept the access key",
@@ -56,7 +57,8 @@ func refusals() []refusal {
 		},
 		{
 			id: finding.OffsiteCredentials, codes: []string{
-				"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "SecurityTokenExpired", "InvalidAccessKeyId.Inactive",
+				"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "SecurityTokenExpired",
+				"InvalidAccessKeyId.Inactive",
 			},
 			found: "the credentials have expired",
 			fix:   "put credentials there that are valid longer than a backup takes (global.backup.s3.existingSecret)",
@@ -81,7 +83,8 @@ func refusals() []refusal {
 		},
 		{
 			id: finding.OffsiteAccess, codes: []string{
-				"AccessDenied", "AllAccessDisabled", "AccountProblem", "UserDisable", "AccessForbidden", "MethodNotAllowed", "ReadOnly",
+				"AccessDenied", "AllAccessDisabled", "AccountProblem", "UserDisable", "AccessForbidden",
+				"MethodNotAllowed", "ReadOnly",
 			},
 			statuses: []int{http.StatusForbidden, http.StatusMethodNotAllowed},
 			found:    "the credentials do not allow it",
@@ -151,8 +154,8 @@ func locked(refused serviceError) bool {
 		return false
 	}
 	said := strings.ToLower(refused.Message)
-	return slices.ContainsFunc([]string{"worm", "object lock", "objectlock", "object is locked", "is locked", "retention", "legal hold"},
-		func(word string) bool { return strings.Contains(said, word) })
+	words := []string{"worm", "object lock", "objectlock", "is locked", "retention", "legal hold"}
+	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(said, word) })
 }
 
 // explainConnection explains what kept a request from being answered.
@@ -181,7 +184,8 @@ func (s *S3) explainConnection(what string, err error) error {
 }
 
 func (s *S3) certificate(what, found, fix string) error {
-	return hook.Refusef(finding.OffsiteCertificate, fix, "%s in %s: %s does not prove who it is: %s", what, s, s.opts.Endpoint, found)
+	return hook.Refusef(finding.OffsiteCertificate, fix, "%s in %s: %s does not prove who it is: %s",
+		what, s, s.opts.Endpoint, found)
 }
 
 // unreachable is about what may be over the next time.

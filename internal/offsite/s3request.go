@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// Five plain requests with a signature of version 4 are all that a store needs of S3, and every service knows them. A client
-// for all of S3 would add a megabyte to the program that each node pulls.
+// Five plain requests with a signature of version 4 are all that a store needs of S3, and every service knows them. A
+// client for all of S3 would add a megabyte to the program that each node pulls.
 
 // maxAnswer bounds what is read of an answer that is no object: a list has a thousand keys of up to 1024 bytes.
 const maxAnswer = 8 << 20
@@ -152,7 +152,8 @@ func escape(text string, path bool) string {
 	var b strings.Builder
 	for _, c := range []byte(text) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~", c) >= 0, path && c == '/':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			strings.IndexByte("-._~", c) >= 0, path && c == '/':
 			b.WriteByte(c)
 		default:
 			fmt.Fprintf(&b, "%%%02X", c)

@@ -16,8 +16,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/hook"
 )
 
-// Copies makes the copies that a spec asks for. What is wrong with the store, or with the credentials for it, is found when
-// the first copy is made: before that a backup must be complete.
+// Copies makes the copies that a spec asks for. What is wrong with the store, or with the credentials for it, is found
+// when the first copy is made: before that a backup must be complete.
 type Copies struct {
 	Log  *slog.Logger
 	Spec hook.BackupSpec
@@ -39,7 +39,9 @@ func (c Copies) Copy(ctx context.Context, m backup.Metadata) error {
 }
 
 // Maintain copies those of list that have no copy, and deletes copies beyond the retention.
-func (c Copies) Maintain(ctx context.Context, list []backup.Metadata, check func(context.Context, backup.Metadata) error) error {
+func (c Copies) Maintain(ctx context.Context, list []backup.Metadata,
+	check func(context.Context, backup.Metadata) error,
+) error {
 	return c.with(func(copier *Copier) error { return copier.Maintain(ctx, list, check) })
 }
 

@@ -15,10 +15,11 @@ import (
 	"github.com/neutree-ai/packaging/internal/backup"
 )
 
-// state is how far the copy of one backup is. It is kept with the backups, so that a run that was cut off is continued by
-// the next one. An encrypted part can't be made a second time, so what it was has to be remembered.
+// state is how far the copy of one backup is. It is kept with the backups, so that a run that was cut off is continued
+// by the next one. An encrypted part can't be made a second time, so what it was has to be remembered.
 type state struct {
-	// Store, Recipients, DrillRecipients and PartBytes are what the parts were made for. For anything else they are of no use.
+	// Store, Recipients, DrillRecipients and PartBytes are what the parts were made for. For anything else they are of
+	// no use.
 	Store           string   `json:"store"`
 	Recipients      []string `json:"recipients"`
 	DrillRecipients []string `json:"drillRecipients,omitempty"`
