@@ -16,7 +16,7 @@ import (
 func newBackupCommand(o *hook.Options) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "backup --spec FILE create|scheduled|list|check|restore|delete",
+		Use:   "backup --spec FILE create|scheduled|list|check|restore|delete|hold|send|receive",
 		Short: "Save the databases to the claim that is mounted, or bring them back",
 		Long: `Save the databases to the claim that is mounted, or bring them back.
 
@@ -28,7 +28,7 @@ fails, the exit code is 10, or 1 where another try may help, and the backup stay
 restore it is a warning.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return hook.Errorf(hook.Usage, "say what to do: create, scheduled, list, check, restore or delete")
+			return hook.Errorf(hook.Usage, "say what to do: create, scheduled, list, check, restore, delete, hold, send or receive")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
@@ -107,6 +107,7 @@ restore it is a warning.`,
 		}
 		return backup.Message(found, damaged)
 	})
-	cmd.AddCommand(create, scheduled, list, check, restore, remove)
+	hold, send, receive := newHoldCommand(sub), newSendCommand(sub, &name), newReceiveCommand(sub, &name)
+	cmd.AddCommand(create, scheduled, list, check, restore, remove, hold, send, receive)
 	return cmd
 }

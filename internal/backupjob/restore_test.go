@@ -246,7 +246,7 @@ func jobName(name string) string {
 	return shared(before)
 }
 
-var ownJob = regexp.MustCompile(`-(list|check|delete)-[a-z0-9]{4}$`)
+var ownJob = regexp.MustCompile(`-(list|check|delete|copy)-[a-z0-9]{4}$`)
 
 // shared is the name of a client's own Job without what makes it its own.
 func shared(name string) string {

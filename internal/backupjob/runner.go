@@ -183,10 +183,7 @@ const keptJob = 24 * time.Hour
 // runOwn runs a Job that is this client's alone, so that several clients do not meet in one Job: those that read run
 // side by side. Of those that write the second one finds the folder of the backups in use, and says so at once.
 func (r *Runner) runOwn(ctx context.Context, manifest batchv1.Job, what string, args ...string) (string, error) {
-	job := manifest.DeepCopy()
-	if job.Spec.TTLSecondsAfterFinished == nil {
-		job.Spec.TTLSecondsAfterFinished = ptr.To(int32(keptJob.Seconds()))
-	}
+	job := own(manifest)
 	if policy := job.Spec.PodFailurePolicy; policy != nil {
 		for _, rule := range policy.Rules {
 			if on := rule.OnExitCodes; rule.Action == batchv1.PodFailurePolicyActionFailJob && on != nil {
@@ -197,7 +194,16 @@ func (r *Runner) runOwn(ctx context.Context, manifest batchv1.Job, what string, 
 		}
 	}
 	// With the longest prefix and the longest name of a backup this is as long as a Job's name may be.
-	return r.run(ctx, *job, fmt.Sprintf("%s-%s-%s", manifest.Name, what, rand.String(4)), args...)
+	return r.run(ctx, job, fmt.Sprintf("%s-%s-%s", manifest.Name, what, rand.String(4)), args...)
+}
+
+// own is a Job of one client's alone.
+func own(manifest batchv1.Job) batchv1.Job {
+	job := manifest.DeepCopy()
+	if job.Spec.TTLSecondsAfterFinished == nil {
+		job.Spec.TTLSecondsAfterFinished = ptr.To(int32(keptJob.Seconds()))
+	}
+	return *job
 }
 
 func (r *Runner) run(ctx context.Context, manifest batchv1.Job, name string, args ...string) (string, error) {

@@ -10,7 +10,9 @@ const (
 
 	BackupBusy          ID = "backup.busy"
 	BackupDamaged       ID = "backup.damaged"
+	BackupExists        ID = "backup.exists"
 	BackupHalfRestored  ID = "backup.half-restored"
+	BackupInstall       ID = "backup.install"
 	BackupKey           ID = "backup.key"
 	BackupMissing       ID = "backup.missing"
 	BackupNewer         ID = "backup.newer"
@@ -18,6 +20,7 @@ const (
 	BackupPrograms      ID = "backup.programs"
 	BackupRelease       ID = "backup.release"
 	BackupSchedule      ID = "backup.schedule"
+	BackupSecret        ID = "backup.other-secret"
 	BackupServer        ID = "backup.server"
 	BackupServices      ID = "backup.services-started"
 	BackupSnapshot      ID = "backup.snapshot"

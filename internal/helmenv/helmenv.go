@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -50,6 +51,22 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 
 // Namespace is the one that was asked for, else the context's, else "default".
 func (s *Settings) Namespace() string { return s.helm.Namespace() }
+
+// Environ hands the same cluster and namespace on to Helm, as environment variables. A token is one of them, since other
+// users can't read those.
+func (s *Settings) Environ() []string {
+	var all []string
+	for name, value := range s.helm.EnvVars() {
+		// Where Helm keeps its own files is its matter, and so is the program that it is.
+		if name == "KUBECONFIG" || strings.HasPrefix(name, "HELM_KUBE") || name == "HELM_NAMESPACE" {
+			if value != "" {
+				all = append(all, name+"="+value)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
 
 // Connect finds out how to reach the cluster. It asks nothing of it yet.
 func (s *Settings) Connect() (*rest.Config, error) {
