@@ -26,21 +26,24 @@ func newBackupCommand(settings *helmenv.Settings) *cobra.Command {
 	o := &backupOptions{settings: settings}
 	cmd := &cobra.Command{
 		Use:   "backup",
-		Short: "Make, list, restore and delete backups of a release's databases",
-		Long: `Make, list, restore and delete backups of a release's databases.
+		Short: "Make, list, copy, restore and delete backups of a release's databases",
+		Long: `Make, list, copy, restore and delete backups of a release's databases.
 
-A backup holds the platform's database and that of AFS's controller, not the files of workspaces. It lies in a
-claim beside the release, which an uninstall keeps.
+A backup contains the platform's database and that of AFS's controller, not the files of workspaces. It is in a PVC
+that an uninstall keeps. Copies outside the cluster, which global.backup makes, are reached with --from.
 
 Exit codes: 0 done, 1 failed, 2 refused, 124 out of time.`,
 		Example: `  helm neutree backup create -n nap
   helm neutree backup list -n nap
-  helm neutree backup restore 20261123-141500 -n nap`,
+  helm neutree backup restore 20261123-141500 -n nap
+  helm neutree backup list --from s3://backups/neutree`,
 	}
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&o.release, "release", "", "name of the release, where its namespace holds several")
+	flags.StringVar(&o.release, "release", "",
+		"name of the release, where its namespace has several; with --from also NAMESPACE.NAME")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this long")
-	cmd.AddCommand(newBackupCreateCommand(o), newBackupDeleteCommand(o), newBackupListCommand(o), newBackupRestoreCommand(o))
+	cmd.AddCommand(newBackupCreateCommand(o), newBackupDeleteCommand(o), newBackupListCommand(o), newBackupPullCommand(o),
+		newBackupPushCommand(o), newBackupRestoreCommand(o), newBackupVerifyCommand(o))
 	return cmd
 }
 

@@ -18,11 +18,12 @@ import (
 
 func newBackupRestoreCommand(o *backupOptions) *cobra.Command {
 	restore := backupjob.Restore{}
+	from := &restoreFromFlags{}
 	var yes, otherKey bool
 	cmd := &cobra.Command{
 		Use:   "restore [NAME]",
-		Short: "Bring the databases of a release back to a backup",
-		Long: `Bring the databases of a release back to a backup.
+		Short: "Bring the databases of a release back to a backup, or a whole release from a copy",
+		Long: `Bring the databases of a release back to a backup, or a whole release from a copy.
 
 The backup is checked first, and what there is now is saved. Then the services that use the databases are
 stopped, the databases are replaced, each in one transaction, and the services are started again. Meanwhile the
@@ -33,9 +34,16 @@ that did not end. If services ran since, it starts over with a new check and a n
 --abandon gives up an unfinished restore for another backup. Without a NAME it gives up one that has not
 touched the databases yet.
 
+With --from, bring a release back from a copy outside the cluster, into an empty cluster or another namespace: create
+the namespace and the Secrets that are missing, install the release with the values that it had, copy the backup into
+the cluster and restore it. NAME or latest says which copy. --identity decrypts it on this machine: the key does not
+reach the cluster nor its disks. --dry-run shows what would be done, and the values. --values-out writes the values to
+a file to edit, and ends; --values installs with that file. The same command again continues after a failure.
+
 Exit codes: 0 restored; 1 failed, and the services run on the databases as they were; 2 refused; 3 the restore
 has to be finished by another run, and the services stay stopped until then; 124 out of time.`,
-		Example: "  helm neutree backup restore 20261123-141500 -n nap",
+		Example: `  helm neutree backup restore 20261123-141500 -n nap
+  helm neutree backup restore latest -n nap --from ./backups --identity key.txt --dry-run`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
@@ -46,6 +54,16 @@ has to be finished by another run, and the services stay stopped until then; 124
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if from.From != "" {
+				if restore.Abandon || restore.NoSafetyBackup {
+					return hook.Errorf(hook.Usage, "--abandon and --no-safety-backup are for backups in the cluster, without --from")
+				}
+				from.AllowNewer, from.AllowOtherKey, from.yes = restore.AllowNewer, otherKey, yes
+				return from.run(cmd, o, args[0])
+			}
+			if err := needFrom(cmd.Flags(), fromOnly...); err != nil {
+				return err
+			}
 			return o.run(cmd.Context(), cmd.ErrOrStderr(), func(ctx context.Context, log *slog.Logger, r *backupjob.Runner) error {
 				restore.Runner = r
 				r.AllowOtherKey = otherKey
@@ -73,6 +91,7 @@ has to be finished by another run, and the services stay stopped until then; 124
 	flags.BoolVar(&restore.Abandon, "abandon", false, "give up an unfinished restore of another backup")
 	flags.BoolVar(&otherKey, "allow-other-key", false,
 		"also a backup whose credentials are encrypted with another key than the installation's")
+	from.addAll(flags)
 	return cmd
 }
 

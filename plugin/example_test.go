@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
+	"github.com/neutree-ai/packaging/internal/podexec/podexectest"
 	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
 	main "github.com/neutree-ai/packaging/plugin"
 )
@@ -27,6 +28,8 @@ type example struct {
 	// stdout and stderr are parts of what is printed, files the files that are left, with a part of their content.
 	stdout, stderr string
 	files          map[string]string
+	// before prepares the folder that the line is typed in.
+	before func(t *testing.T, dir string)
 }
 
 // examples are the lines of all examples in --help.
@@ -54,6 +57,37 @@ var examples = map[string]example{
 	},
 	"helm neutree backup restore 20261123-141500 -n nap": {
 		cluster: withBackups, input: "neutree\n", stderr: "what was there before is backup before-restore-",
+	},
+
+	"helm neutree backup list --from s3://backups/neutree": {
+		exit: 2, stderr: "there are no credentials for S3 in the environment variables",
+	},
+	"helm neutree backup verify --from ./backups --identity key.txt": {
+		before: withCopies, stderr: "the copy is decrypted, and its files are those that were saved",
+	},
+	"helm neutree backup verify 20261123-141500 --from ./backups": {
+		before: withCopies, stderr: "not checked: whether it can be decrypted",
+	},
+	"helm neutree backup pull 20261123-141500 . -n nap --recipient " +
+		"age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg": {
+		cluster: withBackups, stdout: "20261123-141500.tar.age\n",
+		files: map[string]string{"20261123-141500.tar.age": "age-encryption.org/v1"},
+	},
+	"helm neutree backup pull latest ./restored --from ./backups --identity key.txt --plain": {
+		before: withCopies, stdout: "restored/20261123-141500\n",
+		files: map[string]string{"restored/20261123-141500/controller.db": "rows of AFS's"},
+	},
+	"helm neutree backup push ./20261123-141500 -n nap": {
+		cluster: withBackups, before: withFolder, stdout: "20261123-141500\n",
+	},
+	"helm neutree backup push 20261123-141500.tar.age -n nap --identity key.txt": {
+		cluster: withBackups, before: withFile, stdout: "20261123-141500\n",
+	},
+	"helm neutree backup push latest -n nap --from ./backups --identity key.txt": {
+		cluster: withBackups, before: withCopies, stdout: "20261123-141500\n", stderr: "backup complete",
+	},
+	"helm neutree backup restore latest -n nap --from ./backups --identity key.txt --dry-run": {
+		cluster: emptyCluster, before: withCopies, stdout: "host: nap.example.com", stderr: "create namespace nap",
 	},
 
 	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml": {
@@ -94,6 +128,7 @@ func TestEveryExampleRuns(t *testing.T) {
 "apply -f -"|"delete --ignore-not-found -f -") exec cat > applied.yaml;;
 *) exit 1;;
 esac`)
+	program(t, bin, "pg_restore", "echo '1; 0 TABLE DATA public users nap'")
 	chart := requirementtest.Umbrella(t)
 	left := map[string]bool{}
 	for line := range examples {
@@ -125,6 +160,9 @@ func (want example) run(t *testing.T, line, bin, chart string) {
 	values := "global: {host: nap.example.com, storage: {shared: {storageClass: nfs}}}\n"
 	if err := os.WriteFile(filepath.Join(dir, "values.yaml"), []byte(values), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if want.before != nil {
+		want.before(t, dir)
 	}
 	kubeconfig := os.DevNull
 	if want.cluster != nil {
@@ -281,7 +319,7 @@ data:
       apiVersion: batch/v1
       kind: Job
       metadata: {name: nap-backup}
-      spec: {template: {spec: {containers: [{name: backup, image: postgresql}]}}}
+      spec: {template: {spec: {containers: [{name: backup, image: postgresql, command: [/neutree/nap-hooks]}]}}}
     restore:
       apiVersion: batch/v1
       kind: Job
@@ -294,7 +332,7 @@ data:
 		// The double is locked until it has answered.
 		wait.Go(func() { finish(server, server.Changes()[number-1]) })
 	})
-	return kubeconfigOf(t, server.Config().Host)
+	return kubeconfigOf(t, podexectest.Serve(t, server.Config().Host, napHooks))
 }
 
 // finish gives a Job that was just created a pod and a good end.
@@ -308,13 +346,24 @@ func finish(server *kubetest.Server, made kubetest.Request) {
 	if strings.HasPrefix(name, "nap-backup-list-") {
 		message = `{"backups":[{"name":"20261123-141500","schema":"131_x","bytes":2048,"revision":2,"reason":"by hand"}]}`
 	}
+	phase, state := "Succeeded", fmt.Sprintf("terminated: {exitCode: 0, message: %q}", message)
+	if strings.HasPrefix(name, "nap-backup-copy-") {
+		// It waits for commands.
+		phase, state = "Running", "running: {}"
+	}
 	server.Put(fmt.Sprintf(`apiVersion: v1
 kind: Pod
-metadata: {name: %[1]s-x, namespace: nap, labels: {batch.kubernetes.io/controller-uid: %[1]s}}
+metadata:
+  name: %[1]s-x
+  namespace: nap
+  labels: {batch.kubernetes.io/controller-uid: %[1]s, batch.kubernetes.io/job-name: %[1]s}
 status:
-  phase: Succeeded
-  containerStatuses: [{name: %[3]s, image: postgresql, state: {terminated: {exitCode: 0, message: %[2]q}}}]`,
-		name, message, containers[0].(map[string]any)["name"]))
+  phase: %[2]s
+  containerStatuses: [{name: %[4]s, image: postgresql, state: {%[3]s}}]`,
+		name, phase, state, containers[0].(map[string]any)["name"]))
+	if phase == "Running" {
+		return
+	}
 	server.Put(fmt.Sprintf(`apiVersion: batch/v1
 kind: Job
 metadata: {name: %[1]s, namespace: nap, uid: %[1]s}

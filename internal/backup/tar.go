@@ -76,7 +76,7 @@ func ReadTar(ctx context.Context, r io.Reader, to Sink) (Metadata, error) {
 		return Metadata{}, cutOff("a backup", err)
 	}
 	if header.Name != metadataFile || header.Typeflag != tar.TypeReg || header.Size > largestDescription {
-		return Metadata{}, hook.Refusef(finding.BackupDamaged, "give a backup that helm neutree backup made",
+		return Metadata{}, hook.Refusef(finding.BackupDamaged, "give what helm neutree backup pull has written",
 			"what arrives does not begin with the description of a backup")
 	}
 	raw, err := io.ReadAll(t)

@@ -363,3 +363,17 @@ func TestReleases(t *testing.T) {
 	_, err = Read(t.Context(), store, Release{"nap", "neutree"}, "second")
 	wantFinding(t, err, finding.OffsiteMissing, "no copy of backup second")
 }
+
+// A backup that came back from its copy counts as made by hand, and is not copied again.
+func TestBackupThatCameBackIsNotAnother(t *testing.T) {
+	store := folderStore(t)
+	first, second := newInstallation(t, store), newInstallation(t, store)
+	m := first.made(t, "scheduled-20261101-020000", day(0))
+	if err := first.Copy(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	m.Kind, m.Job, m.Series = backup.Manual, "", ""
+	if err := second.Copy(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+}

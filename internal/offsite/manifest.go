@@ -88,9 +88,15 @@ func public(m backup.Metadata) backup.Metadata {
 }
 
 // sameBackup says whether both describe the same backup. Names are made of the time, and two installations may use one.
+// What a backup was made for is left out: one that came back from a copy counts as made by hand.
 func sameBackup(a, b backup.Metadata) bool {
-	x, errX := json.Marshal(public(a))
-	y, errY := json.Marshal(public(b))
+	identity := func(m backup.Metadata) backup.Metadata {
+		m = public(m)
+		m.Kind, m.Series, m.Job = "", "", ""
+		return m
+	}
+	x, errX := json.Marshal(identity(a))
+	y, errY := json.Marshal(identity(b))
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
