@@ -43,7 +43,7 @@ func TestLocation(t *testing.T) {
 		"no credentials":        {restorefrom.Location{From: "s3://backups"}, hook.Refused, "there are no credentials for S3 in the environment variables"},
 		"no such file":          {restorefrom.Location{From: "s3://backups", Credentials: dir + "/none"}, hook.Usage, "read the credentials for S3"},
 		"no such profile":       {restorefrom.Location{From: "s3://backups", Credentials: file, Profile: "two"}, hook.Refused, "[offsite.credentials]"},
-		"a bucket that is none": {with("s3://B/x"), hook.Usage, "bucket's name"},
+		"a bucket that is none": {with("s3://B/x"), hook.Usage, "is no name of a bucket"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, err := tc.location.Open(slog.New(slog.DiscardHandler))
