@@ -135,7 +135,7 @@ func (f *restoreFromFlags) carryOut(ctx context.Context, cmd *cobra.Command, log
 		return err
 	}
 	log.Info(result)
-	for _, one := range plan.Files {
+	for _, one := range plan.Files.Missing() {
 		log.Info("not restored: " + one)
 	}
 	return nil

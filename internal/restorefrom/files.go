@@ -11,30 +11,54 @@ import (
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
-// files says what the cluster has of users' files, which no backup contains: the PVCs that have to come from the
-// storage.
-func (r *Restore) files(ctx context.Context, at places) ([]string, error) {
+// Files says what the cluster has of users' files, which no backup contains: PVCs that have to come from the storage.
+type Files struct {
+	// Namespace is that of the workspaces, Shared the PVC that all of them share.
+	Namespace, Shared string
+	// SharedThere says that this PVC is there, Workspaces how many PVCs of single workspaces are.
+	SharedThere bool
+	Workspaces  int
+}
+
+// files looks for users' files.
+func (r *Restore) files(ctx context.Context, at places) (Files, error) {
+	f := Files{Namespace: at.Workspaces, Shared: at.Shared, SharedThere: true}
 	_, err := r.Client.GetMetadata(ctx, kube.Claims, at.Workspaces, at.Shared)
-	shared := fmt.Sprintf("shared files: PVC %s in namespace %s is there, and stays as it is", at.Shared, at.Workspaces)
 	switch {
 	case apierrors.IsNotFound(err):
-		shared = fmt.Sprintf("shared files: PVC %s in namespace %s is missing; unless it is there before the install, "+
-			"with what the storage has saved, the install creates it empty", at.Shared, at.Workspaces)
+		f.SharedThere = false
 	case err != nil:
-		return nil, kube.Refused(err, "look for PVC %s in namespace %s", at.Shared, at.Workspaces)
+		return f, kube.Refused(err, "look for PVC %s in namespace %s", at.Shared, at.Workspaces)
 	}
-	count := 0
 	all := metav1.ListOptions{}
 	err = r.Client.EachMetadata(ctx, kube.Claims, at.Workspaces, all, func(claim *metav1.PartialObjectMetadata) {
 		if strings.HasPrefix(claim.Name, "tos-") && strings.HasSuffix(claim.Name, "-workspace") {
-			count++
+			f.Workspaces++
 		}
 	})
-	if err != nil {
-		return nil, kube.Refused(err, "list the PVCs of workspaces in namespace %s", at.Workspaces)
+	return f, kube.Refused(err, "list the PVCs of workspaces in namespace %s", at.Workspaces)
+}
+
+// before are lines on what there is before the restore.
+func (f Files) before() []string {
+	shared := fmt.Sprintf("shared files: PVC %s in namespace %s is there, and stays as it is", f.Shared, f.Namespace)
+	if !f.SharedThere {
+		shared = fmt.Sprintf("shared files: PVC %s in namespace %s is missing, and is created empty; to have the files, "+
+			"create it first with what the storage has saved", f.Shared, f.Namespace)
 	}
-	return []string{shared, fmt.Sprintf("files of workspaces: %d PVCs tos-<workspace>-workspace in namespace %s are there; "+
-		"a workspace without its PVC starts with an empty one", count, at.Workspaces)}, nil
+	return []string{shared, fmt.Sprintf("files of workspaces: %d PVCs tos-<workspace>-workspace are in namespace %s; "+
+		"a workspace without its PVC starts with an empty one", f.Workspaces, f.Namespace)}
+}
+
+// Missing are lines on what the storage still has to bring after the restore.
+func (f Files) Missing() []string {
+	var lines []string
+	if !f.SharedThere {
+		lines = append(lines, fmt.Sprintf("shared files: PVC %s in namespace %s was created empty; copy into it what the "+
+			"storage has saved", f.Shared, f.Namespace))
+	}
+	return append(lines, fmt.Sprintf("files of workspaces: %d PVCs tos-<workspace>-workspace were in namespace %s; create "+
+		"those that are missing with what the storage has saved before their workspaces start", f.Workspaces, f.Namespace))
 }
 
 // empty says whether the namespace has no volumes, so that nothing in it can be lost.

@@ -67,7 +67,7 @@ type Plan struct {
 	// Naming are values that name the backup's namespace, where that is another one.
 	Naming []string
 	// Files says what the cluster has of users' files.
-	Files []string
+	Files Files
 	// Missing are keys of Secrets that were not saved.
 	Missing []string
 
@@ -185,7 +185,7 @@ func (p *Plan) Write(w io.Writer) error {
 	}
 	line("  stop the services, replace the databases, start the services again")
 	line("Not part of any backup:")
-	for _, one := range p.Files {
+	for _, one := range p.Files.before() {
 		line("  %s", one)
 	}
 	for _, one := range p.Naming {

@@ -44,8 +44,8 @@ func TestRestoreIntoAnEmptyCluster(t *testing.T) {
 	for _, line := range []string{"Restore of backup b1 as release neutree in namespace nap:", "  create namespace nap",
 		"  create Secret nap-cp-secret", "  create Secret ldap-bind", "  install release neutree from chart ",
 		"  copy backup b1 into the PVC of backups",
-		"shared files: PVC afs-shared-storage in namespace nap-workspaces is missing; unless it is there before the install",
-		"files of workspaces: 0 PVCs tos-<workspace>-workspace in namespace nap-workspaces are there"} {
+		"shared files: PVC afs-shared-storage in namespace nap-workspaces is missing, and is created empty",
+		"files of workspaces: 0 PVCs tos-<workspace>-workspace are in namespace nap-workspaces"} {
 		if !strings.Contains(said.String(), line) {
 			t.Errorf("the plan does not say %q:\n%s", line, said.String())
 		}
@@ -55,6 +55,10 @@ func TestRestoreIntoAnEmptyCluster(t *testing.T) {
 	}
 	if got := strings.TrimSpace(string(steps.Values)); got != "global:\n  host: nap.example.com" {
 		t.Errorf("it installs with\n%s", got)
+	}
+	if missing := strings.Join(steps.Files.Missing(), "\n"); !strings.Contains(missing, "PVC afs-shared-storage in namespace "+
+		"nap-workspaces was created empty") || !strings.Contains(missing, "create those that are missing") {
+		t.Errorf("it says of users' files:\n%s", missing)
 	}
 	result, err := r.Run(t.Context(), steps)
 	if err != nil {
@@ -165,9 +169,8 @@ func TestRestoreOverARelease(t *testing.T) {
 		t.Errorf("it ran %v, want %v", made, want)
 	}
 	steps, err := c.restore("b1").Prepare(t.Context())
-	if err != nil || !strings.HasSuffix(steps.Files[0], "is there, and stays as it is") ||
-		!strings.Contains(steps.Files[1], " 1 PVCs ") {
-		t.Errorf("%v: %v", err, steps.Files)
+	if err != nil || !steps.Files.SharedThere || steps.Files.Workspaces != 1 || len(steps.Files.Missing()) != 1 {
+		t.Errorf("%v: %+v", err, steps.Files)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestBackupFromACopy(t *testing.T) {
 	wantSaid(t, pluginResult{stderr: dry.stdout}, "size: 64Mi")
 	got := r.plugin(t, 0, "", append(from, "--yes")...)
 	t.Logf("backup restore --from: %s\n%s", got.took, got.stderr)
-	wantSaid(t, got, "is restored in", "not restored: shared files: PVC afs-shared-storage")
+	wantSaid(t, got, "is restored in", "not restored: shared files: PVC afs-shared-storage in namespace nap-workspaces was created empty")
 
 	if diff := cmp.Diff(before, r.tables(t)); diff != "" {
 		t.Errorf("the database differs:\n%s", diff)
