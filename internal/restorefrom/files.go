@@ -3,11 +3,15 @@ package restorefrom
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
@@ -59,6 +63,35 @@ func (f Files) Missing() []string {
 	}
 	return append(lines, fmt.Sprintf("files of workspaces: %d PVCs tos-<workspace>-workspace were in namespace %s; create "+
 		"those that are missing with what the storage has saved before their workspaces start", f.Workspaces, f.Namespace))
+}
+
+// absent are findings on what the backups of the release need in its namespace, and what a person has to create there.
+func (r *Restore) absent(ctx context.Context, at places) ([]finding.Finding, error) {
+	var found []finding.Finding
+	for _, kind := range []struct {
+		gvr   schema.GroupVersionResource
+		what  string
+		names map[string]string
+	}{{kube.Secrets, "Secret", at.Secrets}, {kube.Claims, "PVC", at.Claims}} {
+		for _, value := range slices.Sorted(maps.Keys(kind.names)) {
+			name := kind.names[value]
+			if name == "" {
+				continue
+			}
+			_, err := r.Client.GetMetadata(ctx, kind.gvr, r.Namespace, name)
+			switch {
+			case apierrors.IsNotFound(err):
+				found = append(found, finding.Finding{ID: finding.BackupInstall, Severity: finding.Error, Value: value,
+					Object: kind.what + " " + r.Namespace + "/" + name,
+					Found: fmt.Sprintf("namespace %s has no %s %s, which %s names: the backups of the release need it, and no "+
+						"copy contains it", r.Namespace, kind.what, name, value),
+					Fix: "create the namespace and the " + kind.what + ", or install without it (--values-out, then --values)"})
+			case err != nil:
+				return nil, kube.Refused(err, "look for %s %s in namespace %s", kind.what, name, r.Namespace)
+			}
+		}
+	}
+	return found, nil
 }
 
 // empty says whether the namespace has no volumes, so that nothing in it can be lost.

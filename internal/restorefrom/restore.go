@@ -110,10 +110,17 @@ func (r *Restore) Prepare(ctx context.Context) (*Plan, error) {
 		}
 		problems = append(problems, wrong...)
 	}
+	at := placesOf(r.Namespace, p.Values)
+	if p.Chart != "" {
+		absent, err := r.absent(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, absent...)
+	}
 	if err := refuse(problems); err != nil {
 		return nil, err
 	}
-	at := placesOf(r.Namespace, p.Values)
 	if p.Files, err = r.files(ctx, at); err != nil {
 		return nil, err
 	}

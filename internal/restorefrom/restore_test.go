@@ -249,6 +249,25 @@ data: {JWT_SECRET: b3RoZXI=}`
 	})
 }
 
+// What the copies of the restored release need is named before the install.
+func TestRestoreNamesWhatTheCopiesNeed(t *testing.T) {
+	p := restorefromtest.New(t, `global: {host: nap.example.com, backup: {s3: {endpoint: "https://s3.example.com", bucket: backups, `+
+		`existingSecret: s3-key}, offsite: {recipients: [age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg]}}}`)
+	p.Copy(neutree, "b1", noon)
+	c := newCluster(t, p)
+	_, err := c.run(c.restore("b1"))
+	wantFailure(t, err, hook.Refused, "namespace nap has no Secret s3-key, which global.backup.s3.existingSecret names",
+		"create the namespace and the Secret", "[backup.install]")
+	if changes := c.Changes(); len(changes) > 0 {
+		t.Errorf("it changed %v", changes)
+	}
+	c.Put(napNamespace)
+	c.Put("apiVersion: v1\nkind: Secret\nmetadata: {name: s3-key, namespace: nap}")
+	if _, err := c.run(c.restore("b1")); err != nil {
+		t.Error(err)
+	}
+}
+
 // Something else installs the release once the Secrets are there.
 func TestNoInstall(t *testing.T) {
 	p := restorefromtest.New(t)

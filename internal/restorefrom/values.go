@@ -98,12 +98,15 @@ func eachText(value any, path string, do func(path, text string)) {
 	}
 }
 
-// places are where users' files are in the cluster.
+// places are where users' files are in the cluster, and what copies of backups need there.
 type places struct {
 	// Workspaces is the namespace of the workspaces, Shared the PVC there that all of them share.
 	Workspaces, Shared string
 	// External says that the database is none of the release's own.
 	External bool
+	// Secrets and Claims are what the backups of the release need in its namespace, by the path of the value that names
+	// it. No escrow has them: they belong to where the copies are.
+	Secrets, Claims map[string]string
 }
 
 // placesOf reads them from values.
@@ -115,13 +118,24 @@ func placesOf(namespace string, values []byte) places {
 				Shared struct{ ExistingClaim string }
 			}
 			Database struct{ Mode string }
+			Backup   struct {
+				S3      struct{ Bucket, ExistingSecret, CASecret string }
+				Offsite struct{ ExistingClaim string }
+			}
 		}
 	}
 	// Values that the chart would refuse are refused by it.
 	_ = yaml.Unmarshal(values, &read)
-	return places{
+	at := places{
 		Workspaces: cmp.Or(read.Global.Workspaces.Namespace, namespace+"-workspaces"),
 		Shared:     cmp.Or(read.Global.Storage.Shared.ExistingClaim, "afs-shared-storage"),
 		External:   read.Global.Database.Mode == "external",
+		Claims:     map[string]string{"global.backup.offsite.existingClaim": read.Global.Backup.Offsite.ExistingClaim},
 	}
+	if s3 := read.Global.Backup.S3; s3.Bucket != "" {
+		at.Secrets = map[string]string{
+			"global.backup.s3.existingSecret": s3.ExistingSecret, "global.backup.s3.caSecret": s3.CASecret,
+		}
+	}
+	return at
 }
