@@ -42,9 +42,22 @@ func RecordKey(ctx context.Context, databaseURL, key string) error {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
 	defer Close(ctx, conn)
+	if err := CreateRecords(ctx, conn); err != nil {
+		return err
+	}
+	return MoveKey(ctx, conn, key)
+}
+
+// CreateRecords creates the tables of our own where they are missing.
+func CreateRecords(ctx context.Context, conn *pgx.Conn) error {
 	if err := createOnce(ctx, conn, records); err != nil {
 		return fmt.Errorf("create the schema neutree: %w", err)
 	}
+	return nil
+}
+
+// MoveKey notes that credentials are encrypted with key, also within a transaction of conn, whose tables are there.
+func MoveKey(ctx context.Context, conn *pgx.Conn, key string) error {
 	return putKey(ctx, conn, key, "UPDATE SET salt = excluded.salt, digest = excluded.digest")
 }
 

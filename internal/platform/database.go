@@ -20,3 +20,10 @@ func LibpqURL(u *url.URL) string {
 
 // Query writes the parameters of a database URL. libpq and its likes take a plus sign for itself, and not for a space.
 func Query(parameters url.Values) string { return strings.ReplaceAll(parameters.Encode(), "+", "%20") }
+
+// CredentialTable is the table with what users have stored as credentials, which alone has encrypted values.
+const CredentialTable = "public.user_credentials"
+
+// CredentialColumns are the names by which versions of the platform call the column with the encrypted value: a text in
+// base64, or bytes.
+func CredentialColumns() []string { return []string{"encrypted_value", "secret"} }
