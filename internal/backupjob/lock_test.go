@@ -190,7 +190,7 @@ func TestSecondClientIsRefused(t *testing.T) {
 	if _, err := first.Run(within(t, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	words := fmt.Sprintf("(process %d) is restoring backup b1 in namespace nap", os.Getpid())
+	words := fmt.Sprintf("(process %d) is at work on the restore of backup b1 in namespace nap", os.Getpid())
 	if hook.CodeOf(refused) != hook.Busy || !strings.Contains(fmt.Sprint(refused), words) {
 		t.Errorf("exit %d: %v", hook.CodeOf(refused), refused)
 	}
@@ -220,7 +220,7 @@ func TestReplacedClientStops(t *testing.T) {
 		c.Put(fmt.Sprintf(note, "b1", left))
 	}})
 	_, err := c.restore(within(t, 20*time.Second))
-	if hook.CodeOf(err) != hook.Busy || !strings.Contains(err.Error(), "another client has taken up the restore") {
+	if hook.CodeOf(err) != hook.Busy || !strings.Contains(err.Error(), "another client has taken over") {
 		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 	}
 	if c.Object(jobs+"nap-restore") == nil || c.replicas() != "nap-cp=0 afs-controller=0" || c.note() == nil {

@@ -56,18 +56,18 @@ func (r *Restore) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	holding, stop := l.hold(ctx, r.patience()/5)
+	holding, stop := l.Hold(ctx, r.patience()/5)
 	defer stop()
 	result, err := r.proceed(holding, l, left)
-	if err != nil && (errors.Is(err, errLost) || errors.Is(context.Cause(holding), errLost)) {
+	if err != nil && (errors.Is(err, restorenote.ErrLost) || errors.Is(context.Cause(holding), restorenote.ErrLost)) {
 		return "", hook.Failf(hook.Busy, finding.BackupBusy, "watch that client, or run the same command again later",
-			"%v", errLost)
+			"%v", restorenote.ErrLost)
 	}
 	return result, err
 }
 
 // proceed does all of it with the note in hand. left is what another client had noted.
-func (r *Restore) proceed(ctx context.Context, l *lock, left *restorenote.Note) (string, error) {
+func (r *Restore) proceed(ctx context.Context, l *restorenote.Lock, left *restorenote.Note) (string, error) {
 	switch {
 	case r.Name == "":
 		return r.giveUp(ctx, l, left)
@@ -86,7 +86,7 @@ func (r *Restore) proceed(ctx context.Context, l *lock, left *restorenote.Note) 
 		return "", r.recover(ctx, l, err)
 	}
 	result, unknown, more := backup.ReadRestoreMessage(message)
-	if note := l.get(); note.Safety != "" {
+	if note := l.Get(); note.Safety != "" {
 		result += "; what was there before is backup " + strings.Join(append(slices.Clone(note.Earlier), note.Safety), ", ")
 	}
 	if err := r.finish(ctx, l); err != nil {
@@ -99,9 +99,9 @@ func (r *Restore) proceed(ctx context.Context, l *lock, left *restorenote.Note) 
 }
 
 // giveUp ends a restore that has not touched the databases.
-func (r *Restore) giveUp(ctx context.Context, l *lock, left *restorenote.Note) (string, error) {
+func (r *Restore) giveUp(ctx context.Context, l *restorenote.Lock, left *restorenote.Note) (string, error) {
 	if left.Phase != restorenote.Preparing && left.Phase != restorenote.Stopping {
-		l.leave(ctx)
+		l.Leave(ctx)
 		f := left.Finding(r.Namespace, r.noteName())
 		return "", hook.Refuse(finding.Finding{ID: f.ID, Severity: f.Severity, Object: f.Object,
 			Found: fmt.Sprintf("the restore of backup %s can't be given up without another backup", left.Backup),
@@ -115,19 +115,19 @@ func (r *Restore) giveUp(ctx context.Context, l *lock, left *restorenote.Note) (
 
 // prepare checks that the backup is good and saves what there is, while everything still runs. Of an unfinished restore
 // that is only done again when services ran since: what is there is no use then but half of two databases.
-func (r *Restore) prepare(ctx context.Context, l *lock, left *restorenote.Note) error {
+func (r *Restore) prepare(ctx context.Context, l *restorenote.Lock, left *restorenote.Note) error {
 	if err := r.stopScheduled(ctx); err != nil {
 		if left == nil {
-			return errors.Join(err, afterwards(ctx, l.delete))
+			return errors.Join(err, afterwards(ctx, l.Delete))
 		}
-		l.leave(ctx)
+		l.Leave(ctx)
 		return err
 	}
 	ran := ""
 	if left != nil {
 		var err error
 		if ran, err = r.ranSince(ctx, left); err != nil {
-			l.leave(ctx)
+			l.Leave(ctx)
 			return err
 		}
 	}
@@ -140,11 +140,11 @@ func (r *Restore) prepare(ctx context.Context, l *lock, left *restorenote.Note) 
 	default:
 		r.Log.Info("an unfinished restore is given up for another backup", "unfinished", left.Backup, "backup", r.Name)
 		if err := r.check(ctx); err != nil {
-			l.leave(ctx)
+			l.Leave(ctx)
 			return err
 		}
 		r.takenUp = left.Phase == restorenote.Restoring
-		return l.change(ctx, func(n *restorenote.Note) { n.Backup = r.Name })
+		return l.Change(ctx, func(n *restorenote.Note) { n.Backup = r.Name })
 	}
 	if left != nil {
 		r.halfBefore = left.Phase == restorenote.Restoring
@@ -155,15 +155,15 @@ func (r *Restore) prepare(ctx context.Context, l *lock, left *restorenote.Note) 
 	if err == nil {
 		var replicas map[string]int32
 		if replicas, err = r.replicas(ctx); err == nil {
-			return l.change(ctx, func(n *restorenote.Note) { startOver(n, left, r.Name, safety, replicas) })
+			return l.Change(ctx, func(n *restorenote.Note) { startOver(n, left, r.Name, safety, replicas) })
 		}
 	}
 	if left != nil && left.Phase != restorenote.Preparing {
 		// Services may be stopped, or run on half of two databases: that is not over.
-		l.leave(ctx)
+		l.Leave(ctx)
 		return err
 	}
-	return errors.Join(err, afterwards(ctx, l.delete))
+	return errors.Join(err, afterwards(ctx, l.Delete))
 }
 
 // startOver writes into a note what a fresh attempt begins with. What an earlier one left is kept: the safety backups,
@@ -225,24 +225,24 @@ func (r *Restore) save(ctx context.Context, left *restorenote.Note) (string, err
 }
 
 // restore stops the services and runs the Job.
-func (r *Restore) restore(ctx context.Context, l *lock) (string, error) {
-	if l.get().Phase != restorenote.Restoring {
-		if err := l.advance(ctx, restorenote.Stopping); err != nil {
+func (r *Restore) restore(ctx context.Context, l *restorenote.Lock) (string, error) {
+	if l.Get().Phase != restorenote.Restoring {
+		if err := l.Advance(ctx, restorenote.Stopping); err != nil {
 			return "", err
 		}
 	}
 	if err := r.stopServices(ctx, l); err != nil {
 		return "", err
 	}
-	if err := l.advance(ctx, restorenote.Restoring, r.workspaceIDs(ctx)...); err != nil {
+	if err := l.Advance(ctx, restorenote.Restoring, r.workspaceIDs(ctx)...); err != nil {
 		return "", err
 	}
 	r.Log.Info("restoring", "backup", r.Name)
-	message, err := r.runWatched(ctx, l.get().Stopped)
+	message, err := r.runWatched(ctx, l.Get().Stopped)
 	if err != nil {
 		return "", err
 	}
-	return message, l.advance(ctx, restorenote.Restored)
+	return message, l.Advance(ctx, restorenote.Restored)
 }
 
 // maxIDs is how many ids of workspaces fit into the note: a ConfigMap holds 1 MiB.
@@ -267,14 +267,14 @@ func (r *Restore) workspaceIDs(ctx context.Context) []string {
 
 // finish starts the services and ends the restore. The note goes before they are ready: what keeps them from that, as
 // an image, may take an upgrade to fix.
-func (r *Restore) finish(ctx context.Context, l *lock) error {
-	note := l.get()
+func (r *Restore) finish(ctx context.Context, l *restorenote.Lock) error {
+	note := l.Get()
 	if err := r.startServices(ctx, note.Services()); err != nil {
-		l.leave(ctx)
+		l.Leave(ctx)
 		return &hook.Error{Code: hook.HalfRestored,
 			Err: fmt.Errorf("the services could not all be started, so run the same command again: %w", err)}
 	}
-	if err := l.delete(ctx); err != nil {
+	if err := l.Delete(ctx); err != nil {
 		return err
 	}
 	return r.waitReady(ctx, note.Replicas)
@@ -282,28 +282,28 @@ func (r *Restore) finish(ctx context.Context, l *lock) error {
 
 // recover ends the Job of a restore that failed or was interrupted. It starts the services again where the databases are
 // certainly as before, or both as in the backup. Otherwise the note stays, and the services stay stopped.
-func (r *Restore) recover(ctx context.Context, l *lock, cause error) error {
+func (r *Restore) recover(ctx context.Context, l *restorenote.Lock, cause error) error {
 	log := r.Log.With(slog.String("backup", r.Name))
-	if errors.Is(cause, errLost) || errors.Is(context.Cause(ctx), errLost) {
+	if errors.Is(cause, restorenote.ErrLost) || errors.Is(context.Cause(ctx), restorenote.ErrLost) {
 		return cause
 	}
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
 	defer cancel()
-	note := l.get()
+	note := l.Get()
 	if err := r.stopJob(cleaning, r.Plan.Restore.Name); err != nil {
-		l.leave(cleaning)
+		l.Leave(cleaning)
 		return r.unfinished(note, errors.Join(cause, fmt.Errorf("the Job may still be at work: %w", err)))
 	}
 	if note.Phase == restorenote.Restoring && !r.settled(cause) {
-		l.leave(cleaning)
+		l.Leave(cleaning)
 		return r.unfinished(note, cause)
 	}
 	log.Info("starting the services again")
 	if err := r.startServices(cleaning, note.Services()); err != nil {
-		l.leave(cleaning)
+		l.Leave(cleaning)
 		return errors.Join(cause, fmt.Errorf("the services could not be started; run the same command again: %w", err))
 	}
-	return errors.Join(cause, l.delete(cleaning))
+	return errors.Join(cause, l.Delete(cleaning))
 }
 
 // settled says whether the end of an attempt says that the two databases fit together. Where an earlier client may have

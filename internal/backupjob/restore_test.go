@@ -420,7 +420,7 @@ func TestServicesThatAreStartedDuringARestoreStopIt(t *testing.T) {
 	if hook.CodeOf(err) != hook.HalfRestored {
 		t.Fatalf("exit %d: %v", hook.CodeOf(err), err)
 	}
-	for _, word := range []string{"argocd-controller has scaled Deployment nap-cp from 0 to 2 during the restore",
+	for _, word := range []string{"argocd-controller has scaled Deployment nap-cp from 0 to 2 while it had to stay stopped",
 		"docs/gitops.md says how for ArgoCD and Flux", "[backup.services-started"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("the message does not say %q: %v", word, err)

@@ -42,16 +42,16 @@ func (r *Restore) replicas(ctx context.Context) (map[string]int32, error) {
 }
 
 // stopServices returns when no pod of the services is left, and notes the Deployments as they are then.
-func (r *Restore) stopServices(ctx context.Context, l *lock) error {
-	names := slices.Sorted(maps.Keys(l.get().Replicas))
+func (r *Restore) stopServices(ctx context.Context, l *restorenote.Lock) error {
+	names := slices.Sorted(maps.Keys(l.Get().Replicas))
 	r.Log.Info("stopping the services", "deployments", describe(names))
-	owners := maps.Clone(l.get().Owners)
+	owners := maps.Clone(l.Get().Owners)
 	if now := r.owners(ctx, names); owners == nil {
 		owners = now
 	} else {
 		maps.Copy(owners, now)
 	}
-	if err := l.change(ctx, func(n *restorenote.Note) { n.Owners = owners }); err != nil {
+	if err := l.Change(ctx, func(n *restorenote.Note) { n.Owners = owners }); err != nil {
 		return err
 	}
 	if err := r.standStill(ctx, names); err != nil {
@@ -70,7 +70,7 @@ func (r *Restore) stopServices(ctx context.Context, l *lock) error {
 	if err := r.started(ctx, names); err != nil {
 		return err
 	}
-	return l.change(ctx, func(n *restorenote.Note) { n.Stopped = stopped })
+	return l.Change(ctx, func(n *restorenote.Note) { n.Stopped = stopped })
 }
 
 // standStill scales Deployments to 0 and returns when none of their pods is left.
@@ -141,10 +141,10 @@ func (r *Restore) started(ctx context.Context, names []string) error {
 		return &hook.Error{Code: hook.Refused, Err: &startedError{list: finding.List{{
 			ID: finding.BackupServices, Severity: finding.Error,
 			Object: fmt.Sprintf("Deployment %s in namespace %s", name, r.Namespace),
-			Found: fmt.Sprintf("%s has scaled Deployment %s from 0 to %d during the restore", by, name,
+			Found: fmt.Sprintf("%s has scaled Deployment %s from 0 to %d while it had to stay stopped", by, name,
 				ptr.Deref(deployment.Spec.Replicas, 1)),
-			Why: "what a service writes during a restore is mixed with the backup",
-			Fix: "suspend the tool that does so (docs/gitops.md says how for ArgoCD and Flux), then run the same restore again",
+			Why: "what a service writes meanwhile does not fit to what the database has afterwards",
+			Fix: "suspend the tool that does so (docs/gitops.md says how for ArgoCD and Flux), then run the same command again",
 		}}}}
 	}
 	return nil

@@ -29,3 +29,8 @@ func (r *Runner) StopWriters(ctx context.Context, services *restorenote.Services
 func (r *Runner) StartWriters(ctx context.Context, services *restorenote.Services) error {
 	return (&Restore{Runner: r}).startServices(ctx, *services)
 }
+
+// WaitReady returns when the services have as many pods as they are meant to have.
+func (r *Runner) WaitReady(ctx context.Context, services *restorenote.Services) error {
+	return (&Restore{Runner: r}).waitReady(ctx, services.Replicas)
+}

@@ -1,6 +1,7 @@
 // Package restorenote keeps the note of a restore: a ConfigMap that exists from before a restore touches anything until
 // its services run again. It is what a restore needs to know beyond its client's life, and a lock: while it is there, no
-// other restore, upgrade, rollback or reinstall may start the services or change the database.
+// other restore, upgrade, rollback or reinstall may start the services or change the database. A rotation of the
+// encryption key, which stops services too, has the same note.
 package restorenote
 
 import (
@@ -32,17 +33,20 @@ const (
 	Preparing Phase = "preparing"
 	// Stopping: services are being stopped. The databases are untouched.
 	Stopping Phase = "stopping"
-	// Restoring: the databases may be replaced, or one of them.
+	// Restoring: the databases may be replaced, or one of them. In a rotation: credentials may have the new key.
 	Restoring Phase = "restoring"
-	// Restored: both databases are those of the backup. Services are being started.
+	// Restored: both databases are those of the backup. Services are being started. In a rotation: all credentials have
+	// the new key.
 	Restored Phase = "restored"
 )
 
 // Note is what a restore has to remember. Version 0.1.0 knew Backup, Safety and Replicas.
 type Note struct {
-	// Backup is what is being restored, Safety the backup of what was there before.
+	// Backup is what is being restored, Safety the backup of what was there before. Backup is empty in a rotation.
 	Backup string `json:"backup"`
 	Safety string `json:"safety,omitempty"`
+	// Rotation is the name of the rotation whose note it is, "" for a restore.
+	Rotation string `json:"rotation,omitempty"`
 	// Earlier are the backups that earlier attempts made of what was there before them.
 	Earlier []string `json:"earlier,omitempty"`
 	// Replicas is how many pods each service had.
@@ -126,7 +130,7 @@ func ReadMounted(dir, namespace, name string) (*Note, error) {
 
 func decode(raw []byte, namespace, name string) (*Note, error) {
 	note := &Note{}
-	if err := json.Unmarshal(raw, note); err != nil || note.Backup == "" {
+	if err := json.Unmarshal(raw, note); err != nil || note.Backup == "" && note.Rotation == "" {
 		return nil, hook.Refusef(finding.BackupUnfinished,
 			"scale the services of the release to the replicas that they should have, restore a backup if the database may be "+
 				"half restored, and run kubectl delete configmap "+name+" --namespace "+namespace,
@@ -151,8 +155,19 @@ func Unfinished(ctx context.Context, client *kube.Client, namespace, name string
 	return []finding.Finding{note.Finding(namespace, name)}, nil
 }
 
+// What it is that has not ended.
+func (n *Note) What() string {
+	if n.Rotation != "" {
+		return "the rotation of " + n.Rotation
+	}
+	return "the restore of backup " + n.Backup
+}
+
 // Finding says that the restore has not ended, what that means for the databases, and every way out.
 func (n *Note) Finding(namespace, name string) finding.Finding {
+	if n.Rotation != "" {
+		return n.rotation(namespace, name)
+	}
 	why := "the databases may be half restored, and what the services write now would be lost or mixed with the backup"
 	switch n.Phase {
 	case Preparing, Stopping:
@@ -163,8 +178,18 @@ func (n *Note) Finding(namespace, name string) finding.Finding {
 	return finding.Finding{
 		ID: finding.BackupUnfinished, Severity: finding.Error,
 		Object: fmt.Sprintf("ConfigMap %s in namespace %s", name, namespace),
-		Found:  fmt.Sprintf("the restore of backup %s%s has not ended", n.Backup, n.since()),
+		Found:  n.What() + n.since() + " has not ended",
 		Why:    why,
+		Fix:    "wait if it is still running; else " + n.WaysOut(namespace),
+	}
+}
+
+func (n *Note) rotation(namespace, name string) finding.Finding {
+	return finding.Finding{
+		ID: finding.SecretsUnfinished, Severity: finding.Error,
+		Object: fmt.Sprintf("ConfigMap %s in namespace %s", name, namespace),
+		Found:  n.What() + n.since() + " has not ended",
+		Why:    "services that start before its end may read another key than the one that credentials are encrypted with",
 		Fix:    "wait if it is still running; else " + n.WaysOut(namespace),
 	}
 }
@@ -173,11 +198,17 @@ func (n *Note) Finding(namespace, name string) finding.Finding {
 func (n *Note) NoBackup(namespace, name string) finding.Finding {
 	f := n.Finding(namespace, name)
 	f.Why = "a backup of what is there now may hold half of two states"
+	if n.Rotation != "" {
+		f.Why = "the Secret may have another key by now than the credentials in the backup"
+	}
 	return f
 }
 
 // WaysOut are the commands that end the restore.
 func (n *Note) WaysOut(namespace string) string {
+	if n.Rotation != "" {
+		return "finish it with helm neutree secrets rotate " + n.Rotation + " --namespace " + namespace
+	}
 	again := func(name string) string { return "helm neutree backup restore " + name + " --namespace " + namespace }
 	finish := "finish it with " + again(n.Backup)
 	switch n.Phase {

@@ -46,6 +46,10 @@ func TestUnfinishedNamesTheWaysOut(t *testing.T) {
 			"the databases are restored, but its services are not all started; wait if it is still running; else finish it " +
 				"with " +
 				"helm neutree backup restore b1 --namespace nap [backup.unfinished-restore]"},
+		"a rotation": {`{"backup": "", "rotation": "credential-key", "replicas": {}, "phase": "stopping"}`,
+			"the rotation of credential-key has not ended: services that start before its end may read another key than the " +
+				"one that credentials are encrypted with; wait if it is still running; else finish it with helm neutree " +
+				"secrets rotate credential-key --namespace nap [secrets.unfinished-rotation]"},
 		"unreadable": {`{}`, "ConfigMap nap-restore in namespace nap should say how far a restore is, and is not readable"},
 	} {
 		t.Run(name, func(t *testing.T) {
