@@ -47,6 +47,12 @@ var examples = map[string]example{
 	},
 	"helm neutree secrets rotate jwt -n nap":               {cluster: withKeys, input: "y\n", stderr: "jwt has a new value: restarted nap-cp"},
 	"helm neutree secrets rotate service-key -n nap --yes": {cluster: withKeys, stderr: "service-key has a new value: no service reads it"},
+	"helm neutree secrets rotate credential-key -n nap --dry-run": {
+		cluster: withKeys, stdout: "in one transaction\nDeployment nap-cp: stopped meanwhile, since it reads nap-cp-secret/CREDENTIAL_ENCRYPTION_KEY",
+	},
+	"helm neutree secrets export -n nap -o secrets.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p": {
+		cluster: withKeys, stderr: "secrets.age has the Secrets nap-cp-secret", files: map[string]string{"secrets.age": "age-encryption.org/v1"},
+	},
 
 	"helm neutree backup create -n nap":                                       {cluster: withBackups, stdout: "20"},
 	"helm neutree backup create -n nap --reason 'before moving to new nodes'": {cluster: withBackups, stdout: "20"},
@@ -262,13 +268,18 @@ data:
     secrets:
       namespace: nap
       secrets:
-        - {name: nap-cp-secret, data: {JWT_SECRET: {generate: {bytes: 32}}, PLATFORM_SERVICE_KEY: {generate: {bytes: 32}}}}
+        - name: nap-cp-secret
+          data:
+            JWT_SECRET: {generate: {bytes: 32}}
+            PLATFORM_SERVICE_KEY: {generate: {bytes: 32}}
+            CREDENTIAL_ENCRYPTION_KEY: {generate: {bytes: 32}}
     restart: [nap-cp]
     record: nap-database
     restoreNote: nap-restore
     rotations:
       jwt: {secret: nap-cp-secret, keys: [JWT_SECRET]}
       service-key: {secret: nap-cp-secret, keys: [PLATFORM_SERVICE_KEY]}
+      credential-key: {secret: nap-cp-secret, keys: [CREDENTIAL_ENCRYPTION_KEY]}
 ---
 apiVersion: v1
 kind: Secret
@@ -276,6 +287,7 @@ metadata: {name: nap-cp-secret, namespace: nap}
 data:
   JWT_SECRET: YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=
   PLATFORM_SERVICE_KEY: YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=
+  CREDENTIAL_ENCRYPTION_KEY: YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI=
 ---
 apiVersion: v1
 kind: Secret
@@ -286,7 +298,8 @@ kind: Deployment
 metadata: {name: nap-cp, namespace: nap}
 spec:
   selector: {matchLabels: {app: nap-cp}}
-  template: {spec: {containers: [{name: cp, env: [{name: JWT_SECRET, valueFrom: {secretKeyRef: {name: nap-cp-secret, key: JWT_SECRET}}}]}]}}
+  template: {spec: {containers: [{name: cp, env: [{name: JWT_SECRET, valueFrom: {secretKeyRef: {name: nap-cp-secret, key: JWT_SECRET}}},
+    {name: CREDENTIAL_ENCRYPTION_KEY, valueFrom: {secretKeyRef: {name: nap-cp-secret, key: CREDENTIAL_ENCRYPTION_KEY}}}]}]}}
 status: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}`)
 	return kubeconfigOf(t, server.Config().Host)
 }

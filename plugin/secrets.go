@@ -23,18 +23,18 @@ func newSecretsCommand(settings *helmenv.Settings) *cobra.Command {
 	o := &secretsOptions{settings: settings}
 	cmd := &cobra.Command{
 		Use:   "secrets",
-		Short: "Check and rotate the keys of a release",
-		Long: `Check and rotate the keys of a release.
+		Short: "Check, rotate and export the keys of a release",
+		Long: `Check, rotate and export the keys of a release.
 
 The keys are in Secrets in the release's namespace, which the chart's hooks made with random values, or which you
-named in the chart's values. Neither command shows a value.`,
+named in the chart's values. No command shows a value.`,
 		Example: `  helm neutree secrets check -n nap
   helm neutree secrets rotate jwt -n nap --dry-run`,
 	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&o.release, "release", "", "name of the release, where its namespace holds several")
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "give up after this long")
-	cmd.AddCommand(newSecretsCheckCommand(o), newSecretsRotateCommand(o))
+	cmd.AddCommand(newSecretsCheckCommand(o), newSecretsExportCommand(o), newSecretsRotateCommand(o))
 	return cmd
 }
 

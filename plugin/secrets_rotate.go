@@ -23,12 +23,16 @@ Writes the new value into the Secret, derives again what follows from it, restar
 others, and waits until their new pods are ready. A run that was killed is finished by the next one, which makes no
 other value.
 
+For credential-key the services that read the key stand still until a Job has encrypted what users have stored with the
+new one, in one transaction. For admin a Job sets the password in the database.
+
 A Secret that you named in the chart's values is never written: the command says what to put in and ends with 2. Run
 it again once that is done.
 
 Names, and what users notice:
 %s
-Exit codes: 0 rotated; 1 failed, the same command finishes it; 2 refused, or not confirmed; 124 out of time.`
+Exit codes: 0 rotated; 1 failed, the same command finishes it; 2 refused, or not confirmed; 3 services stay stopped
+until the same command has finished it; 124 out of time.`
 
 func newSecretsRotateCommand(o *secretsOptions) *cobra.Command {
 	var yes, dryRun bool
@@ -40,7 +44,8 @@ func newSecretsRotateCommand(o *secretsOptions) *cobra.Command {
   helm neutree secrets rotate jwt -n nap --dry-run
 
   helm neutree secrets rotate jwt -n nap
-  helm neutree secrets rotate service-key -n nap --yes`,
+  helm neutree secrets rotate service-key -n nap --yes
+  helm neutree secrets rotate credential-key -n nap --dry-run`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(rotate.Names(), args[0]) {
 				return hook.Errorf(hook.Usage, "name what to rotate: one of %s", strings.Join(rotate.Names(), ", "))

@@ -67,6 +67,7 @@ func newRootCommand(o *hook.Options) *cobra.Command {
 		newProbeCommand(o),
 		newRebuildCommand(o),
 		newRollbackCommand(o),
+		newRotateCommand(o),
 		newSeedCommand(o),
 		newTeardownCommand(o),
 		newTestCommand(o),

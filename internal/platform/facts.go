@@ -272,6 +272,8 @@ func HookJobs() []HookJob {
 		// is tried again meanwhile: each would delete the other's.
 		{Name: BackupOfBootstrap, Component: "backup", Stays: true},
 		{Name: "restore", Component: "backup", Stays: true},
+		// What helm neutree secrets rotate runs.
+		{Name: "rotate", Component: "rotate", Database: true, Stays: true},
 		{Name: "teardown", Component: "teardown", Awaited: true},
 		{Name: "delete", Component: "delete", Awaited: true},
 	}

@@ -11,11 +11,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
 	"github.com/neutree-ai/packaging/internal/recover"
 	"github.com/neutree-ai/packaging/internal/restart"
@@ -34,6 +36,11 @@ type Rotation struct {
 	Name string
 	// DryRun has Intend write nothing at all.
 	DryRun bool
+	// Jobs runs the Jobs that change the database; nil stands for those of the cluster.
+	Jobs jobrun.Jobs
+	// Patience is how long another client that has started the rotation of the encryption key may give no sign of life
+	// before it counts as dead; 0 means 15 seconds.
+	Patience time.Duration
 }
 
 // Intent is what a rotation would do. It contains no value.
@@ -43,6 +50,8 @@ type Intent struct {
 	// finish says that the values have changed already, so that no other is made.
 	finish  bool
 	readers []restart.Reader
+	// stopped are the services that stand still until credentials are encrypted again.
+	stopped []string
 }
 
 // state is what a rotation has found.
@@ -61,6 +70,12 @@ func (r *Rotation) Intend(ctx context.Context) (*Intent, error) {
 	if !s.finish {
 		s.changes.Expect(s.keys)
 	}
+	if r.Name == credentialKey {
+		if s.stopped, err = r.keyReaders(ctx, s.keys[0]); err != nil {
+			return nil, err
+		}
+		return &s.Intent, nil
+	}
 	if s.readers, err = r.restarter().Readers(ctx, r.Plan.Restart, s.changes); err != nil {
 		return nil, err
 	}
@@ -75,13 +90,26 @@ func (i *Intent) Write(w io.Writer) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Secret keys: %s %s\n", what, restart.Describe(i.keys))
+	switch i.kind.Name {
+	case credentialKey:
+		b.WriteString("Database: each credential that a user has stored is encrypted again, in one transaction\n")
+	case admin:
+		b.WriteString("Database: the first administrator gets the new password\n")
+	}
+	for _, name := range i.stopped {
+		fmt.Fprintf(&b, "Deployment %s: stopped meanwhile, since it reads %s\n", name, restart.Describe(i.keys))
+	}
 	for _, reader := range i.readers {
 		fmt.Fprintf(&b, "Deployment %s: restart, since it reads %s\n", reader.Name, restart.Describe(reader.Changed))
 	}
-	if len(i.readers) == 0 {
+	if len(i.readers)+len(i.stopped) == 0 {
 		b.WriteString("Deployments: none is restarted\n")
 	}
 	fmt.Fprintf(&b, "What users notice: %s\n", i.kind.Notice)
+	if i.kind.Name == credentialKey {
+		b.WriteString("Backups: credentials in earlier ones stay encrypted with the old key, which is deleted. Save it before with " +
+			"helm neutree secrets export, and make a new backup afterwards\n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -92,12 +120,20 @@ func (r *Rotation) Run(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if r.Name == credentialKey {
+		return r.rekey(ctx, s)
+	}
 	if err := r.write(ctx, s); err != nil {
 		return "", err
 	}
+	began := time.Now()
+	if r.Name == admin {
+		if _, err := r.runJob(ctx, s.changes.Version(s.keys), r.adminEnv(s)); err != nil {
+			return "", r.unfinished(err)
+		}
+	}
 	// What follows from the value, as the TURN server's configuration does, is derived again.
-	api := r.Client.Resource(kube.Secrets, r.Namespace)
-	if _, err := secret.Ensure(ctx, r.Log, api, derived(r.Plan.Secrets)); err != nil {
+	if _, err := secret.Ensure(ctx, r.Log, r.secrets(), derived(r.Plan.Secrets)); err != nil {
 		return "", r.unfinished(err)
 	}
 	if s.readers, err = r.restarter().Readers(ctx, r.Plan.Restart, s.changes); err != nil {
@@ -119,7 +155,7 @@ func (r *Rotation) Run(ctx context.Context) (string, error) {
 	if err := s.changes.Remember(ctx); err != nil {
 		return "", r.unfinished(err)
 	}
-	return r.summary(s), nil
+	return r.summary(s) + s.kind.measured(began), nil
 }
 
 // write gives the keys new values, once.
@@ -151,7 +187,7 @@ func (r *Rotation) look(ctx context.Context) (*state, error) {
 			"release %s has no key for %s, since %s is not true", r.Plan.Release, r.Name, kind.Module)
 	}
 	busy, busyErr := r.busy(ctx)
-	unfinished, noteErr := restorenote.Unfinished(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
+	unfinished, noteErr := r.otherNote(ctx)
 	if err := kube.Refuse(slices.Concat(busy, unfinished), errors.Join(busyErr, noteErr)); err != nil {
 		return nil, err
 	}
@@ -175,9 +211,14 @@ func (r *Rotation) check(ctx context.Context, s *state, keys []string) error {
 	if renew {
 		spec = without(spec, s.secret.Name, keys)
 	}
-	problems, err := secret.Check(ctx, r.Log, r.Client.Resource(kube.Secrets, r.Namespace), spec)
+	problems, err := secret.Check(ctx, r.Log, r.secrets(), spec)
 	if err := kube.Refuse(problems, err); err != nil {
 		return err
+	}
+	if r.Name == credentialKey {
+		if proceed, err := r.checkKeys(ctx, s); !proceed || err != nil {
+			return err
+		}
 	}
 	if !s.finish && s.secret.Existing {
 		return r.given(ctx, s, s.changes.Unchanged(s.keys))
@@ -212,10 +253,20 @@ func (r *Rotation) given(ctx context.Context, s *state, keys []string) error {
 		Found: fmt.Sprintf("Secret %s in namespace %s is yours (%s), and this command never writes it",
 			s.secret.Name, r.Namespace, s.secret.Value),
 		Fix: fmt.Sprintf("put another value of 32 characters or more there (openssl rand -hex 32 prints one) with %s, "+
-			"or where the tool that writes it takes it from, and run the same command again, which restarts the "+
-			"services that read it",
-			secret.PatchCommand(r.Namespace, s.secret.Name, keys)),
+			"or where the tool that writes it takes it from, and run the same command again, %s",
+			secret.PatchCommand(r.Namespace, s.secret.Name, keys), s.kind.given),
 	})
+}
+
+// otherNote is the finding of a restore that has not ended, or of another rotation: one of the same name finishes it.
+func (r *Rotation) otherNote(ctx context.Context) ([]finding.Finding, error) {
+	if r.Name == credentialKey {
+		note, _, err := restorenote.Read(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
+		if err == nil && note != nil && note.Rotation == r.Name {
+			return nil, nil
+		}
+	}
+	return restorenote.Unfinished(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
 }
 
 // busy are the findings of a Helm operation that has not ended, and of hooks that still run.
@@ -250,7 +301,7 @@ func (r *Rotation) busy(ctx context.Context) ([]finding.Finding, error) {
 }
 
 func (r *Rotation) compare(ctx context.Context) (*secret.Changes, error) {
-	return secret.Compare(ctx, r.Log, r.Client.Resource(kube.Secrets, r.Namespace), r.Plan.Secrets, r.Plan.Record)
+	return secret.Compare(ctx, r.Log, r.secrets(), r.Plan.Secrets, r.Plan.Record)
 }
 
 func (r *Rotation) restarter() *restart.Restarter {
@@ -269,15 +320,18 @@ func (r *Rotation) unfinished(err error) error {
 }
 
 func (r *Rotation) summary(s *state) string {
-	what := "has a new value: "
+	what := r.Name + " has a new value: "
 	if s.finish {
-		what = "had a new value already, which the services now use: "
+		what = r.Name + " had a new value already, which the services now use: "
+	}
+	if r.Name == admin {
+		return what + "the first administrator logs in with the password in Secret " + s.secret.Name
 	}
 	restarted := "no service reads it"
 	if len(s.readers) > 0 {
 		restarted = "restarted " + strings.Join(restart.Names(s.readers), ", ")
 	}
-	return r.Name + " " + what + restarted
+	return what + restarted
 }
 
 // derived is the spec of the derived values alone. A key that is missing is none of a rotation's business: another

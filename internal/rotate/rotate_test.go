@@ -26,14 +26,21 @@ func TestARotationWritesItsKeysAndRestartsTheirReaders(t *testing.T) {
 		"sandbox": {[]string{"nap-sandbox-secret/JWT_SECRET", "nap-sandbox-secret/SERVICE_KEY"},
 			[]string{"nap-browser", "nap-sandbox"}},
 		"browser": {[]string{"nap-browser-secret/JWT_SECRET"}, []string{"nap-browser"}},
+		"admin":   {[]string{"nap-admin/password"}, nil},
+		"database": {[]string{"nap-database/url", "nap-pg-user/password"},
+			[]string{"nap-cg", "nap-cp", "nap-scheduler", "nap-skills"}},
 		"turn": {[]string{"nap-browser-secret/TURN_AUTH_SECRET", "nap-coturn/turnserver.conf"},
 			[]string{"coturn", "nap-browser"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
+			said := " has a new value: restarted " + strings.Join(want.restarted, ", ")
+			if name == "admin" {
+				said = " has a new value: the first administrator logs in with the password in Secret nap-admin"
+			}
 			for range 2 {
 				values, versions := s.values(), s.versions()
-				s.mustRun(name, name+" has a new value: restarted "+strings.Join(want.restarted, ", "))
+				s.mustRun(name, name+said)
 				if diff := cmp.Diff(want.keys, different(values, s.values())); diff != "" {
 					t.Errorf("other keys have changed:\n%s", diff)
 				}
@@ -49,7 +56,8 @@ func TestARotationWritesItsKeysAndRestartsTheirReaders(t *testing.T) {
 			}
 		})
 	}
-	if names := rotate.Names(); len(names) != 5 {
+	// credentials_test.go has the encryption key.
+	if names := rotate.Names(); len(names) != 8 {
 		t.Errorf("this test does not know all of %v", names)
 	}
 }
@@ -258,7 +266,7 @@ func TestRefusals(t *testing.T) {
 		}, []string{"the restore of backup b1 has not ended", "[backup.unfinished-restore]"}},
 		"a module that is off": {"turn", func(s *stage) { delete(s.plan.Rotations, "turn") }, []string{
 			"release neutree has no key for turn, since global.modules.browser.enabled is not true",
-			"name one of browser, jwt, sandbox, service-key", "[secrets.module]"}},
+			"name one of admin, browser, credential-key, database, jwt, sandbox, service-key", "[secrets.module]"}},
 		"an immutable Secret": {"jwt", func(s *stage) { s.set(secrets+"nap-cp-secret", true, "immutable") }, []string{
 			"the Secret nap/nap-cp-secret is immutable and can't get another value of the key JWT_SECRET",
 			"put a copy of it that is not immutable in its place", "[secrets.immutable]"}},
@@ -290,7 +298,7 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	_, err := newStage(t).rotation("credentials").Run(t.Context())
-	if hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), "name one of jwt, service-key, sandbox, browser, turn") {
+	if hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), "name one of jwt, service-key, credential-key, database, admin, sandbox, browser, turn") {
 		t.Error(err)
 	}
 }

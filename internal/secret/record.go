@@ -167,6 +167,16 @@ func (c *Changes) Version(refs []hook.SecretRef) string {
 // killed between them is done again.
 func (c *Changes) Remember(ctx context.Context) error { return c.remember(ctx, c.next) }
 
+// RememberOnly has the Secret remember some values as they are now, and leaves what it remembers of others.
+func (c *Changes) RememberOnly(ctx context.Context, refs []hook.SecretRef) error {
+	some := record{Salt: c.next.Salt, Values: map[string]string{}}
+	maps.Copy(some.Values, c.old.Values)
+	for _, ref := range refs {
+		some.Values[ref.String()] = c.next.Values[ref.String()]
+	}
+	return c.remember(ctx, some)
+}
+
 // RememberUnknown has the Secret remember the values of which it does not remember any yet. Without that, a change of
 // one of them that comes next would not be seen.
 func (c *Changes) RememberUnknown(ctx context.Context) error {

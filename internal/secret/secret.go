@@ -4,8 +4,6 @@ package secret
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -230,11 +228,7 @@ func (k *keeper) value(ctx context.Context, key hook.SecretKey) (string, error) 
 	case key.File != nil:
 		return k.file(ctx, *key.File)
 	case key.Generate != nil:
-		raw := make([]byte, key.Generate.Bytes)
-		if _, err := rand.Read(raw); err != nil {
-			return "", fmt.Errorf("generate a value: %w", err)
-		}
-		return hex.EncodeToString(raw), nil
+		return Random(*key.Generate)
 	}
 	return key.Value, nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -38,6 +39,15 @@ type Plan struct {
 	RestoreNote string `json:"restoreNote"`
 	// Rotations are what can be rotated, by name.
 	Rotations map[string]Rotation `json:"rotations"`
+	// Job is what changes the database for those rotations that need it. Its arguments lack the name of the rotation.
+	Job *batchv1.Job `json:"job,omitempty"`
+	// Keyring is the Secret that has the old and the new encryption key until a rotation of it has ended.
+	Keyring string `json:"keyring,omitempty"`
+}
+
+// Labels are those of what a rotation of the release creates.
+func (p Plan) Labels() map[string]string {
+	return map[string]string{"app.kubernetes.io/part-of": "neutree", instanceLabel: p.Release}
 }
 
 // Rotation is what one rotation replaces: keys of one Secret, so that one write replaces all.
@@ -78,6 +88,10 @@ func (p Plan) RotationOf(ref hook.SecretRef) string {
 func (p Plan) Validate() error {
 	if p.Release == "" || p.Record == "" || p.Secrets.Namespace == "" || len(p.Restart) == 0 {
 		return errors.New("release, record, secrets.namespace or restart is empty")
+	}
+	if job := p.Job; job != nil &&
+		(job.Kind != "Job" || job.Name == "" || len(job.Spec.Template.Spec.Containers) != 1 || p.Keyring == "") {
+		return errors.New("job must be a Job with a name and one container, and keyring a name")
 	}
 	for name, rotation := range p.Rotations {
 		s, known := p.Secret(rotation.Secret)

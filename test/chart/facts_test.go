@@ -103,7 +103,7 @@ func TestJobsAreThoseOfTheFacts(t *testing.T) {
 		}
 	}
 	plan := backupPlan(t, objects)
-	for _, job := range []batchv1.Job{plan.Create, plan.Restore} {
+	for _, job := range []batchv1.Job{plan.Create, plan.Restore, *secretsPlan(t, objects).Job} {
 		found[job.Spec.Template.Labels["app.kubernetes.io/component"]] = "Job " + job.Name
 	}
 	known := map[string]bool{}

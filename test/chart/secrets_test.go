@@ -8,9 +8,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/rotate"
 	"github.com/neutree-ai/packaging/internal/secretplan"
 )
@@ -47,6 +50,10 @@ func TestSecretsPlan(t *testing.T) {
 	always := map[string]secretplan.Rotation{
 		"jwt":         {Secret: keys, Keys: []string{"JWT_SECRET"}},
 		"service-key": {Secret: keys, Keys: []string{"PLATFORM_SERVICE_KEY"}},
+
+		"credential-key": {Secret: keys, Keys: []string{"CREDENTIAL_ENCRYPTION_KEY"}},
+		"database":       {Secret: prefix + "-pg-user", Keys: []string{"password"}},
+		"admin":          {Secret: prefix + "-admin", Keys: []string{"password"}},
 	}
 	all := maps.Clone(always)
 	all["sandbox"] = secretplan.Rotation{Secret: sandbox, Keys: []string{"JWT_SECRET", "SERVICE_KEY"}}
@@ -78,6 +85,59 @@ func TestSecretsPlan(t *testing.T) {
 	}
 	if names := slices.Sorted(slices.Values(rotate.Names())); !slices.Equal(names, slices.Sorted(maps.Keys(all))) {
 		t.Errorf("the plugin rotates %v, the chart %v", names, slices.Sorted(maps.Keys(all)))
+	}
+}
+
+// The Job of a rotation asks nothing of Kubernetes, has the database at hand and no key.
+func TestTheJobOfRotations(t *testing.T) {
+	objects := renderAll(t).Objects
+	plan := secretsPlan(t, objects)
+	job, pod := plan.Job, plan.Job.Spec.Template.Spec
+	config := find[*corev1.ConfigMap](t, objects, namespace, pod.Volumes[0].ConfigMap.Name)
+	var spec hook.RotateSpec
+	if err := yaml.UnmarshalStrict([]byte(config.Data["rotate.yaml"]), &spec); err != nil || spec.Validate() != nil ||
+		spec.EncryptionKey.Secret != plan.Rotations["credential-key"].Secret || spec.Admin != plan.Rotations["admin"].Secret {
+		t.Errorf("spec %+v, %v", spec, err)
+	}
+	account := find[*corev1.ServiceAccount](t, objects, namespace, pod.ServiceAccountName)
+	if *account.AutomountServiceAccountToken || pod.AutomountServiceAccountToken != nil && *pod.AutomountServiceAccountToken {
+		t.Error("its pod has a token")
+	}
+	var env []string
+	for _, one := range pod.Containers[0].Env {
+		env = append(env, one.Name)
+	}
+	if !slices.Equal(env, []string{"DATABASE_URL"}) || pod.Containers[0].Args[0] != "rotate" {
+		t.Errorf("args %v, variables %v", pod.Containers[0].Args, env)
+	}
+	if job.Name != prefix+"-rotate" || job.Spec.Template.Labels["app"] != job.Name || plan.Keyring != prefix+"-credential-key-rotation" {
+		t.Errorf("Job %s with the label %s, keyring %s", job.Name, job.Spec.Template.Labels["app"], plan.Keyring)
+	}
+	policy := find[*networkingv1.NetworkPolicy](t, objects, namespace, prefix+"-pg")
+	if !slices.ContainsFunc(policy.Spec.Ingress[0].From, func(peer networkingv1.NetworkPolicyPeer) bool {
+		return peer.PodSelector != nil && (peer.PodSelector.MatchLabels["app"] == job.Name ||
+			slices.ContainsFunc(peer.PodSelector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
+				return r.Key == "app" && slices.Contains(r.Values, job.Name)
+			}))
+	}) {
+		t.Errorf("the database does not admit the Job: %+v", policy.Spec.Ingress[0].From)
+	}
+}
+
+// In an external database the password is in a Secret of the user's, or the whole address.
+func TestTheDatabaseRotationOfAnExternalDatabase(t *testing.T) {
+	for set, want := range map[string]string{"": "password", "global.database.external.urlKey=uri": "uri"} {
+		sets := []string{"global.database.mode=external", "global.database.external.existingSecret=mine",
+			"global.database.external.host=db.example.com"}
+		if set != "" {
+			sets = append(sets[:2], set)
+		}
+		plan := secretsPlan(t, render(t, sets...).Objects)
+		rotation := plan.Rotations["database"]
+		s, _ := plan.Secret(rotation.Secret)
+		if rotation.Secret != "mine" || !slices.Equal(rotation.Keys, []string{want}) || !s.Existing {
+			t.Errorf("%+v of %+v", rotation, s)
+		}
 	}
 }
 

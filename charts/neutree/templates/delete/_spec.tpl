@@ -65,7 +65,7 @@ revision: {{ .Release.Revision }}
 {{- if not (include "common.externalDatabase" .) }}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
-secrets: {{ $made | toJson }}
+secrets: {{ append $made (include "neutree.rotate.keyring" .) | toJson }}
 givenSecrets: {{ $givenSecrets | toJson }}
 configMaps: [{{ include "common.storageConfigMap" . }}, {{ include "neutree.restoreNote" . }}, {{ include "neutree.installation" . }}]
 claims: {{ $claims | toJson }}

@@ -28,7 +28,7 @@ func All() []Test {
 		{Name: "TestFrom010", Suite: Platform, Cost: 370},
 		{Name: "TestFrom010Everything", Suite: Platform, Cost: 350},
 		{Name: "TestFrom010GitOps", Suite: Platform, Cost: 320},
-		{Name: "TestHelm3", Suite: Platform, Cost: 320},
+		{Name: "TestHelm3", Suite: Platform, Cost: 420},
 		{Name: "TestFailingFirstMigration", Suite: Platform, Cost: 110},
 		{Name: "TestModules", Suite: Platform, Cost: 230},
 		{Name: "TestOperatorAlreadyThere", Suite: Platform, Cost: 290},

@@ -170,6 +170,7 @@ Usage: $facts := include "common.facts" . | fromJson
     {"name":"backup","component":"backup","awaited":true,"database":true,"stays":true,"upgrades":true},
     {"name":"backup-bootstrap","component":"backup","stays":true},
     {"name":"restore","component":"backup","stays":true},
+    {"name":"rotate","component":"rotate","database":true,"stays":true},
     {"name":"teardown","component":"teardown","awaited":true},
     {"name":"delete","component":"delete","awaited":true}
   ],
