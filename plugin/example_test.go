@@ -280,6 +280,12 @@ data:
       jwt: {secret: nap-cp-secret, keys: [JWT_SECRET]}
       service-key: {secret: nap-cp-secret, keys: [PLATFORM_SERVICE_KEY]}
       credential-key: {secret: nap-cp-secret, keys: [CREDENTIAL_ENCRYPTION_KEY]}
+    job:
+      apiVersion: batch/v1
+      kind: Job
+      metadata: {name: nap-rotate}
+      spec: {template: {spec: {containers: [{name: rotate, image: nap-hooks}]}}}
+    keyring: nap-credential-key-rotation
 ---
 apiVersion: v1
 kind: Secret

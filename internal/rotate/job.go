@@ -20,9 +20,6 @@ const keysAt = "/keys"
 // runJob has the Job of the plan change the database, and returns what it says. version is another one for other
 // values: the Job of a client that was killed is awaited if it works with the same.
 func (r *Rotation) runJob(ctx context.Context, version string, complete func(*corev1.PodSpec)) (string, error) {
-	if r.Plan.Job == nil {
-		return "", hook.Errorf(hook.Usage, "the chart names no Job for the rotation of %s", r.Name)
-	}
 	job := r.Plan.Job.DeepCopy()
 	metav1.SetMetaDataAnnotation(&job.Spec.Template.ObjectMeta, restart.Annotation, version)
 	pod := &job.Spec.Template.Spec

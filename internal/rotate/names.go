@@ -3,13 +3,15 @@ package rotate
 import (
 	"fmt"
 	"time"
+
+	"github.com/neutree-ai/packaging/internal/secretplan"
 )
 
 // Names of rotations that do more than to write a value and to restart services.
 const (
-	credentialKey = "credential-key"
+	credentialKey = secretplan.CredentialKey
 	database      = "database"
-	admin         = "admin"
+	admin         = secretplan.Admin
 )
 
 // Kind is one of the rotations that there are.

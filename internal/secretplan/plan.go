@@ -23,6 +23,12 @@ import (
 // File is the key of the ConfigMap that holds a Plan.
 const File = "secrets-plan.yaml"
 
+// Rotations whose Job changes the database.
+const (
+	CredentialKey = "credential-key"
+	Admin         = "admin"
+)
+
 const instanceLabel = "app.kubernetes.io/instance"
 
 // Plan is what the chart says about the Secrets of a release.
@@ -94,6 +100,9 @@ func (p Plan) Validate() error {
 		return errors.New("job must be a Job with a name and one container, and keyring a name")
 	}
 	for name, rotation := range p.Rotations {
+		if p.Job == nil && (name == CredentialKey || name == Admin) {
+			return fmt.Errorf("job is empty, and rotations.%s needs it", name)
+		}
 		s, known := p.Secret(rotation.Secret)
 		if !known || len(rotation.Keys) == 0 {
 			return fmt.Errorf("rotations.%s names no key of a Secret in secrets", name)

@@ -127,10 +127,10 @@ func TestTheJobOfRotations(t *testing.T) {
 // In an external database the password is in a Secret of the user's, or the whole address.
 func TestTheDatabaseRotationOfAnExternalDatabase(t *testing.T) {
 	for set, want := range map[string]string{"": "password", "global.database.external.urlKey=uri": "uri"} {
-		sets := []string{"global.database.mode=external", "global.database.external.existingSecret=mine",
-			"global.database.external.host=db.example.com"}
+		sets := []string{"global.database.mode=external", "cloudnative-pg.enabled=false",
+			"global.database.external.existingSecret=mine", "global.database.external.host=db.example.com"}
 		if set != "" {
-			sets = append(sets[:2], set)
+			sets = append(sets[:3], set)
 		}
 		plan := secretsPlan(t, render(t, sets...).Objects)
 		rotation := plan.Rotations["database"]
