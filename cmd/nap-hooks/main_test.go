@@ -64,6 +64,8 @@ func TestCommandLines(t *testing.T) {
 		"no Job":               {[]string{"backup", "scheduled", "--spec", "x"}, 2, "--job is missing"},
 		"no backup to send":    {[]string{"backup", "send", "--spec", "x"}, 2, "--name is missing"},
 		"no backup to receive": {[]string{"backup", "receive", "--spec", "x"}, 2, "--name is missing"},
+		"no rotation":          {[]string{"rotate", "--spec", "x"}, 2, "name what has changed: credential-key or admin"},
+		"no keys":              {[]string{"rotate", "credential-key", "--spec", "x"}, 2, "--keys is missing"},
 		"no target":            {[]string{"install"}, 2, "--to is missing"},
 		"no spec":              {[]string{"migrate"}, 2, "--spec is missing"},
 		"no spec file":         {[]string{"prepare", "--spec", "/nowhere/spec.yaml"}, 2, "no such file"},

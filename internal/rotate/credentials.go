@@ -101,6 +101,8 @@ type rekeying struct {
 	before string
 	// takenUp says that another client has stopped the services, and may have had the Job run.
 	takenUp bool
+	// began is when the services stood still.
+	began time.Time
 }
 
 // rekey rotates the encryption key.
@@ -188,7 +190,7 @@ func (r *rekeying) proceed(ctx context.Context, left *restorenote.Note) (string,
 	if err != nil {
 		return "", r.giveUp(ctx, err)
 	}
-	began := time.Now()
+	r.began = time.Now()
 	said := "its credentials have it already"
 	if r.lock.Get().Phase != restorenote.Restored {
 		if said, err = r.encrypt(ctx); err != nil {
@@ -199,7 +201,7 @@ func (r *rekeying) proceed(ctx context.Context, left *restorenote.Note) (string,
 		return "", err
 	}
 	return fmt.Sprintf("%s has a new value: %s; restarted %s%s", r.Name, said,
-		strings.Join(r.services.Plan.Writers, ", "), r.kind.measured(began)), nil
+		strings.Join(r.services.Plan.Writers, ", "), r.kind.measured(r.began)), nil
 }
 
 // prepare does everything that comes before services are stopped.
@@ -270,6 +272,8 @@ func (r *rekeying) encrypt(ctx context.Context) (string, error) {
 	if err := r.services.StopWriters(ctx, &services); err != nil {
 		return "", err
 	}
+	// A pod that is ending still answers.
+	r.began = time.Now()
 	if err := r.writeKey(ctx); err != nil {
 		return "", err
 	}
