@@ -13,6 +13,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/offsite"
 )
 
 // Files says what the cluster has of users' files, which no backup contains: PVCs that have to come from the storage.
@@ -75,7 +76,10 @@ func (r *Restore) absent(ctx context.Context, at places) ([]finding.Finding, err
 	}{{kube.Secrets, "Secret", at.Secrets}, {kube.Claims, "PVC", at.Claims}} {
 		for _, value := range slices.Sorted(maps.Keys(kind.names)) {
 			name := kind.names[value]
-			if name == "" {
+			restored := kind.gvr == kube.Secrets && slices.ContainsFunc(r.Escrow.Secrets, func(s offsite.EscrowSecret) bool {
+				return s.Name == name
+			})
+			if name == "" || restored {
 				continue
 			}
 			_, err := r.Client.GetMetadata(ctx, kind.gvr, r.Namespace, name)
