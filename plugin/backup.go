@@ -26,8 +26,8 @@ func newBackupCommand(settings *helmenv.Settings) *cobra.Command {
 	o := &backupOptions{settings: settings}
 	cmd := &cobra.Command{
 		Use:   "backup",
-		Short: "Make, list, copy, restore and delete backups of a release's databases",
-		Long: `Make, list, copy, restore and delete backups of a release's databases.
+		Short: "Make, list, copy, try, restore and delete backups of a release's databases",
+		Long: `Make, list, copy, try, restore and delete backups of a release's databases.
 
 A backup contains the platform's database and that of AFS's controller, not the files of workspaces. It is in a PVC
 that an uninstall keeps. Copies outside the cluster, which global.backup makes, are reached with --from.
@@ -35,6 +35,7 @@ that an uninstall keeps. Copies outside the cluster, which global.backup makes, 
 Exit codes: 0 done, 1 failed, 2 refused, 124 out of time.`,
 		Example: `  helm neutree backup create -n nap
   helm neutree backup list -n nap
+  helm neutree backup drill -n nap
   helm neutree backup restore 20261123-141500 -n nap
   helm neutree backup list --from s3://backups/neutree`,
 	}
@@ -42,8 +43,9 @@ Exit codes: 0 done, 1 failed, 2 refused, 124 out of time.`,
 	flags.StringVar(&o.release, "release", "",
 		"name of the release, where its namespace has several; with --from also NAMESPACE.NAME")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Minute, "give up after this long")
-	cmd.AddCommand(newBackupCreateCommand(o), newBackupDeleteCommand(o), newBackupListCommand(o), newBackupPullCommand(o),
-		newBackupPushCommand(o), newBackupRestoreCommand(o), newBackupVerifyCommand(o))
+	cmd.AddCommand(newBackupCreateCommand(o), newBackupDeleteCommand(o), newBackupDrillCommand(o),
+		newBackupListCommand(o), newBackupPullCommand(o), newBackupPushCommand(o), newBackupRestoreCommand(o),
+		newBackupVerifyCommand(o))
 	return cmd
 }
 

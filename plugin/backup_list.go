@@ -53,6 +53,12 @@ With --from, list the copies outside the cluster instead. That takes neither a c
 				case schedule != "":
 					log.Info(schedule)
 				}
+				switch drill, err := r.LastDrill(ctx); {
+				case err != nil:
+					log.Warn("how the last drill ended is not known", "cause", err.Error())
+				case drill != "":
+					log.Info(drill)
+				}
 				if output == "json" {
 					return writeJSON(cmd.OutOrStdout(), listing.Backups)
 				}

@@ -58,6 +58,8 @@ var examples = map[string]example{
 	"helm neutree backup create -n nap --reason 'before moving to new nodes'": {cluster: withBackups, stdout: "20"},
 	"helm neutree backup list -n nap":                                         {cluster: withBackups, stdout: "20261123-141500"},
 	"helm neutree backup list -n nap -o json":                                 {cluster: withBackups, stdout: `"name": "20261123-141500"`},
+	"helm neutree backup drill -n nap":                                        {cluster: withBackups, stdout: "result          passed"},
+	"helm neutree backup drill 20261123-141500 -n nap -o json":                {cluster: withBackups, stdout: `"passed": true`},
 	"helm neutree backup delete 20261123-141500 -n nap": {
 		cluster: withBackups, stderr: "backup 20261123-141500 is deleted",
 	},
@@ -344,6 +346,15 @@ data:
       kind: Job
       metadata: {name: nap-restore}
       spec: {template: {spec: {containers: [{name: restore, image: postgresql}]}}}
+    drill:
+      live: nap-pg
+      record: nap-backup-drill
+      cluster: {apiVersion: postgresql.cnpg.io/v1, kind: Cluster, metadata: {name: nap-drill}, spec: {instances: 1}}
+      job:
+        apiVersion: batch/v1
+        kind: Job
+        metadata: {name: nap-drill}
+        spec: {template: {spec: {containers: [{name: backup, image: postgresql}]}}}
     writers: [nap-cp]`)
 	var wait sync.WaitGroup
 	t.Cleanup(wait.Wait)
@@ -364,6 +375,9 @@ func finish(server *kubetest.Server, made kubetest.Request) {
 	name, message := job.GetName(), "done"
 	if strings.HasPrefix(name, "nap-backup-list-") {
 		message = `{"backups":[{"name":"20261123-141500","schema":"131_x","bytes":2048,"revision":2,"reason":"by hand"}]}`
+	}
+	if name == "nap-drill" {
+		message = `{"backup":"20261123-141500","passed":true,"tables":3,"rows":"7 in 3 tables, as recorded"}`
 	}
 	phase, state := "Succeeded", fmt.Sprintf("terminated: {exitCode: 0, message: %q}", message)
 	if strings.HasPrefix(name, "nap-backup-copy-") {

@@ -16,7 +16,7 @@ import (
 func newBackupCommand(o *hook.Options) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "backup --spec FILE create|scheduled|list|check|restore|delete|hold|send|receive",
+		Use:   "backup --spec FILE create|scheduled|list|check|restore|drill|delete|hold|send|receive",
 		Short: "Save the databases to the claim that is mounted, or bring them back",
 		Long: `Save the databases to the claim that is mounted, or bring them back.
 
@@ -28,7 +28,7 @@ fails, the exit code is 10, or 1 where another try may help, and the backup stay
 restore it is a warning.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return hook.Errorf(hook.Usage, "say what to do: create, scheduled, list, check, restore, delete, hold, send or receive")
+			return hook.Errorf(hook.Usage, "say what to do: create, scheduled, list, check, restore, drill, delete, hold, send or receive")
 		},
 	}
 	cmd.PersistentFlags().StringVar(&path, "spec", "", "YAML file that says what to do")
@@ -96,7 +96,15 @@ restore it is a warning.`,
 	remove := sub("delete", "Delete a backup", func(ctx context.Context, b *backup.Backup) (string, error) {
 		return "backup " + name + " is deleted", b.Delete(ctx, name)
 	})
-	for _, c := range []*cobra.Command{create, check, restore, remove} {
+	drill := sub("drill", "Restore a backup into an empty, throw-away database and say whether it is good",
+		func(ctx context.Context, b *backup.Backup) (string, error) {
+			result, err := b.Drill(ctx, name)
+			if err != nil {
+				return "", err
+			}
+			return result.Message()
+		})
+	for _, c := range []*cobra.Command{create, check, restore, drill, remove} {
 		c.Flags().StringVar(&name, "name", "", "name of the backup")
 		requireFlags(c, "name")
 	}
@@ -108,6 +116,6 @@ restore it is a warning.`,
 		return backup.Message(found, damaged)
 	})
 	hold, send, receive := newHoldCommand(sub), newSendCommand(sub, &name), newReceiveCommand(sub, &name)
-	cmd.AddCommand(create, scheduled, list, check, restore, remove, hold, send, receive)
+	cmd.AddCommand(create, scheduled, list, check, restore, drill, remove, hold, send, receive)
 	return cmd
 }

@@ -155,6 +155,9 @@ func (b *Backup) dump(ctx context.Context, path string, m *Metadata) error {
 	if err != nil {
 		return err
 	}
+	if err := b.recordRows(ctx, conn, m); err != nil {
+		return err
+	}
 	b.Log.Info("reading the dump back")
 	m.Tables, err = b.readBack(ctx, path)
 	return err

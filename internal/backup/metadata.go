@@ -48,6 +48,8 @@ type Metadata struct {
 	DatabaseBytes int64 `json:"databaseBytes"`
 	Bytes         int64 `json:"bytes"`
 	Tables        int   `json:"tables"`
+	// Rows is how many rows each table had. Backups of earlier versions do not say so.
+	Rows map[string]int64 `json:"rows,omitempty"`
 	// Files are the checksums of the files, by name.
 	Files map[string]File `json:"files"`
 	// Seconds is how long it took.

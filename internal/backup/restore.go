@@ -99,7 +99,7 @@ func (b *Backup) checkAll(ctx context.Context, name string, newer bool) (Metadat
 		return m, "", nil
 	}
 	afs := filepath.Join(b.Spec.Dir, name, afsFile)
-	if err := checkSQLite(ctx, afs); err != nil {
+	if err := checkSealed(ctx, afs); err != nil {
 		return m, "", damaged(name, "%v", err)
 	}
 	return m, afs, nil

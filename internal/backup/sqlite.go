@@ -75,22 +75,34 @@ func copyPages(ctx context.Context, conn *sql.Conn, begin func(sqliteConn) (*sql
 
 // checkSQLite reads the whole database at path.
 func checkSQLite(ctx context.Context, path string) error {
-	return withSQLite(ctx, path, func(conn *sql.Conn) error {
-		var result string
-		if err := conn.QueryRowContext(ctx, "PRAGMA integrity_check").Scan(&result); err != nil {
-			return fmt.Errorf("check AFS's database %s: %w", path, err)
-		}
-		if result != "ok" {
-			return fmt.Errorf("AFS's database %s is damaged: %s", path, result)
-		}
-		return nil
-	})
+	return withSQLite(ctx, path, func(conn *sql.Conn) error { return checkPages(ctx, conn, path) })
+}
+
+// checkSealed is checkSQLite for a file that nobody writes to. It may lie on a volume that is mounted to read only.
+func checkSealed(ctx context.Context, path string) error {
+	sealed := url.Values{"mode": {"ro"}, "immutable": {"1"}}
+	return openSQLite(ctx, path, sealed, func(conn *sql.Conn) error { return checkPages(ctx, conn, path) })
+}
+
+func checkPages(ctx context.Context, conn *sql.Conn, path string) error {
+	var result string
+	if err := conn.QueryRowContext(ctx, "PRAGMA integrity_check").Scan(&result); err != nil {
+		return fmt.Errorf("check AFS's database %s: %w", path, err)
+	}
+	if result != "ok" {
+		return fmt.Errorf("AFS's database %s is damaged: %s", path, result)
+	}
+	return nil
 }
 
 func withSQLite(ctx context.Context, path string, do func(*sql.Conn) error) error {
-	dsn := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: url.Values{
+	return openSQLite(ctx, path, url.Values{
 		"mode": {"rw"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyWait.Milliseconds())},
-	}.Encode()}
+	}, do)
+}
+
+func openSQLite(ctx context.Context, path string, options url.Values, do func(*sql.Conn) error) error {
+	dsn := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: options.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return err

@@ -28,8 +28,23 @@ type Plan struct {
 	Snapshot map[string]any `json:"snapshot,omitempty"`
 	// Writers are the Deployments that use the databases.
 	Writers []string `json:"writers"`
+	// Drill is what a drill runs; nil for an external database, where there need be no operator.
+	Drill *DrillPlan `json:"drill,omitempty"`
 	// Workspaces is the namespace of the workspaces; a plan of version 0.1.0 does not say it.
 	Workspaces string `json:"workspaces,omitempty"`
+}
+
+// DrillPlan is the throw-away database of a drill, and the Job that fills it.
+type DrillPlan struct {
+	// Cluster is a CloudNativePG Cluster of one instance. Its image and the size of its volume are decided by the backup.
+	Cluster map[string]any `json:"cluster"`
+	// Live is the Cluster of the release, whose image is used.
+	Live string `json:"live"`
+	// Policy admits only the Job and the operator to it; empty where the release has no NetworkPolicies.
+	Policy map[string]any `json:"policy,omitempty"`
+	Job    batchv1.Job    `json:"job"`
+	// Record is the ConfigMap that says how the last drill ended.
+	Record string `json:"record"`
 }
 
 // Validate reports what the plan lacks.
@@ -46,6 +61,10 @@ func (p Plan) Validate() error {
 		if job.Kind != "Job" || job.Name == "" || len(job.Spec.Template.Spec.Containers) != 1 {
 			return errors.New("create and restore must be Jobs with a name and one container")
 		}
+	}
+	if d := p.Drill; d != nil && (d.Job.Name == "" || len(d.Job.Spec.Template.Spec.Containers) != 1 || d.Record == "" ||
+		len(d.Cluster) == 0) {
+		return errors.New("drill must name a Cluster, a Job with one container and a ConfigMap for the record")
 	}
 	return nil
 }

@@ -227,9 +227,18 @@ func (r *Runner) clusterImage(ctx context.Context) (string, error) {
 	if r.Plan.Cluster == "" {
 		return "", nil
 	}
-	cluster, err := r.Client.Resource(kube.Clusters, r.Namespace).Get(ctx, r.Plan.Cluster, metav1.GetOptions{})
+	image, err := r.imageOf(ctx, r.Plan.Cluster)
 	if err != nil {
 		return "", fmt.Errorf("find the database's image: %s", kube.Brief(err))
+	}
+	return image, nil
+}
+
+// imageOf is the image that a Cluster runs. The error is the API server's.
+func (r *Runner) imageOf(ctx context.Context, name string) (string, error) {
+	cluster, err := r.Client.Resource(kube.Clusters, r.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
 	}
 	for _, field := range [][]string{{"status", "image"}, {"spec", "imageName"}} {
 		if image, _, _ := unstructured.NestedString(cluster.Object, field...); image != "" {

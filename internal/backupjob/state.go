@@ -79,8 +79,9 @@ func (r *Restore) stopScheduled(ctx context.Context) error {
 	return nil
 }
 
-// refuseUpgrade refuses while Jobs of an upgrade are running: it would start the services in the middle of the restore.
-func (r *Restore) refuseUpgrade(ctx context.Context) error {
+// refuseUpgrade refuses while Jobs of an upgrade are running: it would start the services in the middle of a restore, and
+// the database is what a drill would take time from.
+func (r *Runner) refuseUpgrade(ctx context.Context) error {
 	stopper := &stop.Stopper{Log: r.Log, Client: r.Client, Namespace: r.Namespace}
 	jobs, err := stopper.Of(ctx, r.Plan.Release, strings.TrimSuffix(r.Plan.Restore.Name, "-restore"))
 	if err != nil {

@@ -10,6 +10,7 @@ const (
 
 	BackupBusy          ID = "backup.busy"
 	BackupDamaged       ID = "backup.damaged"
+	BackupDrill         ID = "backup.drill"
 	BackupExists        ID = "backup.exists"
 	BackupHalfRestored  ID = "backup.half-restored"
 	BackupInstall       ID = "backup.install"

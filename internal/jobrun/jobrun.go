@@ -130,6 +130,13 @@ func (r *Runner) Run(ctx context.Context, job *batchv1.Job) (string, error) {
 	return w.message, err
 }
 
+// Await waits for the end of a Job that was made from job, and returns its termination message. It deletes nothing.
+func (r *Runner) Await(ctx context.Context, job *batchv1.Job) (string, error) {
+	w := &watch{Runner: r, name: job.Name, main: job.Spec.Template.Spec.Containers[0].Name, nodeWait: r.startWait(job)}
+	err := w.wait(ctx)
+	return w.message, err
+}
+
 // remove deletes a Job that is of no more use; an error is only worth a warning.
 func (r *Runner) remove(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -123,7 +123,7 @@ func belongs(d *appsv1.Deployment, release, namespace string) bool {
 }
 
 // others lists the databases of all namespaces but the release's own. A hibernated one has no pods that an operator would
-// look after.
+// look after, and that of a drill is removed by Kubernetes with its Job.
 func others(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([]metav1.PartialObjectMetadata, error) {
 	list, err := client.ListMetadata(ctx, kube.Clusters, "", metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
@@ -135,8 +135,13 @@ func others(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([
 	}
 	return slices.DeleteFunc(list, func(cluster metav1.PartialObjectMetadata) bool {
 		return cluster.Namespace == spec.Namespace && cluster.Name == spec.Cluster ||
-			cluster.Annotations[hibernationAnnotation] == "on"
+			cluster.Annotations[hibernationAnnotation] == "on" || ofDrill(&cluster)
 	}), nil
+}
+
+// ofDrill tells whether a database is the throw-away one of helm neutree backup drill.
+func ofDrill(cluster *metav1.PartialObjectMetadata) bool {
+	return cluster.Labels["app.kubernetes.io/part-of"] == "neutree" && cluster.Labels["app.kubernetes.io/component"] == "drill"
 }
 
 // named is how many databases a message names.

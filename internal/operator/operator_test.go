@@ -109,6 +109,8 @@ func TestCheck(t *testing.T) {
 				"keep cloudnative-pg.enabled=true global.upgrade.allowOperatorChange=true"}},
 		"an upgrade that removes it where only its own depends": {spec: dropped, objects: []string{ours, cluster("nap",
 			"nap-pg")}},
+		"an upgrade that removes it during a drill": {spec: dropped, objects: []string{ours, strings.TrimSuffix(cluster("nap",
+			"nap-drill"), "}\n") + ", labels: {app.kubernetes.io/part-of: neutree, app.kubernetes.io/component: drill}}\n"}},
 		"an upgrade next to the operator of another release": {spec: dropped,
 			objects: []string{deployment("pg", "pg", "1.30.0", ""), cluster("shop", "orders")}},
 		"an older minor version": {spec: wide, objects: []string{deployment("neutree", "neutree", "1.31.0", "")},

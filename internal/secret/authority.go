@@ -15,8 +15,8 @@ import (
 // authorityLife is what CloudNativePG gives an authority. It renews one, with the same key, a week before its end.
 const authorityLife = 90 * 24 * time.Hour
 
-// authority is a certificate authority in the form that CloudNativePG makes, reads and renews.
-func authority(cluster, namespace string, now time.Time) (map[string][]byte, error) {
+// Authority is a certificate authority in the form that CloudNativePG makes, reads and renews.
+func Authority(cluster, namespace string, now time.Time) (map[string][]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("create the key of the database's certificate authority: %w", err)

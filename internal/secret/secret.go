@@ -169,7 +169,7 @@ func (k *keeper) step(ctx context.Context, s hook.Secret, current *corev1.Secret
 	if current != nil {
 		next = current.DeepCopy()
 	} else if s.Authority != "" {
-		if next.Data, err = authority(s.Authority, k.namespace, time.Now()); err != nil {
+		if next.Data, err = Authority(s.Authority, k.namespace, time.Now()); err != nil {
 			return false, err
 		}
 	}

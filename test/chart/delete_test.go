@@ -51,7 +51,7 @@ func TestDeleteNames(t *testing.T) {
 		Namespace: namespace, Release: releaseName, Revision: 1, Cluster: "nap-pg",
 		Secrets:      []string{"nap-pg-user", "nap-pg-ca", "nap-cp-secret", "nap-admin", "nap-database"},
 		GivenSecrets: []string{}, GivenClaims: []hook.NamespacedName{},
-		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation"},
+		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation", "nap-backup-drill"},
 		Claims:     []hook.NamespacedName{{Namespace: namespace, Name: "nap-backups"}, {Namespace: namespace, Name: "afs-controller-db"}},
 		Jobs:       []string{"nap-pull", "nap-migrate", "nap-backup", "nap-backup-bootstrap", "nap-restore"},
 		Leases:     []string{"db9c8771.cnpg.io"},

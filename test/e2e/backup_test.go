@@ -57,6 +57,7 @@ func TestBackup(t *testing.T) {
 		return err == nil, "it does not"
 	})
 	r.sql(t, "SET ROLE nap;"+rows)
+	r.storeCredential(t)
 	r.afsRows(t, "INSERT INTO dirs VALUES ('77aa', 'shared', '/data/afs/aa/77/77aa')")
 	before, dirs := r.tables(t), r.afsRows(t)
 
@@ -95,6 +96,8 @@ func TestBackup(t *testing.T) {
 			t.Errorf("%+v", list)
 		}
 	})
+
+	t.Run("a drill finds it good, after one whose client was killed", func(t *testing.T) { r.drill(t, name) })
 
 	t.Run("a claim without room is named before anything is written", func(t *testing.T) {
 		r.exec(t, toolbox, "toolbox", "", "dd", "if=/dev/zero", "of=/backups/neutree/filler", "bs=1M", "count=63")
@@ -184,6 +187,56 @@ func TestBackup(t *testing.T) {
 			t.Errorf("%+v", list)
 		}
 	})
+}
+
+// storeCredential stores one as a user does, encrypted with the installation's key.
+func (r *release) storeCredential(t testing.TB) {
+	t.Helper()
+	keys, err := r.client.CoreV1().Secrets(r.namespace).Get(t.Context(), keysSecret, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.sql(t, fmt.Sprintf("INSERT INTO public.user_credentials VALUES ('c2', 'u1', 'gitlab', pgp_sym_encrypt('hunter2', '%s'))",
+		keys.Data[encryptionKey]))
+}
+
+// drill kills the client of a drill, and has another one do it to its end: nothing of either is left.
+func (r *release) drill(t *testing.T, name string) {
+	pods := r.podIdentities(t)
+	killed := r.start(t, "backup", "drill", name)
+	eventually(t, 2*time.Minute, "the throw-away PostgreSQL has a pod", func(ctx context.Context) (bool, string) {
+		return len(r.pods(ctx, "cnpg.io/cluster=nap-drill")) > 0, "there is none"
+	})
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.Wait()
+	got := r.plugin(t, 0, "", "backup", "drill")
+	t.Logf("backup drill: %s\n%s%s", got.took, got.stderr, got.stdout)
+	for _, word := range []string{" tables, as recorded", "one was decrypted", "the schema was up to date",
+		"intact", "passed"} {
+		if !strings.Contains(got.stdout, word) {
+			t.Errorf("the report does not say %q:\n%s", word, got.stdout)
+		}
+	}
+	if diff := cmp.Diff(pods, r.podIdentities(t)); diff != "" {
+		t.Errorf("pods before and after:\n%s", diff)
+	}
+	claims, err := r.client.CoreV1().PersistentVolumeClaims(r.namespace).List(t.Context(),
+		metav1.ListOptions{LabelSelector: "cnpg.io/cluster=nap-drill"})
+	if err != nil || len(claims.Items) > 0 {
+		t.Errorf("%d PVCs are left, error %v", len(claims.Items), err)
+	}
+	secrets, err := r.client.CoreV1().Secrets(r.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets.Items {
+		if strings.HasPrefix(secret.Name, "nap-drill") {
+			t.Errorf("Secret %s is left", secret.Name)
+		}
+	}
+	wantSaid(t, r.plugin(t, 0, "", "backup", "list"), "last drill 20", " passed (")
 }
 
 // fromSchedule creates a Job of the schedule, as kubectl create job --from does.

@@ -13,6 +13,7 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
     },
     "backup": {
       "accessMode": "ReadWriteOnce",
+      "drill": {"resources":{"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"50m","memory":"256Mi"}},"storageClass":""},
       "enabled": true,
       "failedJobsHistoryLimit": 3,
       "image": {"digest":"","registry":"","repository":"","tag":""},

@@ -67,7 +67,7 @@ cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
 secrets: {{ append $made (include "neutree.rotate.keyring" .) | toJson }}
 givenSecrets: {{ $givenSecrets | toJson }}
-configMaps: [{{ include "common.storageConfigMap" . }}, {{ include "neutree.restoreNote" . }}, {{ include "neutree.installation" . }}]
+configMaps: [{{ include "common.storageConfigMap" . }}, {{ include "neutree.restoreNote" . }}, {{ include "neutree.installation" . }}, {{ include "neutree.drill.record" . }}]
 claims: {{ $claims | toJson }}
 givenClaims: {{ $given | toJson }}
 # Those that failed stay for their log.

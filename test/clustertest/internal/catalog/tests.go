@@ -15,7 +15,7 @@ func All() []Test {
 		{Name: "TestTheDoubleAnswersLikeTheAPIServer", Suite: Platform, Cost: 5},
 		{Name: "TestRefusalsOfTheDoubleAreReal", Suite: Platform, Cost: 5},
 		{Name: "TestObjectsAreAccepted", Suite: Platform, Cost: 110},
-		{Name: "TestBackup", Suite: Platform, Cost: 250},
+		{Name: "TestBackup", Suite: Platform, Cost: 330},
 		{Name: "TestBackupFromACopy", Suite: Platform, Cost: 170},
 		{Name: "TestBootstrapKilledAndDoubled", Suite: Platform, Cost: 130},
 		{Name: "TestChartTesting/default", Suite: Platform, Sub: "./^default$", Cost: 520},
