@@ -33,8 +33,8 @@ var settledPhases = []string{"Cluster in healthy state", "Creating a new replica
 
 // recreating are the fields of a Cluster's spec whose change replaces its pods.
 var recreating = []string{
-	"affinity", "env", "envFrom", "imageName", "imagePullPolicy", "imagePullSecrets", "priorityClassName", "probes",
-	"projectedVolumeTemplate", "resources", "schedulerName", "topologySpreadConstraints",
+	"affinity", "env", "envFrom", "imageName", "imagePullPolicy", "imagePullSecrets", "plugins", "priorityClassName",
+	"probes", "projectedVolumeTemplate", "resources", "schedulerName", "topologySpreadConstraints",
 }
 
 // configuring are the fields below postgresql whose change makes the operator write another configuration.

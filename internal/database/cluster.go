@@ -108,6 +108,9 @@ func (c *Cluster) Apply(ctx context.Context, manifest *unstructured.Unstructured
 				continue
 			}
 			if err != nil {
+				if refused := c.refuseExtra(desired, err); refused != nil {
+					return false, "", refused
+				}
 				return c.admission(ctx, err)
 			}
 		}
@@ -128,6 +131,11 @@ func (c *Cluster) Admits(ctx context.Context, manifest *unstructured.Unstructure
 		return err
 	}
 	_, err = c.client.Apply(ctx, kube.Clusters, c.namespace, desired, true)
+	if err != nil {
+		if refused := c.refuseExtra(desired, err); refused != nil {
+			return refused
+		}
+	}
 	if err == nil || olderCRD(err) {
 		return nil
 	}

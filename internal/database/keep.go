@@ -15,8 +15,8 @@ import (
 )
 
 // KeepLive returns desired with everything that must not go back kept as in live, and one sentence
-// for each such thing: a volume never shrinks or changes its class, and PostgreSQL never gets an
-// older major version than the one that wrote the data. A newer one it does not get here either, and
+// for each such thing: a volume never shrinks or changes its class, a database is created once, and PostgreSQL never
+// gets an older major version than the one that wrote the data. A newer one it does not get here either, and
 // RaisesMajor says so. live may be nil.
 func KeepLive(desired, live *unstructured.Unstructured) (*unstructured.Unstructured, []string, error) {
 	desired = desired.DeepCopy()
@@ -32,6 +32,9 @@ func KeepLive(desired, live *unstructured.Unstructured) (*unstructured.Unstructu
 		kept = append(kept, k...)
 	}
 	if k := keepMajor(desired.Object, live.Object); k != "" {
+		kept = append(kept, k)
+	}
+	if k := keepBootstrap(desired.Object, live.Object); k != "" {
 		kept = append(kept, k)
 	}
 	keepPlaintext(desired, live)
@@ -110,6 +113,24 @@ func keepVolume(desired, live map[string]any, volume string) (kept []string, err
 		}
 	}
 	return kept, unstructured.SetNestedMap(desired, now, "spec", volume)
+}
+
+// keepBootstrap keeps how a Cluster was created, which nothing reads any more, so that another way can be among the values
+// of a release whose database is there.
+func keepBootstrap(desired, live map[string]any) string {
+	was, ok, _ := unstructured.NestedMap(live, "spec", "bootstrap")
+	if !ok {
+		return ""
+	}
+	now, _, _ := unstructured.NestedMap(desired, "spec", "bootstrap")
+	_ = unstructured.SetNestedMap(desired, was, "spec", "bootstrap")
+	for _, method := range []string{"recovery", "pg_basebackup"} {
+		if now[method] != nil && was[method] == nil {
+			return fmt.Sprintf("spec.bootstrap.%s has no effect: the database exists, and is recovered only when it is created",
+				method)
+		}
+	}
+	return ""
 }
 
 func orDefault(class any) any {

@@ -49,6 +49,14 @@ func TestKeepLive(t *testing.T) {
 			want:    `spec: {imageName: "pg:17.10", storage: {size: 10Gi}}`,
 		},
 		{
+			name:    "created another way than the values say now",
+			desired: `spec: {bootstrap: {recovery: {source: before}}, storage: {size: 10Gi}}`,
+			live:    `spec: {bootstrap: {initdb: {database: nap}}, storage: {size: 10Gi}}`,
+			want:    `spec: {bootstrap: {initdb: {database: nap}}, storage: {size: 10Gi}}`,
+			kept: []string{"spec.bootstrap.recovery has no effect: the database exists, and is recovered only when it is " +
+				"created"},
+		},
+		{
 			name: "admits connections without TLS, and a default would end that",
 			desired: `{metadata: {annotations: {neutree.ai/require-tls: auto}}, ` +
 				`spec: {postgresql: {parameters: {a: "1"}, pg_hba: [hostnossl all all all reject]}}}`,

@@ -30,6 +30,8 @@ var meanings = map[string]func(*rand.Rand) any{
 		"whenUnsatisfiable": "ScheduleAnyway", "labelSelector": object{"matchLabels": object{"app": "nap-cp"}}}}),
 	"extraEnv": oneOf(list{}, list{object{"name": "LOG_LEVEL", "value": "debug"}},
 		list{object{"name": "TOKEN", "valueFrom": object{"secretKeyRef": object{"name": "token", "key": "token"}}}, object{"name": "QUOTED", "value": `"yes": #`}}),
+	// CloudNativePG judges it.
+	"extraSpec":         oneOf(object{}),
 	"extraVolumes":      func(*rand.Rand) any { return volumes },
 	"extraVolumeMounts": func(*rand.Rand) any { return mounts },
 	"extraObjects": oneOf(list{}, list{object{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "extra"}},

@@ -30,12 +30,13 @@ Usage: $defaults := include "neutree.defaults" . | fromJson
       "suspend": false,
       "timeZone": "",
       "tolerations": [],
+      "velero": false,
       "volumeSnapshotClass": ""
     },
     "commonLabels": {
     },
     "database": {
-      "cnpg": {"instances":1,"maxConnections":250,"nodeSelector":{},"operatorNamespace":"","parameters":{},"podAnnotations":{},"podLabels":{},"priorityClassName":"","requireTLS":"auto","resources":{"limits":{"cpu":"2","memory":"4Gi"},"requests":{"cpu":"250m","memory":"1Gi"}},"sslmode":"verify-full","storage":{"size":"10Gi","storageClass":""},"tolerations":[],"topologySpreadConstraints":[]},
+      "cnpg": {"extraSpec":{},"instances":1,"maxConnections":250,"nodeSelector":{},"operatorNamespace":"","parameters":{},"podAnnotations":{},"podLabels":{},"priorityClassName":"","requireTLS":"auto","resources":{"limits":{"cpu":"2","memory":"4Gi"},"requests":{"cpu":"250m","memory":"1Gi"}},"sslmode":"verify-full","storage":{"size":"10Gi","storageClass":""},"tolerations":[],"topologySpreadConstraints":[]},
       "external": {"caSecret":"","caSecretKey":"ca.crt","existingSecret":"","host":"","passwordKey":"password","port":5432,"sslmode":"verify-full","urlKey":"","userKey":"username"},
       "mode": "cnpg",
       "name": "nap",

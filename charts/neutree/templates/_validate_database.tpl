@@ -55,5 +55,11 @@
 {{- if and .Values.global.backup.volumeSnapshotClass (include "common.externalDatabase" .) }}
 {{- $problems = append $problems "global.backup.volumeSnapshotClass is for the operator's volumes, and global.database.mode is external: leave it empty" }}
 {{- end }}
+{{- $problems = concat $problems (include "neutree.validate.extraSpec" . | fromYamlArray) }}
+{{- if and .Values.global.backup.velero .Values.global.database.cnpg.podAnnotations }}
+{{- if hasKey .Values.global.database.cnpg.podAnnotations "backup.velero.io/backup-volumes-excludes" }}
+{{- $problems = append $problems "global.database.cnpg.podAnnotations sets backup.velero.io/backup-volumes-excludes, which global.backup.velero sets: leave one of them out" }}
+{{- end }}
+{{- end }}
 {{- $problems | toYaml }}
 {{- end }}

@@ -2,6 +2,15 @@
 The database. Bootstrap applies it: its kind does not exist yet when the release that brings the operator is built.
 */}}
 {{- define "neutree.cluster" -}}
+{{- if .Values.global.database.cnpg.extraSpec }}
+{{- include "neutree.extraSpec.merged" . }}
+{{- else }}
+{{- include "neutree.cluster.own" . }}
+{{- end }}
+{{- end }}
+
+{{/* What the chart says of it. */}}
+{{- define "neutree.cluster.own" -}}
 {{- $global := .Values.global -}}
 {{- $cnpg := $global.database.cnpg -}}
 {{- $several := gt (int $cnpg.instances) 1 -}}
@@ -32,6 +41,10 @@ spec:
   {{- /* Jobs of the operator would never end, and hooks and the operator connect without a proxy. */}}
   {{- $labels = merge $labels (include "common.noProxyLabels" . | fromYaml) }}
   {{- $annotations = merge (dict) $annotations (include "common.noProxyAnnotations" . | fromYaml) }}
+  {{- end }}
+  {{- if $global.backup.velero }}
+  {{- /* Copies of the files of a server that is running are no backup. */}}
+  {{- $annotations = merge (dict) $annotations (dict "backup.velero.io/backup-volumes-excludes" "pgdata,pg-wal") }}
   {{- end }}
   {{- if or $labels $annotations }}
   # Of everything that the operator makes for it.
