@@ -13,8 +13,11 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/neutree-ai/packaging/internal/chart"
+	"github.com/neutree-ai/packaging/internal/images"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 	"github.com/neutree-ai/packaging/internal/podexec/podexectest"
+	"github.com/neutree-ai/packaging/internal/requirement"
 	"github.com/neutree-ai/packaging/internal/requirement/requirementtest"
 	main "github.com/neutree-ai/packaging/plugin"
 )
@@ -98,6 +101,25 @@ var examples = map[string]example{
 		cluster: emptyCluster, before: withCopies, stdout: "host: nap.example.com", stderr: "create namespace nap",
 	},
 
+	"helm neutree images list": {stdout: "ghcr.io/neutree-ai/afs:latest\n"},
+	"helm neutree images list ./charts/neutree -f values.yaml -o wide": {stdout: "global.images.controlPlane\n"},
+	"helm neutree images list --all -o skopeo":                         {stdout: "registry.k8s.io:\n  images:\n    pause:\n    - \"3.9\"\n"},
+	"helm neutree images list -o crane --to registry.example.com": {
+		stdout: "crane copy ghcr.io/neutree-ai/afs:latest registry.example.com/neutree-ai/afs:latest\n",
+	},
+	"helm neutree images list --why pause --all": {stdout: "global.images.pause\n"},
+
+	// The proxy of the environment refuses connections.
+	"helm neutree images lock -o images.lock.yaml":                                 {exit: 2, stderr: "14 things must be changed first"},
+	"helm neutree images lock ./charts/neutree -f values.yaml -o images.lock.yaml": {exit: 2, stderr: "[images.registry]"},
+	"helm neutree images lock --all --platform linux/amd64,linux/arm64 -o images.lock.yaml": {
+		exit: 2, stderr: "22 things must be changed first",
+	},
+	"helm neutree images lock --lock images.lock.yaml --values-only -o digests.yaml": {
+		stderr: "no value can pin ghcr.io/neutree-ai/agent-platform/nap-agent-goose:v0.2.0",
+		files:  map[string]string{"digests.yaml": "tag: 1.30.0@sha256:0000"},
+	},
+
 	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml": {
 		cluster: readOnlyCluster, exit: 2, stdout: "storage.class",
 	},
@@ -172,13 +194,16 @@ func (want example) run(t *testing.T, line, bin, chart string) {
 	if want.before != nil {
 		want.before(t, dir)
 	}
+	if strings.Contains(line, "--lock ") {
+		lockFile(t, chart, filepath.Join(dir, "images.lock.yaml"))
+	}
 	kubeconfig := os.DevNull
 	if want.cluster != nil {
 		kubeconfig = want.cluster(t)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HTTPS_PROXY=http://127.0.0.1:9", "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(want.input)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -199,6 +224,32 @@ func (want example) run(t *testing.T, line, bin, chart string) {
 	}
 	if t.Failed() {
 		t.Logf("on stdout:\n%s\non stderr:\n%s", stdout.String(), stderr.String())
+	}
+}
+
+// lockFile writes a lock of a chart.
+func lockFile(t *testing.T, path, file string) {
+	t.Helper()
+	set, err := requirement.Load(requirement.Options{Chart: path, Release: "neutree", Namespace: "nap",
+		Kubernetes: chart.Kubernetes{Version: images.DefaultKubernetes}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := images.Of(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := &images.Lock{Version: images.LockVersion, Chart: list.Chart, Platforms: []string{"linux/amd64"}}
+	for i, image := range list.Images {
+		lock.Images = append(lock.Images, images.Locked{Image: image.Ref, Values: []string{image.Uses[0].Value},
+			Digest: fmt.Sprintf("sha256:%064x", i)})
+	}
+	var text strings.Builder
+	if err := lock.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

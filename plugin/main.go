@@ -91,7 +91,7 @@ func newRootCommand(settings *helmenv.Settings) *cobra.Command {
 	// Helm completes plugins by other means than cobra's scripts.
 	root.CompletionOptions.DisableDefaultCmd = true
 	settings.AddFlags(root.PersistentFlags())
-	root.AddCommand(newBackupCommand(settings), newPreflightCommand(settings), newRBACCommand(settings), newRecoverCommand(settings),
-		newSecretsCommand(settings), newVersionCommand())
+	root.AddCommand(newBackupCommand(settings), newImagesCommand(settings), newPreflightCommand(settings), newRBACCommand(settings),
+		newRecoverCommand(settings), newSecretsCommand(settings), newVersionCommand())
 	return root
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/restorenote"
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
@@ -69,7 +70,7 @@ func (d *Drill) create(ctx context.Context, entry backup.Entry) (*batchv1.Job, e
 	}
 	job.Spec.Suspend = ptr.To(true)
 	job.Spec.TTLSecondsAfterFinished = ptr.To(int32(drillKept.Seconds()))
-	metav1.SetMetaDataAnnotation(&job.ObjectMeta, holderAnnotation, thisClient())
+	metav1.SetMetaDataAnnotation(&job.ObjectMeta, holderAnnotation, restorenote.ThisClient())
 	metav1.SetMetaDataAnnotation(&job.ObjectMeta, beatAnnotation, "0")
 	object, err := kube.ToUnstructured(job)
 	if err != nil {

@@ -41,9 +41,14 @@ const (
 	ExposureNodePortFree  ID = "exposure.node-port-free"
 	ExposureNodePortRange ID = "exposure.node-port-range"
 
-	ImagesContent ID = "images.content"
-	ImagesPull    ID = "images.pull"
-	ImagesSecret  ID = "images.secret"
+	ImagesArchitecture ID = "images.lock-architecture"
+	ImagesContent      ID = "images.content"
+	ImagesLock         ID = "images.lock"
+	ImagesLogin        ID = "images.login"
+	ImagesMissing      ID = "images.missing"
+	ImagesPull         ID = "images.pull"
+	ImagesRegistry     ID = "images.registry"
+	ImagesSecret       ID = "images.secret"
 
 	MigrationsFailed ID = "migrations.failed"
 	MigrationsLocked ID = "migrations.locked"

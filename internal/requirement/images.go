@@ -61,7 +61,7 @@ func (d *derivation) images() {
 		add(image)
 	}
 	slices.SortStableFunc(images, func(a, b Image) int { return cmp.Compare(a.Ref, b.Ref) })
-	d.set.Images = images
+	d.set.Images, d.set.ImageValues = images, named
 }
 
 // imageValues finds the value that names an image.
@@ -89,6 +89,14 @@ func (d *derivation) imageValues() map[string]string {
 		}
 	}
 	name(d.values.table("global", "hooks", "image"), "global.hooks.image")
+	if image := d.values.table("global", "backup", "image"); image.text("repository") != "" {
+		name(image, "global.backup.image")
+	}
+	warmed, _ := d.values.at("sandbox", "imageWarmer", "images").([]any)
+	for i, image := range warmed {
+		image, _ := image.(map[string]any)
+		name(image, fmt.Sprintf("sandbox.imageWarmer.images[%d]", i))
+	}
 	if image := d.set.Operator.Image; image != "" {
 		found[image] = "cloudnative-pg.image"
 	}

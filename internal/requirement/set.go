@@ -41,8 +41,10 @@ type Set struct {
 	HookJobs []Pod
 	Backup   *Pod
 
-	Pods        []Pod
-	Images      []Image
+	Pods   []Pod
+	Images []Image
+	// ImageValues are the chart values that name images, by the image's reference. Not all of these are pulled.
+	ImageValues map[string]string
 	Claims      []Claim
 	NodePorts   []NodePort
 	HostPorts   []HostPort
