@@ -120,6 +120,12 @@ var examples = map[string]example{
 		files:  map[string]string{"digests.yaml": "tag: 1.30.0@sha256:0000"},
 	},
 
+	"helm neutree images verify images.lock.yaml -n nap": {cluster: withLockedPod, stderr: "containers that run images of the lock: 1;"},
+	"helm neutree images verify images.lock.yaml --registry registry.example.com": {
+		exit: 2, stderr: "registry.example.com could not be asked",
+	},
+	"helm neutree images verify images.lock.yaml --sources": {exit: 2, stderr: "registry ghcr.io could not be asked"},
+
 	"helm neutree preflight neutree ./charts/neutree -n nap -f values.yaml": {
 		cluster: readOnlyCluster, exit: 2, stdout: "storage.class",
 	},
@@ -194,7 +200,7 @@ func (want example) run(t *testing.T, line, bin, chart string) {
 	if want.before != nil {
 		want.before(t, dir)
 	}
-	if strings.Contains(line, "--lock ") {
+	if strings.Contains(line, "--lock ") || strings.Contains(line, "images verify") {
 		lockFile(t, chart, filepath.Join(dir, "images.lock.yaml"))
 	}
 	kubeconfig := os.DevNull
@@ -251,6 +257,18 @@ func lockFile(t *testing.T, path, file string) {
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// withLockedPod holds a pod that runs an image of lockFile.
+func withLockedPod(t *testing.T) string {
+	server := kubetest.New(t, napNamespace, `apiVersion: v1
+kind: Pod
+metadata: {name: nap-cp-1, namespace: nap}
+status:
+  containerStatuses:
+    - {name: cp, image: 'ghcr.io/x:v1', imageID: 'ghcr.io/x@sha256:`+fmt.Sprintf("%064x", 1)+`'}
+`)
+	return kubeconfigOf(t, server.Config().Host)
 }
 
 // exampleLines are the command lines in the examples of a command and of those below it. One that runs has an example.

@@ -46,9 +46,11 @@ const (
 	ImagesLock         ID = "images.lock"
 	ImagesLogin        ID = "images.login"
 	ImagesMissing      ID = "images.missing"
+	ImagesMoved        ID = "images.moved"
 	ImagesPull         ID = "images.pull"
 	ImagesRegistry     ID = "images.registry"
 	ImagesSecret       ID = "images.secret"
+	ImagesUnlocked     ID = "images.unlocked"
 
 	MigrationsFailed ID = "migrations.failed"
 	MigrationsLocked ID = "migrations.locked"
