@@ -15,7 +15,7 @@ them from the same: a difference between the two would rebuild every workspace f
 {{- $selector = append $selector (printf "%s=%s" $key $value) }}
 {{- end -}}
 - name: K8S_NAMESPACE
-  value: {{ include "common.workspaceNamespace" . }}
+  value: {{ include "common.workspaceNamespace" . | quote }}
 - name: CP_SERVICE_URL
   value: {{ include "common.serviceURL" (list . "cp") }}
 # The kind of agent is added to the prefix: one tag serves all kinds.
