@@ -16,7 +16,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/plain"
 )
 
-// Latest is the name that stands for the newest complete copy.
+// Latest names the newest complete copy.
 const Latest = "latest"
 
 // Find returns the copy of the backup called name, or the newest one for Latest. release is empty where the store has

@@ -77,7 +77,7 @@ type Plan struct {
 	fresh bool
 }
 
-// Prepare finds out what there is to do, and changes nothing. It refuses with everything that stands in the way.
+// Prepare finds out what there is to do, and changes nothing. It refuses with everything that is in the way.
 func (r *Restore) Prepare(ctx context.Context) (*Plan, error) {
 	m := r.Copy.Metadata
 	p := &Plan{Release: m.Release, Namespace: r.Namespace, Backup: m.Name, Missing: r.Escrow.Missing}

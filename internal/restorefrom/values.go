@@ -31,7 +31,7 @@ func (r *Restore) ownValues(path string) ([]byte, []finding.Finding, error) {
 		return nil, []finding.Finding{{ID: finding.BackupInstall, Severity: finding.Error, Object: "chart " + path,
 			Found: fmt.Sprintf("the values that were saved are those of chart %s, and %s is chart %s", r.Escrow.Chart, path,
 				ch.Metadata.Version),
-			Why: "which of them are defaults of that chart, such as its images, can't be told by another chart",
+			Why: "which of them are defaults of that chart, such as its images, another chart does not show",
 			Fix: fmt.Sprintf("name chart %s with --chart and --version, and upgrade after the restore; or write your values "+
 				"into a file and name it with --values", r.Escrow.Chart)}}, nil
 	}
