@@ -254,7 +254,7 @@ func (r *Rotation) given(ctx context.Context, s *state, keys []string) error {
 			s.secret.Name, r.Namespace, s.secret.Value),
 		Fix: fmt.Sprintf("put another value of 32 characters or more there (openssl rand -hex 32 prints one) with %s, "+
 			"or where the tool that writes it takes it from, and run the same command again, %s",
-			secret.PatchCommand(r.Namespace, s.secret.Name, keys), s.kind.given),
+			secret.PatchFileCommand(r.Namespace, s.secret.Name, keys), s.kind.given),
 	})
 }
 

@@ -185,7 +185,7 @@ func TestAGivenSecretIsNeverWritten(t *testing.T) {
 	_, err := s.rotation("jwt").Intend(t.Context())
 	wantRefused(t, err, "Secret nap-cp-secret in namespace nap is yours (global.secrets.existingSecret), and this "+
 		"command never writes it", "kubectl patch secret nap-cp-secret --namespace nap --type merge "+
-		`-p '{"stringData":{"JWT_SECRET":"VALUE"}}'`,
+		`--patch-file FILE, where FILE holds {"stringData":{"JWT_SECRET":"VALUE"}}`,
 		"openssl rand -hex 32", "run the same command again", "[secrets.rotate-given]")
 	s.setKey("nap-cp-secret", "JWT_SECRET", strings.Repeat("n", 32))
 	values := s.values()

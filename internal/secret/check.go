@@ -216,12 +216,6 @@ func values(keys []string) string {
 	return strings.Join(data, ",")
 }
 
-// PatchCommand is the command line that sets keys of a Secret.
-func PatchCommand(namespace, name string, keys []string) string {
-	return fmt.Sprintf("kubectl patch secret %s --namespace %s --type merge -p '{\"stringData\":{%s}}'",
-		name, namespace, values(keys))
-}
-
 // minimum is how many characters a value needs. Keys that sign or encrypt need those of 16 bytes in
 // hexadecimal digits unless the spec says otherwise.
 func minimum(name string, key hook.SecretKey, installed bool) int {
