@@ -42,7 +42,7 @@ type Password struct {
 }
 
 // Set stores the password. It may be run again at any time. An account that is no administrator's is left alone: the
-// Secret is of the first administrator, and whoever has another account by now may not know of that.
+// Secret is of the first administrator, and a person who has that name by now may not know of it.
 func (p *Password) Set(ctx context.Context) (string, error) {
 	if len(p.Password) < minimum || p.User == "" {
 		return "", hook.Refusef(finding.SecretsGiven, "write a name and a longer password into it, and run this again",

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrUnreadable is the error of a text that is no message, of a damaged one, and of one with another passphrase:
-// without the right one they can't be told apart.
+// without the right one nothing distinguishes them.
 var ErrUnreadable = errors.New("it is damaged, or encrypted with another key")
 
 // ErrUnsupported is the error of a message with an algorithm that pgp_sym_encrypt uses only where it is asked to.

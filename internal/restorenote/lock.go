@@ -38,8 +38,7 @@ type Lock struct {
 // ErrLost is the end of a client whose work another one has taken up, since it had not been heard of.
 var ErrLost = errors.New("another client has taken over, since this one had not been heard of for too long")
 
-// Patience is how long a client may not be heard of before another one may take its work up, unless that is told
-// otherwise.
+// Patience is how long a client may not be heard of before another one may take its work up, by default.
 const Patience = 15 * time.Second
 
 // cleanUp bounds what is done even if the context has ended.
@@ -79,7 +78,7 @@ func Take(ctx context.Context, client *kube.Client, namespace string, left Note,
 }
 
 // Silence waits until the client that holds a note has not been heard of for so long that it counts as dead. Where it
-// lives, the error is that of busy, which is told what it is doing.
+// lives, the error is that of busy, which gets what it is doing.
 func Silence(ctx context.Context, log *slog.Logger, client *kube.Client, left *Note, config *corev1.ConfigMap,
 	patience time.Duration, busy func(is string) error) error {
 	silent := time.Now().Add(patience)

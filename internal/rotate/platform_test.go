@@ -37,7 +37,7 @@ type platform struct {
 	conn *pgx.Conn
 
 	mu sync.Mutex
-	// stored are the credentials that the control plane has told its users to have stored.
+	// stored are the credentials that the control plane has confirmed to its users.
 	stored map[string]string
 	writes int
 	// job ends when the Job that is at work has ended, as the one with a version.

@@ -21,7 +21,7 @@ func afterwards(ctx context.Context, do func(context.Context) error) error {
 	return do(ctx)
 }
 
-// giveUp ends a rotation that has stopped nothing yet. What another client has begun stays for the next one.
+// giveUp ends a rotation that has stopped nothing yet. What another client has started stays for the next one.
 func (r *rekeying) giveUp(ctx context.Context, cause error) error {
 	if errors.Is(cause, restorenote.ErrLost) {
 		return cause
