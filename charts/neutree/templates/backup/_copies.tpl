@@ -178,10 +178,11 @@ copies:
   existing: true
   value: global.backup.s3.existingSecret
   data:
-    {{ $s3.accessKeyKey | quote }}: {required: true, public: true}
-    {{ $s3.secretKeyKey | quote }}: {required: true}
+    {{- /* The service has made them, as long as it likes. */}}
+    {{ $s3.accessKeyKey | quote }}: {required: true, minLength: 1, public: true}
+    {{ $s3.secretKeyKey | quote }}: {required: true, minLength: 1}
     {{- with $s3.sessionTokenKey }}
-    {{ . | quote }}: {required: true}
+    {{ . | quote }}: {required: true, minLength: 1}
     {{- end }}
     {{- if eq $s3.caSecret $s3.existingSecret }}
     {{ $s3.caSecretKey | quote }}: {required: true, lines: true, public: true}
