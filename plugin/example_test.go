@@ -120,6 +120,13 @@ var examples = map[string]example{
 		files:  map[string]string{"digests.yaml": "tag: 1.30.0@sha256:0000"},
 	},
 
+	"helm neutree images mirror images.lock.yaml registry.example.com -o registry.yaml": {
+		exit: 2, stderr: "14 things must be changed first",
+	},
+	// No such file.
+	"helm neutree images mirror images.lock.yaml registry.example.com/mirror --jobs 8 --dst-auth-file push.json": {
+		exit: 1, stderr: "read the credentials of push.json",
+	},
 	"helm neutree images verify images.lock.yaml -n nap": {cluster: withLockedPod, stderr: "containers that run images of the lock: 1;"},
 	"helm neutree images verify images.lock.yaml --registry registry.example.com": {
 		exit: 2, stderr: "registry.example.com could not be asked",
@@ -200,7 +207,8 @@ func (want example) run(t *testing.T, line, bin, chart string) {
 	if want.before != nil {
 		want.before(t, dir)
 	}
-	if strings.Contains(line, "--lock ") || strings.Contains(line, "images verify") {
+	if strings.Contains(line, "--lock ") || strings.Contains(line, "images verify") ||
+		strings.Contains(line, "images mirror") {
 		lockFile(t, chart, filepath.Join(dir, "images.lock.yaml"))
 	}
 	kubeconfig := os.DevNull

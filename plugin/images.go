@@ -53,11 +53,12 @@ func (r *rendered) list(ctx context.Context, args []string) (*images.List, error
 func newImagesCommand(settings *helmenv.Settings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images",
-		Short: "List the images of a release, lock them to digests, and verify them",
+		Short: "List the images of a release, lock them to digests, mirror and verify them",
 		Example: `  helm neutree images list
   helm neutree images lock -o images.lock.yaml`,
 	}
-	cmd.AddCommand(newImagesListCommand(settings), newImagesLockCommand(settings), newImagesVerifyCommand(settings))
+	cmd.AddCommand(newImagesListCommand(settings), newImagesLockCommand(settings), newImagesMirrorCommand(),
+		newImagesVerifyCommand(settings))
 	return cmd
 }
 

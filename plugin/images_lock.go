@@ -44,7 +44,8 @@ type accessFlags struct {
 }
 
 func (a *accessFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&a.AuthFile, "auth-file", "", "file with credentials, as docker's config.json; default: what docker login stored")
+	f.StringVar(&a.AuthFile, "auth-file", "",
+		"file with credentials, as docker's config.json; default: what docker login stored")
 	f.StringVar(&a.CAFile, "ca-file", "", "file with CA certificates to trust besides the system's")
 	f.StringSliceVar(&a.PlainHTTP, "plain-http", nil, "HOST:PORT of a registry that is asked by HTTP; can be repeated")
 	f.IntVar(&a.jobs, "jobs", 4, "how many images are worked on at a time")
@@ -111,11 +112,16 @@ func lockImages(ctx context.Context, cmd *cobra.Command, from *rendered, args []
 			fmt.Fprintf(cmd.ErrOrStderr(), "Warning: no value can pin %s\n", plain.Text(image))
 		}
 	}
-	if flags.output == "" {
-		_, err := cmd.OutOrStdout().Write(content.Bytes())
+	return writeOutput(cmd, flags.output, content.Bytes())
+}
+
+// writeOutput writes to a file, or to standard output if it has no name.
+func writeOutput(cmd *cobra.Command, file string, content []byte) error {
+	if file == "" {
+		_, err := cmd.OutOrStdout().Write(content)
 		return err
 	}
-	return os.WriteFile(flags.output, content.Bytes(), 0o644)
+	return os.WriteFile(file, content, 0o644)
 }
 
 // findDigests reads a lock, or asks registries.

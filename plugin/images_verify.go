@@ -15,12 +15,12 @@ import (
 const imagesVerifyHelp = `Compare a cluster or registries with a lock file that "helm neutree images lock" wrote.
 
 Without a flag the cluster is compared: the images that pods in the release's namespace and in that of its workspaces
-run, by the digests that their nodes report. Any pod in these namespaces counts. With --registry each locked image must be
-in that registry, under the same path and tag, with the same digest and the content for all platforms of the lock. With
---sources the same is asked of the registries that the images come from: it finds tags that were changed after the lock.
+run, by the digests that their nodes report. Any pod in these namespaces counts. With --registry each locked image must
+be in that registry, under the same path and tag, with the same digest and the content for all platforms of the lock.
+With --sources the same is asked of the registries that the images come from: it finds tags that were changed after the lock.
 
-Exit codes: 0 all is as locked; 2 something is missing or different, or a registry could not be asked; 124 --timeout ended
-first; 1 anything else.`
+Exit codes: 0 all is as locked; 2 something is missing or different, or a registry could not be asked; 124 --timeout
+ended first; 1 anything else.`
 
 const imagesVerifyExample = `  helm neutree images verify images.lock.yaml -n nap
   helm neutree images verify images.lock.yaml --registry registry.example.com
@@ -87,6 +87,11 @@ func verifyImages(
 		fmt.Fprintf(talk, "containers that run images of the lock: %d; that have not pulled theirs yet: %d\n",
 			running.Containers, running.Pending)
 		return nil
+	}
+	if flags.registry != "" {
+		if err := images.CheckHost(flags.registry); err != nil {
+			return err
+		}
 	}
 	registries, err := flags.Open()
 	if err != nil {

@@ -50,7 +50,7 @@ func push(t *testing.T, ref string, platforms ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	var pushed remote.Taggable
 	for _, text := range platforms {
 		platform, err := v1.ParsePlatform(text)
@@ -262,7 +262,7 @@ func TestPrivateCAAndCredentialsFromFiles(t *testing.T) {
 		}
 	}
 	for access, want := range map[*images.Access]string{
-		{AuthFile: filepath.Join(dir, "absent")}:                   "read the credentials of --auth-file: open ",
+		{AuthFile: filepath.Join(dir, "absent")}:                   "absent: open ",
 		{AuthFile: write("broken.json", `{"auths":"s3cret-word"`)}: "broken.json is no config.json of docker: docker login writes one",
 		{CAFile: filepath.Join(dir, "absent")}:                     "read the CA certificates of --ca-file: open ",
 		{CAFile: write("no.pem", "none")}:                          "no.pem has no certificate in PEM format",

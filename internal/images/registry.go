@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/cli/cli/config"
@@ -34,9 +36,9 @@ type Access struct {
 	CAFile string
 	// PlainHTTP are the hosts, with their ports, that are asked by HTTP. Any other is asked by HTTPS alone.
 	PlainHTTP []string
-	// Patience is how long a registry may take until it answers a request; 0 stands for 30 seconds.
+	// Patience is how long a registry may take until it answers a request; 0 means 30 seconds.
 	Patience time.Duration
-	// Pause is the time before the first of two retries; 0 stands for a second.
+	// Pause is the time before the first of two retries; 0 means one second.
 	Pause time.Duration
 }
 
@@ -86,13 +88,13 @@ func (a Access) Open() (*Registries, error) {
 	if a.AuthFile != "" {
 		raw, err := os.Open(a.AuthFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the credentials of --auth-file: %w", err)
+			return nil, fmt.Errorf("read the credentials of %s: %w", a.AuthFile, err)
 		}
 		defer raw.Close()
 		// The reader's own words could repeat a part of the file.
 		file, err := config.LoadFromReader(raw)
 		if err != nil {
-			return nil, fmt.Errorf("--auth-file %s is no config.json of docker: docker login writes one",
+			return nil, fmt.Errorf("%s is no config.json of docker: docker login writes one",
 				a.AuthFile)
 		}
 		r.keychain = fileKeychain{file}
@@ -103,13 +105,15 @@ func (a Access) Open() (*Registries, error) {
 // errScheme is the error of a request that is never sent.
 var errScheme = errors.New("a registry is asked by HTTPS, unless --plain-http names it")
 
-// oneScheme keeps the library from trying both schemes: anyone could read credentials that are sent to a private address
-// by HTTP.
+// oneScheme keeps the library from trying both schemes: anyone could read credentials that are sent to a private
+// address by HTTP.
 type oneScheme struct {
 	next      http.RoundTripper
 	plainHTTP []string
 	// failed is the newest error of each host. The library mixes it with that of the scheme that is not tried.
 	failed sync.Map
+	// sent is how many bytes of blobs were sent.
+	sent atomic.Int64
 }
 
 // RoundTrip sends a request, unless its scheme is not the one of its host.
@@ -117,12 +121,32 @@ func (o *oneScheme) RoundTrip(request *http.Request) (*http.Response, error) {
 	if (request.URL.Scheme == "http") != slices.Contains(o.plainHTTP, request.URL.Host) {
 		return nil, errScheme
 	}
+	if request.Body != nil && request.Body != http.NoBody && strings.Contains(request.URL.Path, "/blobs/uploads/") {
+		request = request.Clone(request.Context())
+		request.Body = &counted{ReadCloser: request.Body, to: &o.sent}
+	}
 	answer, err := o.next.RoundTrip(request)
 	if err != nil {
 		o.failed.Store(request.URL.Host, err)
 	}
 	return answer, err
 }
+
+// counted is the body of a request whose bytes are counted.
+type counted struct {
+	io.ReadCloser
+	to *atomic.Int64
+}
+
+// Read reads the body.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.to.Add(int64(n))
+	return n, err
+}
+
+// Sent is how many bytes of blobs were sent to these registries.
+func (r *Registries) Sent() int64 { return r.transport.sent.Load() }
 
 // fileKeychain finds credentials in one file.
 type fileKeychain struct{ file *configfile.ConfigFile }
@@ -181,10 +205,11 @@ func (r *Registries) failure(image string, err error) finding.Finding {
 	var limit net.Error
 	var noTLS tls.RecordHeaderError
 	switch {
-	case errors.As(err, &answer) && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden}, answer.StatusCode):
+	case errors.As(err, &answer) &&
+		(answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
 		f.ID = finding.ImagesLogin
 		f.Found = fmt.Sprintf("%s: registry %s refuses access (HTTP %d)", image, host, answer.StatusCode)
-		f.Fix = "log in with an account that may pull it, by docker login " + host + ", or name a file with credentials"
+		f.Fix = "log in with an account that has access to it, by docker login " + host + ", or name a file with credentials"
 	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
 		f.ID, f.Found = finding.ImagesMissing, fmt.Sprintf("%s: registry %s does not have it", image, host)
 		f.Fix = "fix the image name or tag"
