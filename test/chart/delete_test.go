@@ -49,11 +49,13 @@ func TestDataIsDeletedOnlyWhenAsked(t *testing.T) {
 func TestDeleteNames(t *testing.T) {
 	want := hook.DeleteSpec{
 		Namespace: namespace, Release: releaseName, Revision: 1, Cluster: "nap-pg",
-		Secrets:      []string{"nap-pg-user", "nap-pg-ca", "nap-cp-secret", "nap-admin", "nap-database"},
+		Secrets: []string{"nap-pg-user", "nap-pg-ca", "nap-cp-secret", "nap-admin", "nap-database",
+			"nap-credential-key-rotation"},
 		GivenSecrets: []string{}, GivenClaims: []hook.NamespacedName{},
 		ConfigMaps: []string{"nap-storage", "nap-restore", "neutree-installation", "nap-backup-drill"},
 		Claims:     []hook.NamespacedName{{Namespace: namespace, Name: "nap-backups"}, {Namespace: namespace, Name: "afs-controller-db"}},
-		Jobs:       []string{"nap-pull", "nap-migrate", "nap-backup", "nap-backup-bootstrap", "nap-restore"},
+		Jobs: []string{"nap-pull", "nap-migrate", "nap-backup", "nap-backup-bootstrap", "nap-restore",
+			"nap-rotate"},
 		Leases:     []string{"db9c8771.cnpg.io"},
 		Workspaces: hook.DeleteWorkspaces{Namespace: workspace, Created: true},
 		CRDGroup:   "postgresql.cnpg.io",

@@ -52,7 +52,7 @@ func TestQuotasThatCountObjects(t *testing.T) {
 			words: []string{
 				fmt.Sprintf(takes, "3", "count/deployments.apps", "nap", "8"),
 				fmt.Sprintf(takes, "0", "count/jobs.batch", "nap", "2"),
-				fmt.Sprintf(takes, "0", "count/networkpolicies.networking.k8s.io", "nap", "8"),
+				fmt.Sprintf(takes, "0", "count/networkpolicies.networking.k8s.io", "nap", "10"),
 				fmt.Sprintf(takes, "1", "count/secrets", "nap", "8") + " -> kubectl --namespace nap patch resourcequota q --type merge " +
 					`--patch '{"spec":{"hard":{"count/secrets":"8"}}}'`,
 			},
@@ -66,7 +66,7 @@ func TestQuotasThatCountObjects(t *testing.T) {
 		"other names for the same": {
 			namespace: "nap", hard: `configmaps: "1", services: "1", persistentvolumeclaims: "1", count/replicasets.apps: "1"`,
 			words: []string{
-				fmt.Sprintf(takes, "1", "configmaps", "nap", "7"), fmt.Sprintf(takes, "1", "count/replicasets.apps", "nap", "8"),
+				fmt.Sprintf(takes, "1", "configmaps", "nap", "8"), fmt.Sprintf(takes, "1", "count/replicasets.apps", "nap", "8"),
 				fmt.Sprintf(takes, "1", "persistentvolumeclaims", "nap", "3"), fmt.Sprintf(takes, "1", "services", "nap", "8"),
 			},
 		},
