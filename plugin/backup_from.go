@@ -22,7 +22,7 @@ type fromFlags struct {
 	identity string
 }
 
-// add adds the flags. Whoever reads only what is in the clear needs no identity.
+// add adds the flags. A command that reads only what is in the clear needs no identity.
 func (f *fromFlags) add(flags *pflag.FlagSet, identity bool) {
 	flags.StringVar(&f.From, "from", "", "where the copies are: s3://bucket/prefix or a folder")
 	flags.StringVar(&f.Endpoint, "endpoint", "", "address of the S3 service; empty: AWS_ENDPOINT_URL, or AWS itself")

@@ -78,7 +78,7 @@ func checkSQLite(ctx context.Context, path string) error {
 	return withSQLite(ctx, path, func(conn *sql.Conn) error { return checkPages(ctx, conn, path) })
 }
 
-// checkSealed is checkSQLite for a file that nobody writes to. It may lie on a volume that is mounted to read only.
+// checkSealed is checkSQLite for a file that does not change. It may be on a volume that is mounted to read only.
 func checkSealed(ctx context.Context, path string) error {
 	sealed := url.Values{"mode": {"ro"}, "immutable": {"1"}}
 	return openSQLite(ctx, path, sealed, func(conn *sql.Conn) error { return checkPages(ctx, conn, path) })

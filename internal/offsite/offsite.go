@@ -2,7 +2,7 @@
 // volume. What a copy holds is encrypted with age for public keys; who can read the bucket learns when which release
 // was backed up, and how large it was.
 //
-// A copy lies in <namespace>.<release>/<name of the backup>/. Its description, backup.json, is in the clear and is
+// A copy is in <namespace>.<release>/<name of the backup>/. Its description, backup.json, is in the clear and is
 // written last: without it the copy is incomplete. The folder next to it, whose name is random, has the encrypted
 // files:
 //

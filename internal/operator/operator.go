@@ -139,7 +139,7 @@ func others(ctx context.Context, client *kube.Client, spec hook.OperatorSpec) ([
 	}), nil
 }
 
-// ofDrill tells whether a database is the throw-away one of helm neutree backup drill.
+// ofDrill says whether a database is the throw-away one of helm neutree backup drill.
 func ofDrill(cluster *metav1.PartialObjectMetadata) bool {
 	return cluster.Labels["app.kubernetes.io/part-of"] == "neutree" && cluster.Labels["app.kubernetes.io/component"] == "drill"
 }

@@ -36,7 +36,7 @@ type Rotation struct {
 	Name string
 	// DryRun has Intend write nothing at all.
 	DryRun bool
-	// Jobs runs the Jobs that change the database; nil stands for those of the cluster.
+	// Jobs runs the Jobs that change the database; nil for those of the cluster.
 	Jobs jobrun.Jobs
 	// Patience is how long another client that has started the rotation of the encryption key may give no sign of life
 	// before it counts as dead; 0 means 15 seconds.

@@ -56,7 +56,7 @@ func TestMajorUpgrade(t *testing.T) {
 		t.Errorf("rows of each table before and after the upgrade that failed:\n%s", diff)
 	}
 
-	// A client that is killed leaves the services stopped, and a rollback ends what it had begun.
+	// A client that is killed leaves the services stopped, and a rollback ends what it had started.
 	upgrading, kill := context.WithCancel(t.Context())
 	killed := make(chan result, 1)
 	go func() { killed <- r.upgrade(upgrading, meant...) }()

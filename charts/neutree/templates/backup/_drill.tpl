@@ -1,6 +1,6 @@
 {{/*
-What `helm neutree backup drill` runs: a throw-away Cluster beside the release's own, and the Job that restores a backup
-into it. The plugin creates them with the rights of whoever runs it, and the Job owns the rest. Nothing of it has a label
+What `helm neutree backup drill` runs: a throw-away Cluster next to the release's own, and the Job that restores a backup
+into it. The plugin creates them with the rights of its user, and the Job owns the rest. Nothing of it has a label
 by which a hook, a Service, a NetworkPolicy or a monitor finds a part of the release.
 */}}
 
