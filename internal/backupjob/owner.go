@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"github.com/neutree-ai/packaging/internal/kube"
@@ -65,19 +66,22 @@ func decodeFields(entry metav1.ManagedFieldsEntry) (map[string]any, bool) {
 // giveBack makes owner the manager of the replicas, which are set back to what they were. An error is only worth
 // a warning: the services run.
 func (r *Restore) giveBack(ctx context.Context, name string, owner restorenote.Owner) {
-	deployment, err := r.deployment(ctx, name)
-	if err != nil || deployment == nil {
-		return
-	}
-	managers, changed := handOver(deployment.ManagedFields, owner)
-	if !changed {
-		return
-	}
-	err = r.Client.Merge(ctx, kube.Deployments, r.Namespace, name, map[string]any{"metadata": map[string]any{
-		// Not over what someone else changes meanwhile.
-		"resourceVersion": deployment.ResourceVersion,
-		"managedFields":   managers,
-	}})
+	// The controller writes the status of a Deployment that was just scaled.
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		deployment, err := r.deployment(ctx, name)
+		if err != nil || deployment == nil {
+			return err
+		}
+		managers, changed := handOver(deployment.ManagedFields, owner)
+		if !changed {
+			return nil
+		}
+		return r.Client.Merge(ctx, kube.Deployments, r.Namespace, name, map[string]any{"metadata": map[string]any{
+			// Not over what someone else changes meanwhile.
+			"resourceVersion": deployment.ResourceVersion,
+			"managedFields":   managers,
+		}})
+	})
 	if err != nil {
 		r.Log.Warn("the field manager of the replicas could not be set back: should helm upgrade report a conflict with "+
 			kube.FieldManager+", run it once with --force-conflicts", "deployment", name, "cause", kube.Brief(err))

@@ -2,10 +2,14 @@ package backupjob_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
 // Helm 4 refuses to change a field that another manager has set ("conflict with nap-hooks"), so the replicas are given
@@ -24,10 +28,16 @@ func TestReplicasKeepTheirFieldManager(t *testing.T) {
 		// before is what the restore meets, stopped what the API server makes of it when the replicas are set to 0: an
 		// entry without a field goes.
 		before, stopped string
-		want            []string
+		// changed is how often the Deployment changes meanwhile.
+		changed int
+		want    []string
 	}{
 		"the manager has other fields": {
 			before: fmt.Sprintf(entry, "helm", "Apply", "", both), stopped: template + ", " + scaled,
+			want: []string{`helm Apply {"f:spec":{"f:replicas":{},"f:template":{}}}`},
+		},
+		"its controller writes the status at that moment": {
+			before: fmt.Sprintf(entry, "helm", "Apply", "", both), stopped: template + ", " + scaled, changed: 2,
 			want: []string{`helm Apply {"f:spec":{"f:replicas":{},"f:template":{}}}`},
 		},
 		"the manager has set the replicas alone, as Flux does where it heals drift": {
@@ -47,6 +57,10 @@ func TestReplicasKeepTheirFieldManager(t *testing.T) {
 			c.on("nap-restore", outcome{message: "backup b1 is restored", before: func() {
 				c.Put(managed(0, test.stopped))
 			}})
+			if test.changed > 0 {
+				c.Refuse(test.changed, http.MethodPatch, "/apis/apps/v1/namespaces/nap/deployments/nap-cp",
+					kubetest.Status(http.StatusConflict, metav1.StatusReasonConflict, "the object has been modified"))
+			}
 			if _, err := c.restore(within(t, 20*time.Second)); err != nil {
 				t.Fatal(err)
 			}
