@@ -71,7 +71,24 @@ func newPlatform(t *testing.T, credentials int) *platform {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() { defer close(ended); p.kubelet(stop) }()
 	t.Cleanup(func() { close(stop); <-ended; p.await() })
+	// The control plane has read its key.
+	for p.written() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	return p
+}
+
+// written is how often the control plane has stored a credential.
+func (p *platform) written() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writes
+}
+
+// replicas are those of the control plane.
+func (p *platform) replicas() string {
+	replicas, _, _ := unstructured.NestedFieldNoCopy(p.server.Object(deployments+"nap-cp").Object, "spec", "replicas")
+	return fmt.Sprint(replicas)
 }
 
 func (p *platform) sql(sql string, args ...any) {
@@ -111,8 +128,7 @@ func (p *platform) kubelet(stop chan struct{}) {
 			return
 		case <-time.After(2 * time.Millisecond):
 		}
-		replicas, _, _ := unstructured.NestedFieldNoCopy(p.server.Object(deployments+"nap-cp").Object, "spec", "replicas")
-		switch wanted := fmt.Sprint(replicas) != "0"; {
+		switch wanted := p.replicas() != "0"; {
 		case wanted && end == nil:
 			p.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-cp-1, namespace: nap, labels: {app: nap-cp}}\n" +
 				"status: {phase: Running}")
@@ -240,9 +256,8 @@ func (p *platform) wantWhole() {
 			p.Errorf("%s is still there", what)
 		}
 	}
-	replicas, _, _ := unstructured.NestedFieldNoCopy(p.server.Object(deployments+"nap-cp").Object, "spec", "replicas")
-	if fmt.Sprint(replicas) != "1" {
-		p.Errorf("the control plane has %v replicas", replicas)
+	if replicas := p.replicas(); replicas != "1" {
+		p.Errorf("the control plane has %s replicas", replicas)
 	}
 	p.wantReadable()
 	p.wantDone()
