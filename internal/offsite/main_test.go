@@ -71,6 +71,7 @@ func (i *installation) made(t *testing.T, name string, at time.Time) backup.Meta
 	t.Helper()
 	m := backup.Metadata{
 		Name: name, Time: at, Kind: backup.KindOf(name), Release: i.Release.Name, Revision: 3, Chart: "0.2.0", Tables: 7,
+		Rows:  map[string]int64{"public.channel_messages": 4711},
 		Key:   migrate.KeyRecord{Salt: []byte("salt"), Digest: []byte("digest")},
 		Files: map[string]backup.File{},
 	}

@@ -36,8 +36,8 @@ type Manifest struct {
 	Format int `json:"format"`
 	// Namespace is the release's. Its name is in Backup.
 	Namespace string `json:"namespace"`
-	// Backup is what the backup's own description says, without the checksums of its files and without what recognises
-	// the encryption key: those are in the encrypted one.
+	// Backup is what the backup's own description says, without the checksums of its files, the numbers of rows and what
+	// recognises the encryption key: those are in the encrypted one.
 	Backup backup.Metadata `json:"backup"`
 	// Copied is when the copy was complete.
 	Copied time.Time `json:"copied"`
@@ -83,7 +83,7 @@ func (m Manifest) Release() Release { return Release{Namespace: m.Namespace, Nam
 
 // public is what a description in the clear may say of a backup.
 func public(m backup.Metadata) backup.Metadata {
-	m.Key.Salt, m.Key.Digest, m.Files, m.Copy = nil, nil, nil, ""
+	m.Key.Salt, m.Key.Digest, m.Files, m.Rows, m.Copy = nil, nil, nil, nil, ""
 	return m
 }
 
