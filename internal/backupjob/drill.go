@@ -64,6 +64,10 @@ func (d *Drill) Run(ctx context.Context) (backup.DrillResult, error) {
 	}
 	began := time.Now()
 	result, err := d.try(ctx, entry)
+	if hook.CodeOf(err) == hook.Busy {
+		// The record is that of the other client, whose drill is running.
+		return result, err
+	}
 	result.Seconds = time.Since(began).Round(100 * time.Millisecond).Seconds()
 	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return result, err
@@ -121,7 +125,11 @@ func (d *Drill) choose(ctx context.Context) (backup.Entry, error) {
 // try does the drill and removes what it created, whatever becomes of it.
 func (d *Drill) try(ctx context.Context, entry backup.Entry) (result backup.DrillResult, err error) {
 	d.Log.Info("starting a throw-away PostgreSQL", "cluster", d.clusterName(), "backup", entry.Name)
+	taken := false
 	defer func() {
+		if taken {
+			return
+		}
 		d.Log.Info("removing the throw-away PostgreSQL", "cluster", d.clusterName())
 		if rerr := afterwards(ctx, d.remove); rerr != nil {
 			d.Log.Warn("what the drill created is not gone yet: Kubernetes removes it with its Job, which the next drill or "+
@@ -130,6 +138,8 @@ func (d *Drill) try(ctx context.Context, entry backup.Entry) (result backup.Dril
 	}()
 	job, err := d.create(ctx, entry)
 	if err != nil {
+		// Everything of that name is another client's.
+		taken = hook.CodeOf(err) == hook.Busy
 		return result, err
 	}
 	defer d.beat(ctx)()
@@ -223,6 +233,10 @@ func (d *Drill) clear(ctx context.Context) error {
 	}
 	if err := d.refuseOther(ctx); err != nil {
 		return err
+	}
+	if left, err := d.left(ctx); err == nil && len(left) == 0 {
+		// Whatever there is from now on is another client's, which starts a drill at the same time.
+		return nil
 	}
 	return d.remove(ctx)
 }

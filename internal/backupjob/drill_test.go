@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/neutree-ai/packaging/internal/backupjob"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/kube/kubetest"
 )
 
 const (
@@ -279,5 +281,29 @@ status: {active: 1}`
 				t.Error("it was started, or recorded")
 			}
 		})
+	}
+}
+
+// Of two clients that start a drill at the same time, one gets the name of the Job. The other leaves it alone.
+func TestDrillThatAnotherClientStartsAtTheSameTime(t *testing.T) {
+	c := newCluster(t)
+	c.Judge(func(r kubetest.Request) *metav1.Status {
+		if r.Method != "POST" || (&unstructured.Unstructured{Object: r.Body}).GetName() != "nap-drill" {
+			return nil
+		}
+		exists := kubetest.Status(409, metav1.StatusReasonAlreadyExists, "it exists")
+		return &exists
+	})
+	_, err := c.drill("").Run(within(t, 20*time.Second))
+	if hook.CodeOf(err) != hook.Busy || !strings.Contains(err.Error(), "another client has just started a drill in namespace nap") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
+	}
+	for _, change := range c.Changes() {
+		if change.Method == "DELETE" && strings.Contains(change.Path, "nap-drill") {
+			t.Errorf("it deleted %s", change.Path)
+		}
+	}
+	if record := c.Object(recordPath); record != nil {
+		t.Errorf("it recorded %v", record)
 	}
 }
