@@ -17,6 +17,8 @@ type Copies interface {
 	String() string
 	// Copy copies a backup, unless there is a complete copy of it.
 	Copy(ctx context.Context, m Metadata) error
+	// Prune deletes copies beyond the retention. list is all backups.
+	Prune(ctx context.Context, list []Metadata) error
 	// Maintain copies those of list, all backups, that have no copy, and deletes copies beyond the retention. check
 	// says what is wrong with a backup.
 	Maintain(ctx context.Context, list []Metadata, check func(context.Context, Metadata) error) error
@@ -46,7 +48,7 @@ func (b *Backup) copyAway(ctx context.Context, m Metadata) (Metadata, error) {
 			max(0, within).Round(time.Second)))
 	}
 	defer cancel()
-	err := b.Copies.Copy(copyCtx, m)
+	err := b.copyOne(copyCtx, m)
 	if err == nil && !automatic {
 		err = b.maintainCopies(ctx)
 		if err != nil {
@@ -66,6 +68,30 @@ func (b *Backup) copyAway(ctx context.Context, m Metadata) (Metadata, error) {
 		"name", m.Name, "cause", err.Error())
 	m.Copy = "not copied: " + err.Error()
 	return m, nil
+}
+
+// copyOne copies m. A store that is full may have copies beyond the retention, such as after the retention was lowered.
+func (b *Backup) copyOne(ctx context.Context, m Metadata) error {
+	err := b.Copies.Copy(ctx, m)
+	if !slices.Contains(finding.Of(err).IDs(), string(finding.OffsiteFull)) {
+		return err
+	}
+	b.Log.Warn("deleting copies beyond the retention before the backup is copied again", "cause", err.Error())
+	if err := b.pruneCopies(ctx); err != nil {
+		return err
+	}
+	return b.Copies.Copy(ctx, m)
+}
+
+func (b *Backup) pruneCopies(ctx context.Context) error {
+	list, _, err := b.List()
+	if err != nil {
+		return err
+	}
+	if err := b.Copies.Prune(ctx, list); err != nil {
+		return fmt.Errorf("delete copies beyond the retention: %w", err)
+	}
+	return nil
 }
 
 func (b *Backup) maintainCopies(ctx context.Context) error {

@@ -15,6 +15,8 @@ import (
 type copies struct {
 	copied, maintained []string
 	err                error
+	// full says that the store has no room before Prune.
+	full, pruned bool
 	// during is called while a copy is made.
 	during func(context.Context) error
 }
@@ -26,7 +28,15 @@ func (c *copies) Copy(ctx context.Context, m backup.Metadata) error {
 	if c.during != nil {
 		return c.during(ctx)
 	}
+	if c.full && !c.pruned {
+		return hook.Refusef(finding.OffsiteFull, "", "it is full")
+	}
 	return c.err
+}
+
+func (c *copies) Prune(context.Context, []backup.Metadata) error {
+	c.pruned = true
+	return nil
 }
 
 func (c *copies) Maintain(_ context.Context, list []backup.Metadata, _ func(context.Context, backup.Metadata) error) error {
@@ -125,5 +135,21 @@ func TestAnUpgradeDoesNotWaitForACopy(t *testing.T) {
 	}}
 	if _, err := f.Create(t.Context(), "before-r4-20261101-020000", ""); err != nil {
 		t.Error(err)
+	}
+}
+
+// Copies beyond the retention are deleted where there is no room for a new one, and not only after it.
+func TestACopyToAFullStore(t *testing.T) {
+	for _, name := range []string{"by-hand", "before-r4-20261101-020000"} {
+		f := newFixture(t)
+		store := &copies{full: true}
+		f.Copies = store
+		m, err := f.Create(t.Context(), name, "")
+		if err != nil || !strings.Contains(m.Summary(), "copied to s3://bucket/prefix") {
+			t.Errorf("%q: %v", m.Summary(), err)
+		}
+		if !store.pruned || len(store.copied) != 2 {
+			t.Errorf("deleted: %v, copied %v", store.pruned, store.copied)
+		}
 	}
 }

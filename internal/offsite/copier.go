@@ -336,5 +336,5 @@ func (c *Copier) Maintain(ctx context.Context, list []backup.Metadata,
 		}
 	}
 	c.forgetOthers(list)
-	return c.prune(ctx, list)
+	return c.Prune(ctx, list)
 }

@@ -56,9 +56,9 @@ func keep(list []backup.Metadata, r hook.CopyRetention) map[string]bool {
 // writing it.
 const abandoned = 48 * time.Hour
 
-// prune deletes complete copies that are not kept, and what is left of copies that nothing continues. Copies that this
-// version can't read stay.
-func (c *Copier) prune(ctx context.Context, list []backup.Metadata) error {
+// Prune deletes complete copies that are not kept, and what is left of copies that nothing continues. list is all
+// backups. Copies that this version can't read stay.
+func (c *Copier) Prune(ctx context.Context, list []backup.Metadata) error {
 	copies, err := List(ctx, c.Store, c.Release)
 	if err != nil {
 		return err

@@ -38,6 +38,11 @@ func (c Copies) Copy(ctx context.Context, m backup.Metadata) error {
 	return c.with(func(copier *Copier) error { return copier.Copy(ctx, m) })
 }
 
+// Prune deletes copies beyond the retention.
+func (c Copies) Prune(ctx context.Context, list []backup.Metadata) error {
+	return c.with(func(copier *Copier) error { return copier.Prune(ctx, list) })
+}
+
 // Maintain copies those of list that have no copy, and deletes copies beyond the retention.
 func (c Copies) Maintain(ctx context.Context, list []backup.Metadata,
 	check func(context.Context, backup.Metadata) error,
