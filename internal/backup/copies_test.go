@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/finding"
@@ -14,7 +15,9 @@ import (
 // copies is a store that notes what it is asked for.
 type copies struct {
 	copied, maintained []string
-	err                error
+	// continued is how many backups there were each time before a copy.
+	continued []int
+	err       error
 	// full says that the store has no room before Prune.
 	full, pruned bool
 	// during is called while a copy is made.
@@ -32,6 +35,11 @@ func (c *copies) Copy(ctx context.Context, m backup.Metadata) error {
 		return hook.Refusef(finding.OffsiteFull, "", "it is full")
 	}
 	return c.err
+}
+
+func (c *copies) Continue(_ context.Context, list []backup.Metadata, _ func(context.Context, backup.Metadata) error) error {
+	c.continued = append(c.continued, len(list))
+	return nil
 }
 
 func (c *copies) Prune(context.Context, []backup.Metadata) error {
@@ -152,4 +160,41 @@ func TestACopyToAFullStore(t *testing.T) {
 			t.Errorf("deleted: %v, copied %v", store.pruned, store.copied)
 		}
 	}
+}
+
+func TestACopyThatTakesTooLong(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	store := &copies{during: func(context.Context) error {
+		late, cancel := context.WithDeadline(t.Context(), time.Now())
+		defer cancel()
+		return late.Err()
+	}}
+	f.Copies = store
+	ctx = expired{ctx, func() bool { return len(store.copied) > 0 }}
+	_, err := f.Create(ctx, "by-hand", "")
+	if hook.CodeOf(err) != hook.Deadline || !strings.Contains(err.Error(), "global.hooks.timeouts.backup") ||
+		!strings.Contains(err.Error(), "backup by-hand is complete in PVC nap-backups, and was not copied") {
+		t.Errorf("exit code %d: %v", hook.CodeOf(err), err)
+	}
+	if len(store.continued) != 1 || store.continued[0] != 1 {
+		t.Errorf("earlier copies were continued with %v backups", store.continued)
+	}
+	if !store.pruned {
+		t.Error("copies beyond the retention were not deleted")
+	}
+}
+
+// expired is a context whose time has passed as soon as is says so.
+type expired struct {
+	context.Context
+	is func() bool
+}
+
+func (e expired) Err() error {
+	if e.is() {
+		return context.DeadlineExceeded
+	}
+	return e.Context.Err()
 }

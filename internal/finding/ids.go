@@ -75,6 +75,7 @@ const (
 	OffsiteRecipient   ID = "offsite.recipient"
 	OffsiteRefused     ID = "offsite.refused"
 	OffsiteRegion      ID = "offsite.region"
+	OffsiteTimeout     ID = "offsite.timeout"
 	OffsiteUnreachable ID = "offsite.unreachable"
 
 	PodsEvicted ID = "pods.evicted"

@@ -289,6 +289,36 @@ func (c *Copier) report(name string, w work, sent *atomic.Int64) func() {
 	return func() { close(done); <-ended }
 }
 
+// Continue completes copies of those of list, all backups, that were cut off and would be kept, the oldest first. A copy
+// that fails for a reason of its own is left: it must not keep newer backups from being copied.
+func (c *Copier) Continue(ctx context.Context, list []backup.Metadata,
+	check func(context.Context, backup.Metadata) error,
+) error {
+	kept := keep(list, c.Retention)
+	for _, m := range slices.Backward(list) {
+		if !kept[m.Name] {
+			continue
+		}
+		s, err := c.readState(m.Name)
+		if err == nil && len(s.Parts) == 0 {
+			continue
+		}
+		if err == nil {
+			err = check(ctx, m)
+		}
+		if err == nil {
+			err = c.Copy(ctx, m)
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			c.Log.Warn("the copy of an earlier backup could not be continued", "backup", m.Name, "cause", err.Error())
+		}
+	}
+	return nil
+}
+
 // atMost is how many earlier backups one run copies: the first run after copies were turned on finds many.
 const atMost = 5
 

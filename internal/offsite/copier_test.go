@@ -145,6 +145,28 @@ func TestACopyThatWasCutOffIsContinued(t *testing.T) {
 	}
 }
 
+// Copies that take longer than a run are completed one after the other.
+func TestCopiesThatWereCutOffAreContinued(t *testing.T) {
+	store := &failing{Store: folderStore(t), left: 4}
+	i := newInstallation(t, store)
+	cut, other := i.made(t, named(0), day(0)), i.made(t, named(1), day(1))
+	if err := i.Copy(t.Context(), cut); !errors.Is(err, errCut) {
+		t.Fatalf("want the cut, got %v", err)
+	}
+	store.left = 1
+	if err := i.Continue(t.Context(), []backup.Metadata{other, cut}, fine); err != nil {
+		t.Errorf("a copy that fails keeps newer backups from being copied: %v", err)
+	}
+	store.left = 100
+	if err := i.Continue(t.Context(), []backup.Metadata{other, cut}, fine); err != nil {
+		t.Fatal(err)
+	}
+	listing, err := List(t.Context(), store, i.Release)
+	if err != nil || len(listing.Copies) != 1 || listing.Copies[0].Backup.Name != cut.Name {
+		t.Errorf("listed as %+v: %v", listing, err)
+	}
+}
+
 func TestOtherRecipientsGetACopyOfTheirOwn(t *testing.T) {
 	store := &failing{Store: folderStore(t), left: 4}
 	i := newInstallation(t, store)

@@ -33,6 +33,13 @@ func (c Copies) String() string {
 	return path.Join(c.Spec.Copies.Dir, strings.Trim(c.Spec.Copies.Prefix, "/"))
 }
 
+// Continue completes copies of those of list that were cut off.
+func (c Copies) Continue(ctx context.Context, list []backup.Metadata,
+	check func(context.Context, backup.Metadata) error,
+) error {
+	return c.with(func(copier *Copier) error { return copier.Continue(ctx, list, check) })
+}
+
 // Copy copies a backup, unless there is a complete copy of it.
 func (c Copies) Copy(ctx context.Context, m backup.Metadata) error {
 	return c.with(func(copier *Copier) error { return copier.Copy(ctx, m) })
