@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -71,6 +72,11 @@ func (c *Copier) Copy(ctx context.Context, m backup.Metadata) error {
 	}
 	began := time.Now()
 	manifest, sent, err := c.copyFiles(ctx, m)
+	if is(err, finding.OffsiteLocked) {
+		// An object was stored whose answer was lost, and can't be replaced: the next run uses a folder of another name.
+		s := state{path: c.statePath(m.Name)}
+		return errors.Join(err, s.forget())
+	}
 	if err != nil {
 		return err
 	}

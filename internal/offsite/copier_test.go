@@ -17,6 +17,7 @@ import (
 
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/hook"
 )
 
 func TestACopyHoldsWhatWasSavedAndNothingInTheClear(t *testing.T) {
@@ -55,7 +56,7 @@ func TestACopyHoldsWhatWasSavedAndNothingInTheClear(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, hidden := range []string{secret, "plain rows", "c2FsdA", "ZGlnZXN0", "channel_messages", "4711", m.Files[backup.DatabaseFile].SHA256} {
+		for _, hidden := range []string{secret, "plain rows", "c2FsdA", "ZGlnZXN0", "channel_messages", m.Files[backup.DatabaseFile].SHA256} {
 			if bytes.Contains(content, []byte(hidden)) {
 				t.Errorf("%s holds %q in the clear", key, hidden)
 			}
@@ -164,6 +165,38 @@ func TestCopiesThatWereCutOffAreContinued(t *testing.T) {
 	listing, err := List(t.Context(), store, i.Release)
 	if err != nil || len(listing.Copies) != 1 || listing.Copies[0].Backup.Name != cut.Name {
 		t.Errorf("listed as %+v: %v", listing, err)
+	}
+}
+
+// worm is a store that replaces nothing, and whose answer to one write is lost.
+type worm struct {
+	Store
+	left int
+}
+
+func (w *worm) Put(ctx context.Context, key string, content []byte) error {
+	if _, err := w.Stat(ctx, key); err == nil {
+		return hook.Refusef(finding.OffsiteLocked, "", "%s is locked", key)
+	}
+	err := w.Store.Put(ctx, key, content)
+	if w.left--; w.left == 0 {
+		return errors.Join(err, errCut)
+	}
+	return err
+}
+
+func TestALockedPartWhoseAnswerWasLost(t *testing.T) {
+	i := newInstallation(t, &worm{Store: folderStore(t), left: 4})
+	m := i.made(t, "20261101-020000", day(0))
+	if err := i.Copy(t.Context(), m); !errors.Is(err, errCut) {
+		t.Fatalf("want the cut, got %v", err)
+	}
+	wantFinding(t, i.Copy(t.Context(), m), finding.OffsiteLocked, "is locked")
+	if err := i.Copy(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.copied(t, m.Name).Verify(t.Context(), nil); err != nil {
+		t.Error(err)
 	}
 }
 

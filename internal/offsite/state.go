@@ -38,12 +38,16 @@ const (
 	stateSuffix = ".json"
 )
 
+func (c *Copier) statePath(name string) string {
+	return filepath.Join(c.Dir, statePrefix+name+stateSuffix)
+}
+
 // readState returns how far the copy of the backup called name is.
 func (c *Copier) readState(name string) (*state, error) {
 	fresh := &state{
 		Store: c.Store.String(), Recipients: c.Recipients.Keys, DrillRecipients: c.Recipients.DrillKeys, PartBytes: c.partBytes(),
 		Folder: strings.ToLower(rand.Text()), Parts: map[string]Part{},
-		path: filepath.Join(c.Dir, statePrefix+name+stateSuffix),
+		path: c.statePath(name),
 	}
 	raw, err := os.ReadFile(fresh.path)
 	if errors.Is(err, fs.ErrNotExist) {
