@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,7 +102,28 @@ func readEscrow(spec hook.EscrowSpec, e Escrow) (Escrow, error) {
 		return e, fmt.Errorf("read the release's values: %w", err)
 	}
 	e.Values = string(values)
-	return e, nil
+	return e, e.readRevision(filepath.Dir(spec.Values))
+}
+
+// readRevision reads which chart and revision had the values. Before an upgrade these are not the Job's own: the values
+// are in the cluster as the previous revision had them.
+func (e *Escrow) readRevision(dir string) error {
+	for name, set := range map[string]func(string) error{
+		"chart":    func(text string) error { e.Chart = text; return nil },
+		"revision": func(text string) (err error) { e.Revision, err = strconv.Atoi(text); return err },
+	} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = set(strings.TrimSpace(string(content)))
+		}
+		if err != nil {
+			return fmt.Errorf("read the %s that the release's values are of: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // seal encrypts the escrow.

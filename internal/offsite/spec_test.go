@@ -43,6 +43,10 @@ func specified(t *testing.T) (*installation, Copies) {
 func TestCopiesOfASpec(t *testing.T) {
 	i, copies := specified(t)
 	m := i.made(t, "20261101-020000", day(0))
+	// Before an upgrade the values are those of the previous revision.
+	mounted := filepath.Dir(copies.Spec.Copies.Escrow.Values)
+	write(t, filepath.Join(mounted, "chart"), []byte("0.1.0\n"))
+	write(t, filepath.Join(mounted, "revision"), []byte("2"))
 	if err := copies.Copy(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +77,7 @@ func TestCopiesOfASpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.Time = day(0)
-	want := Escrow{Format: 1, Time: day(0), Namespace: "nap", Release: "neutree", Chart: "0.2.0", Revision: 3,
+	want := Escrow{Format: 1, Time: day(0), Namespace: "nap", Release: "neutree", Chart: "0.1.0", Revision: 2,
 		Values: "global: {host: agents.example.com}\n", Missing: []string{"mine/password", "nap-cp-secret/PLATFORM_SERVICE_KEY"},
 		Secrets: []EscrowSecret{{Name: "nap-cp-secret", Type: "Opaque", Data: map[string][]byte{"JWT_SECRET": []byte(secret)}}},
 	}

@@ -135,6 +135,9 @@ func TestTheEscrowHasTheValues(t *testing.T) {
 	if err := yaml.Unmarshal(secret.Data["values.yaml"], &values); err != nil {
 		t.Fatal(err)
 	}
+	if chart, revision := string(secret.Data["chart"]), string(secret.Data["revision"]); chart == "" || revision != "1" {
+		t.Errorf("the values are of chart %q, revision %q", chart, revision)
+	}
 	global, _ := values["global"].(map[string]any)
 	if global["host"] != "agents.example.com" {
 		t.Errorf("the host is %v", global["host"])
