@@ -28,7 +28,8 @@ pods have no more rights than without it: the Secrets that they save are mounted
 
 {{/*
 Secrets that are saved, as a YAML list: of each the keys that can't be made out of others. CloudNativePG makes its
-authority again.
+authority again. The credentials and the CA of the bucket are not saved: they belong to where the copies are, and another
+cluster may have others.
 */}}
 {{- define "neutree.copies.secrets" -}}
 {{- $list := list -}}
@@ -39,7 +40,8 @@ authority again.
 {{- $keys = append $keys $key }}
 {{- end }}
 {{- end }}
-{{- if and $keys (not .authority) }}
+{{- $ofCopies := has (.value | default "") (list "global.backup.s3.existingSecret" "global.backup.s3.caSecret") }}
+{{- if and $keys (not .authority) (not $ofCopies) }}
 {{- $list = append $list (merge (pick . "name" "type" "labels" "existing" "value") (dict "keys" (sortAlpha $keys))) }}
 {{- end }}
 {{- end }}
