@@ -63,7 +63,7 @@ func readInstalled(ctx context.Context, client *kube.Client, namespace, release 
 	return newest, nil
 }
 
-// ready says whether the release can take the backup as it is. Otherwise it has to be installed, or a finding says what
+// ready says whether the release can take a backup that needs a chart as it is, "" for any chart. Otherwise it has to be installed, or a finding says what
 // else is to be done first.
 func (i *installed) ready(namespace, release, chart string) (bool, []finding.Finding) {
 	switch {
@@ -82,7 +82,7 @@ func (i *installed) ready(namespace, release, chart string) (bool, []finding.Fin
 			Object: "release " + release,
 			Found: fmt.Sprintf("the backup was made under chart %s, and release %s in namespace %s is of chart %s, which is older",
 				chart, release, namespace, i.Chart),
-			Fix: "upgrade the release to that chart or a newer one first"}}
+			Fix: "upgrade the release to that chart or a newer one first, or restore with --allow-newer-schema"}}
 	}
 	return true, nil
 }

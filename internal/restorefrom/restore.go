@@ -3,6 +3,7 @@
 package restorefrom
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -94,7 +95,7 @@ func (r *Restore) Prepare(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	ready, stopping := live.ready(r.Namespace, m.Release, m.Chart)
+	ready, stopping := live.ready(r.Namespace, m.Release, r.needsChart())
 	if live == nil {
 		ready, err = r.applied(ctx)
 		if err != nil {
@@ -129,6 +130,16 @@ func (r *Restore) Prepare(ctx context.Context) (*Plan, error) {
 	}
 	p.fresh = p.fresh && !ready && !at.External
 	return p, nil
+}
+
+// needsChart is the oldest chart that the release may have, "" for any: the check of the restore compares the schemas. A
+// backup before an upgrade names the chart of the upgrade, and has the schema of the previous one.
+func (r *Restore) needsChart() string {
+	m := r.Copy.Metadata
+	if r.AllowNewer || cmp.Or(m.Kind, backup.KindOf(m.Name)) == backup.Upgrade {
+		return ""
+	}
+	return m.Chart
 }
 
 // prepareInstall finds the chart and the values to install with.

@@ -219,6 +219,25 @@ data: {JWT_SECRET: b3RoZXI=}`
 			}
 		})
 	}
+	// The Job that restores compares the schemas.
+	for name, tc := range map[string]struct {
+		change func(*backup.Metadata)
+		allow  bool
+	}{
+		"an older release, allowed":                       {func(*backup.Metadata) {}, true},
+		"the release that a backup before an upgrade has": {func(m *backup.Metadata) { m.Kind = backup.Upgrade }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := restorefromtest.New(t)
+			p.Copy(neutree, "b1", noon, tc.change)
+			c := newCluster(t, p, napNamespace, plan, service, record(t, "deployed", "0.0.1"))
+			r := c.restore("b1")
+			r.AllowNewer = tc.allow
+			if _, err := c.run(r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	t.Run("unless they are kept", func(t *testing.T) {
 		p := restorefromtest.New(t)
 		p.Copy(neutree, "b1", noon)
