@@ -69,12 +69,25 @@ func accept(ctx context.Context, listener net.Listener, joined, left chan<- stru
 	}
 }
 
+// joinTime is how long Join waits for the process that holds the pod, whose container may have just started.
+const joinTime = 10 * time.Second
+
 // Join joins the process that holds the pod. The end of this process leaves it too.
 func Join(ctx context.Context) (leave func() error, err error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", sessionAddress)
-	if err != nil {
-		return nil, hook.Errorf(hook.Usage, "no process holds this pod: run nap-hooks backup hold in it first: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "unix", sessionAddress)
+		if err == nil {
+			return conn.Close, nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, hook.Errorf(hook.Usage, "no process holds this pod: run nap-hooks backup hold in it first: %w", err)
+		}
 	}
-	return conn.Close, nil
 }

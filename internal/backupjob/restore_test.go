@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,8 @@ type cluster struct {
 	mu       sync.Mutex
 	outcomes map[string]outcome
 	snapshot func(name string)
+	// started says that the container that holds the PVC for a transfer runs.
+	started atomic.Bool
 }
 
 type outcome struct {

@@ -97,15 +97,22 @@ func (r *Runner) transfer(ctx context.Context, exec Exec, args []string, stdin i
 	if len(main.Command) == 0 {
 		return "", fmt.Errorf("the release's Job for backups names no command to run in its pod: upgrade the release first")
 	}
+	hold := []string{"hold"}
+	if end, has := ctx.Deadline(); has {
+		// The person's time bounds the transfer, and not that of a backup, which the manifest has.
+		left := max(time.Until(end).Round(time.Second), time.Second)
+		job.Spec.ActiveDeadlineSeconds = ptr.To(int64((left + endTime).Seconds()))
+		hold, args = append(hold, "--timeout="+left.String()), append(args, "--timeout="+left.String())
+	}
 	name := fmt.Sprintf("%s-copy-%s", job.Name, rand.String(4))
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := r.run(running, job, name, "hold")
+		_, err := r.run(running, job, name, hold...)
 		ended <- err
 	}()
 	said := &relay{log: r.Log}
-	pod, failed, err := r.startedPod(running, name, ended)
+	pod, failed, err := r.startedPod(running, name, main.Name, ended)
 	if err == nil {
 		command := slices.Concat(main.Command, main.Args, args)
 		err = said.explain(exec.Exec(running, r.Namespace, pod, main.Name, command, stdin, stdout, said))
@@ -123,9 +130,14 @@ func (r *Runner) transfer(ctx context.Context, exec Exec, args []string, stdin i
 	return said.last, nil
 }
 
-// startedPod is the name of the pod of a Job, once its container runs. failed says that the Job has ended before, and
+// endTime is how long a Job of a transfer may stay after the time of its client.
+const endTime = time.Minute
+
+// startedPod is the name of the pod of a Job, once its container of that name runs. failed says that the Job has ended before, and
 // err is then why.
-func (r *Runner) startedPod(ctx context.Context, job string, ended <-chan error) (name string, failed bool, err error) {
+func (r *Runner) startedPod(ctx context.Context, job, container string, ended <-chan error) (
+	name string, failed bool, err error,
+) {
 	// What the pod waits for is said where the Job is awaited.
 	quiet := slog.New(slog.DiscardHandler)
 	err = hook.Poll(ctx, quiet, "the pod of Job "+job, func(ctx context.Context) (bool, string, error) {
@@ -145,7 +157,7 @@ func (r *Runner) startedPod(ctx context.Context, job string, ended <-chan error)
 		}
 		for _, pod := range pods {
 			for _, status := range pod.Status.ContainerStatuses {
-				if status.State.Running != nil && pod.DeletionTimestamp == nil {
+				if status.Name == container && status.State.Running != nil && pod.DeletionTimestamp == nil {
 					name = pod.Name
 					return true, "", nil
 				}

@@ -22,11 +22,15 @@ type podExec struct {
 	command []string
 	pod     string
 	do      func(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error
+	before  func()
 }
 
 func (e *podExec) Exec(ctx context.Context, namespace, pod, container string, command []string,
 	stdin io.Reader, stdout, stderr io.Writer) error {
 	e.pod, e.command = namespace+"/"+pod+"/"+container, command
+	if e.before != nil {
+		e.before()
+	}
 	return e.do(ctx, stdin, stdout, stderr)
 }
 
@@ -43,9 +47,18 @@ func (c *cluster) holding() *cluster {
 	c.on("nap-backup-copy", outcome{hang: true, before: func() {
 		for _, made := range c.Changes() {
 			name := (&unstructured.Unstructured{Object: made.Body}).GetName()
-			if made.Method == "POST" && strings.HasPrefix(name, "nap-backup-copy-") {
-				c.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "-x, namespace: nap, labels: {batch.kubernetes.io/job-name: " +
-					name + "}}\nstatus: {phase: Running, containerStatuses: [{name: backup, image: i, state: {running: {}}}]}")
+			there := c.Object("/api/v1/namespaces/nap/pods/"+name+"-x") != nil
+			if made.Method == "POST" && strings.HasPrefix(name, "nap-backup-copy-") && !there {
+				// The container of a mesh is the first that runs.
+				pod := func(backup string) string {
+					return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "-x, namespace: nap, labels: " +
+						"{batch.kubernetes.io/job-name: " + name + "}}\nstatus: {phase: Running, containerStatuses: " +
+						"[{name: mesh, image: i, state: {running: {}}}, {name: backup, image: i, state: {" + backup + ": {}}}]}"
+				}
+				c.Put(pod("waiting"))
+				time.Sleep(100 * time.Millisecond)
+				c.started.Store(true)
+				c.Put(pod("running"))
 			}
 		}
 	}})
@@ -79,8 +92,12 @@ func TestPush(t *testing.T) {
 		fmt.Fprint(stderr, `{"level":"INFO","msg":"backup `)
 		fmt.Fprintln(stderr, `complete"}`)
 		return err
+	}, before: func() {
+		if !c.started.Load() {
+			t.Error("the command comes before its container runs")
+		}
 	}}
-	said, err := c.copier().Push(within(t, 10*time.Second), exec, "b1", func(w io.Writer) error {
+	said, err := c.copier().Push(within(t, 2*time.Hour), exec, "b1", func(w io.Writer) error {
 		_, err := io.WriteString(w, "a tar")
 		return err
 	})
@@ -90,10 +107,16 @@ func TestPush(t *testing.T) {
 	if c.Object(claimPath) == nil {
 		t.Error("there is no claim")
 	}
-	if args := c.argsOf("nap-backup-copy-"); !slices.Equal(args, []string{"backup", "hold"}) {
+	if args := c.argsOf("nap-backup-copy-"); !slices.Equal(args, []string{"backup", "hold", "--timeout=2h0m0s"}) {
 		t.Errorf("the pod runs %v", args)
 	}
-	if want := []string{"/neutree/nap-hooks", "backup", "receive", "--name=b1"}; !slices.Equal(exec.command, want) ||
+	for _, made := range c.created() {
+		seconds, is, _ := unstructured.NestedFieldNoCopy(made, "spec", "activeDeadlineSeconds")
+		if made["kind"] == "Job" && (!is || fmt.Sprint(seconds) != "7260") {
+			t.Errorf("the Job ends after %v s", seconds)
+		}
+	}
+	if want := []string{"/neutree/nap-hooks", "backup", "receive", "--name=b1", "--timeout=2h0m0s"}; !slices.Equal(exec.command, want) ||
 		!strings.HasPrefix(exec.pod, "nap/nap-backup-copy-") {
 		t.Errorf("%s runs %v", exec.pod, exec.command)
 	}
@@ -178,7 +201,7 @@ func TestPull(t *testing.T) {
 	if err != nil || got != "a tar" {
 		t.Errorf("%q %v", got, err)
 	}
-	if want := []string{"/neutree/nap-hooks", "backup", "send", "--name=b1"}; !slices.Equal(exec.command, want) {
+	if want := []string{"/neutree/nap-hooks", "backup", "send", "--name=b1"}; !slices.Equal(exec.command[:4], want) {
 		t.Errorf("it runs %v", exec.command)
 	}
 	c.wantNoJob()
