@@ -136,7 +136,8 @@ func (f *Folder) Stat(ctx context.Context, key string) (Object, error) {
 	return Object{Key: key, Size: info.Size(), Modified: info.ModTime()}, nil
 }
 
-// List reads folders a part at a time. Links and files that are being written are left out.
+// List reads folders a part at a time. Links are left out. Files that are being written are not: those of a run that was
+// killed have to go with the copy.
 func (f *Folder) List(ctx context.Context, prefix string, deep bool) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) { f.list(ctx, prefix, deep, yield) }
 }
@@ -185,7 +186,7 @@ func (f *Folder) entry(ctx context.Context, prefix string, entry fs.DirEntry, de
 		return f.list(ctx, key+"/", true, yield)
 	case entry.IsDir():
 		return yield(Object{Key: key + "/"}, nil)
-	case !entry.Type().IsRegular() || strings.HasPrefix(entry.Name(), unfinished):
+	case !entry.Type().IsRegular():
 		return true
 	}
 	info, err := entry.Info()

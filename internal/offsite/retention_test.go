@@ -3,6 +3,7 @@ package offsite
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -123,6 +124,27 @@ func TestWhatIsLeftOfACopyGoesWhenNothingContinuesIt(t *testing.T) {
 		if strings.Contains(key, gone.Name) {
 			t.Errorf("%s is left", key)
 		}
+	}
+}
+
+// What a run that was killed was writing to a file server goes with its copy.
+func TestAFileThatWasBeingWrittenGoesWithItsCopy(t *testing.T) {
+	store := folderStore(t)
+	i := newInstallation(t, store)
+	i.Retention = hook.CopyRetention{Last: 1}
+	list := []backup.Metadata{i.made(t, named(1), day(1)), i.made(t, named(0), day(0))}
+	for _, m := range list {
+		if err := i.Copy(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := filepath.Join(store.String(), i.Release.folder(named(0)))
+	write(t, filepath.Join(folder, i.copied(t, named(0)).Folder, unfinished+"x"), []byte("half a part"))
+	if err := i.Prune(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left: %v", folder, err)
 	}
 }
 
