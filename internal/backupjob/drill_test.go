@@ -93,6 +93,20 @@ func TestDrill(t *testing.T) {
 	if image != "r/postgresql:16.4" || size != "2Gi" {
 		t.Errorf("image %s, size %s", image, size)
 	}
+	// From then on the Job ends by itself, and Kubernetes removes it.
+	runs, cluster := 0, 0
+	for i, change := range c.Changes() {
+		suspended, is, _ := unstructured.NestedBool(change.Body, "spec", "suspend")
+		switch {
+		case change.Method == "PATCH" && is && !suspended:
+			runs = i
+		case change.Method == "POST" && change.Body["kind"] == "Cluster":
+			cluster = i
+		}
+	}
+	if runs == 0 || cluster < runs {
+		t.Errorf("the Job runs with change %d, and the Cluster is created with change %d", runs, cluster)
+	}
 	// Kubernetes removes what the Job owns with it.
 	for name, body := range bodies {
 		owned := (&unstructured.Unstructured{Object: body}).GetOwnerReferences()

@@ -55,7 +55,8 @@ func (d *Drill) objects() []drillObject {
 	return objects
 }
 
-// create makes the Job, which waits until what it owns is there, and lets it run. Its pod then waits for PostgreSQL.
+// create makes the Job, which waits until the Secrets that its pod needs are there, lets it run, and creates the Cluster.
+// The pod waits for PostgreSQL.
 func (d *Drill) create(ctx context.Context, entry backup.Entry) (*batchv1.Job, error) {
 	plan := d.Plan.Drill
 	job := plan.Job.DeepCopy()
@@ -103,13 +104,14 @@ func (d *Drill) create(ctx context.Context, entry backup.Entry) (*batchv1.Job, e
 			return nil, kube.Refused(err, "create NetworkPolicy %s in namespace %s", policy.GetName(), d.Namespace)
 		}
 	}
-	cluster.SetOwnerReferences([]metav1.OwnerReference{owner})
-	if err := d.Client.Create(ctx, kube.Clusters, d.Namespace, cluster, false); err != nil {
-		return nil, kube.Refused(err, "create Cluster %s in namespace %s", cluster.GetName(), d.Namespace)
-	}
+	// The time of a Job that is suspended does not pass: a client that is killed now leaves no Cluster for ever.
 	run := map[string]any{"spec": map[string]any{"suspend": false}}
 	if err := d.Client.Merge(ctx, kube.Jobs, d.Namespace, job.Name, run); err != nil {
 		return nil, kube.Refused(err, "start Job %s in namespace %s", job.Name, d.Namespace)
+	}
+	cluster.SetOwnerReferences([]metav1.OwnerReference{owner})
+	if err := d.Client.Create(ctx, kube.Clusters, d.Namespace, cluster, false); err != nil {
+		return nil, kube.Refused(err, "create Cluster %s in namespace %s", cluster.GetName(), d.Namespace)
 	}
 	return job, nil
 }
