@@ -128,7 +128,7 @@ func (r *Runner) List(ctx context.Context) (backup.Listing, error) {
 	if exists, err := r.claimExists(ctx); err != nil || !exists {
 		return empty, err
 	}
-	message, err := r.runOwn(ctx, r.Plan.Create, "list", "list")
+	message, err := r.runOwn(ctx, withoutCopies(r.Plan.Create), "list", "list")
 	if err != nil {
 		return empty, err
 	}
@@ -153,7 +153,7 @@ func (r *Runner) Delete(ctx context.Context, name string) error {
 	if err := r.needClaim(ctx, name); err != nil {
 		return err
 	}
-	_, err = r.runOwn(ctx, r.Plan.Create, "delete", "delete", "--name="+name)
+	_, err = r.runOwn(ctx, withoutCopies(r.Plan.Create), "delete", "delete", "--name="+name)
 	return err
 }
 
@@ -195,6 +195,20 @@ func (r *Runner) runOwn(ctx context.Context, manifest batchv1.Job, what string, 
 	}
 	// With the longest prefix and the longest name of a backup this is as long as a Job's name may be.
 	return r.run(ctx, job, fmt.Sprintf("%s-%s-%s", manifest.Name, what, rand.String(4)), args...)
+}
+
+// withoutCopies is the Job that makes backups without what it needs to copy them: what only uses the PVC of backups gets
+// no Secrets, and works where the PVC of copies can't be mounted. The names are those of the chart's volumes.
+func withoutCopies(manifest batchv1.Job) batchv1.Job {
+	job := manifest.DeepCopy()
+	ofCopies := []string{"escrow", "s3", "s3-ca", "copies"}
+	pod := &job.Spec.Template.Spec
+	pod.Volumes = slices.DeleteFunc(pod.Volumes, func(v corev1.Volume) bool { return slices.Contains(ofCopies, v.Name) })
+	for i := range pod.Containers {
+		pod.Containers[i].VolumeMounts = slices.DeleteFunc(pod.Containers[i].VolumeMounts,
+			func(m corev1.VolumeMount) bool { return slices.Contains(ofCopies, m.Name) })
+	}
+	return *job
 }
 
 // own is a Job of one client's alone.

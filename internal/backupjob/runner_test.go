@@ -2,7 +2,9 @@ package backupjob_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -100,6 +103,46 @@ func TestListReadsTheMessage(t *testing.T) {
 	}
 	if got := strings.Join(listing.Warnings(), "; "); got != "backup b0 is damaged; 3 older backups are not listed" {
 		t.Error(got)
+	}
+}
+
+// Only the Job that makes a backup has the Secrets that are saved with a copy, and the volume of copies.
+func TestVolumesOfCopies(t *testing.T) {
+	c := newCluster(t).holding()
+	c.on("nap-backup-list", outcome{message: `{"backups":[]}`})
+	r := c.copier()
+	pod := &r.Plan.Create.Spec.Template.Spec
+	for _, name := range []string{"backups", "escrow", "s3", "s3-ca", "copies"} {
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name})
+		pod.Containers[0].VolumeMounts = append(pod.Containers[0].VolumeMounts, corev1.VolumeMount{Name: name, MountPath: "/" + name})
+	}
+	exec := &podExec{do: func(context.Context, io.Reader, io.Writer, io.Writer) error { return nil }}
+	ctx := within(t, 10*time.Second)
+	_, lerr := r.List(ctx)
+	_, cerr := r.Create(ctx, "b1", "", "")
+	err := errors.Join(lerr, cerr, r.Delete(ctx, "b1"), r.Pull(ctx, exec, "b1", func(io.Reader) error { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, made := range c.created() {
+		if made["kind"] != "Job" {
+			continue
+		}
+		want := 1
+		if strings.HasPrefix(name, "Job nap-backup-b1-") {
+			want = 5
+		}
+		var job batchv1.Job
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(made, &job); err != nil {
+			t.Fatal(err)
+		}
+		got := job.Spec.Template.Spec
+		if len(got.Volumes) != want || len(got.Containers[0].VolumeMounts) != want {
+			t.Errorf("%s has volumes %v, mounted as %v", name, got.Volumes, got.Containers[0].VolumeMounts)
+		}
+	}
+	if n := len(c.created()); n != 4 {
+		t.Errorf("%d Jobs were created", n)
 	}
 }
 

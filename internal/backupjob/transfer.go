@@ -91,7 +91,7 @@ func (r *Runner) Pull(ctx context.Context, exec Exec, name string, read func(io.
 // Job of this client's, which ends by itself should the client be killed.
 func (r *Runner) transfer(ctx context.Context, exec Exec, args []string, stdin io.Reader, stdout io.Writer) (
 	string, error) {
-	job := own(r.Plan.Create)
+	job := own(withoutCopies(r.Plan.Create))
 	job.Spec.BackoffLimit = ptr.To(int32(0))
 	main := job.Spec.Template.Spec.Containers[0]
 	if len(main.Command) == 0 {
