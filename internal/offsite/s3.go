@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -64,12 +63,8 @@ type S3 struct {
 
 var _ Store = (*S3)(nil)
 
-const (
-	// attempts is how often a request is sent until the store counts as unreachable.
-	attempts = 5
-	// attemptTime bounds one request. A connection that is slower than 100 KiB a second counts as cut.
-	attemptTime = 3 * time.Minute
-)
+// attempts is how often a request is sent until the store counts as unreachable.
+const attempts = 5
 
 // NewS3 opens a bucket. No request is sent yet.
 func NewS3(opts S3Options) (*S3, error) {
@@ -162,11 +157,12 @@ func newTransport(ca []byte) (*http.Transport, error) {
 			"the CA certificates for the S3 endpoint hold no certificate")
 	}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: time.Minute,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         dial(idleTime),
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second,
+		// It begins while the kernel still sends the end of the content.
+		ResponseHeaderTimeout: idleTime,
 		IdleConnTimeout:       time.Minute,
 		MaxIdleConnsPerHost:   parallel,
 		// Objects are compressed and encrypted as they are.
@@ -316,9 +312,7 @@ func (s *S3) Delete(ctx context.Context, key string) error {
 // retry repeats a request that the service did not answer, and explains what it refused.
 func (s *S3) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	for attempt, pause := 1, s.pause; ; attempt, pause = attempt+1, 2*pause {
-		attemptCtx, cancel := context.WithTimeout(ctx, attemptTime)
-		err := do(attemptCtx)
-		cancel()
+		err := do(ctx)
 		if err == nil {
 			return nil
 		}

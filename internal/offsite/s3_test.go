@@ -249,3 +249,33 @@ func TestListGoesThroughAllPages(t *testing.T) {
 		t.Errorf("listed %v", got)
 	}
 }
+
+// A line that is slow is used for as long as it moves bytes, and one that moves none counts as cut.
+func TestSlowLines(t *testing.T) {
+	const idle = time.Second
+	stalls, done := atomic.Bool{}, make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for buffer := make([]byte, 1<<20); ; {
+			if _, err := io.ReadFull(r.Body, buffer); err != nil {
+				return
+			}
+			if stalls.Load() {
+				<-done
+				return
+			}
+			time.Sleep(idle / 10)
+		}
+	}))
+	defer server.Close()
+	defer close(done)
+	store := openTest(t, server.URL, nil)
+	transport, _ := store.client.Transport.(*http.Transport)
+	transport.DialContext = dial(idle)
+	content := make([]byte, 32<<20)
+	began := time.Now()
+	if err := store.Put(t.Context(), "x", content); err != nil || time.Since(began) < 2*idle {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	stalls.Store(true)
+	wantFinding(t, store.Put(t.Context(), "x", content), finding.OffsiteUnreachable, "did not answer in time")
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
@@ -184,7 +185,7 @@ func (s *S3) explainConnection(what string, err error) error {
 }
 
 func (s *S3) certificate(what, found, fix string) error {
-	return hook.Refusef(finding.OffsiteCertificate, fix, "%s in %s: %s does not prove who it is: %s",
+	return hook.Refusef(finding.OffsiteCertificate, fix, "%s in %s: %s could not be verified: %s",
 		what, s, s.opts.Endpoint, found)
 }
 
@@ -197,7 +198,7 @@ func (s *S3) unreachable(what, found string) error {
 
 // cause leaves out what an error of the network repeats of the request.
 func cause(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return "it did not answer in time"
 	}
 	var u *url.Error
