@@ -130,7 +130,7 @@ func TestCopiesThatAreRefused(t *testing.T) {
 		"helm-neutree backup verify x --from backups":                {exit: 2, stderr: "there is no copy of backup x"},
 		"helm-neutree backup verify --from backups --identity other.txt": {exit: 2,
 			stderr: "is not encrypted for this identity: use the private key of one of the recipients"},
-		"helm-neutree backup verify --from backups --identity none.txt":    {exit: 2, stderr: "none.txt holds no private key of age"},
+		"helm-neutree backup verify --from backups --identity none.txt":    {exit: 2, stderr: "none.txt contains no private key of age"},
 		"helm-neutree backup verify --from backups --identity - < key.txt": {stderr: "the copy is decrypted"},
 		"helm-neutree backup pull " + copied + " x -n nap": {exit: 2,
 			stderr: "give either --recipient with a public key of age, or --plain"},

@@ -114,7 +114,7 @@ func (b *Backup) awaitEmpty(ctx context.Context) error {
 		}
 		if holds > 0 {
 			return false, "", hook.Refusef(finding.BackupDrill, "run the drill again, which starts with an empty one",
-				"the database of the drill is not empty: it holds %d tables, views and the like, and nothing was changed", holds)
+				"the database of the drill is not empty: it contains %d tables, views and the like, and nothing was changed", holds)
 		}
 		return true, "", nil
 	})

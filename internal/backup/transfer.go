@@ -94,7 +94,7 @@ func (b *Backup) beginReceive(ctx context.Context, name, dir string, m Metadata)
 		if !maps.Equal(live.Files, m.Files) {
 			return false, hook.Refusef(finding.BackupExists,
 				"delete that one with helm neutree backup delete "+name+", if it is not needed",
-				"claim %s has another backup that is called %s, of %s", b.Spec.Claim, name, live.Time.UTC())
+				"PVC %s has another backup that is called %s, of %s", b.Spec.Claim, name, live.Time.UTC())
 		}
 		return true, b.check(ctx, live)
 	}
@@ -106,7 +106,7 @@ func (b *Backup) beginReceive(ctx context.Context, name, dir string, m Metadata)
 	if need > free {
 		return false, hook.Refusef(finding.BackupSpace,
 			"raise global.backup.size, or delete a backup with helm neutree backup delete",
-			"the backup would not fit: it takes %s, but of the %s of claim %s only %s are free",
+			"the backup would not fit: it takes %s, but of the %s of PVC %s only %s are free",
 			Size(need), Size(size), b.Spec.Claim, Size(free))
 	}
 	b.Log.Info("receiving the backup", "name", name, "size", Size(need))

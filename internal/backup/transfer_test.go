@@ -178,13 +178,13 @@ func TestReceiveRefuses(t *testing.T) {
 		there.exec(t, "CREATE TABLE public.later (id int)")
 		there.create(t, "b1")
 		_, err := there.Receive(t.Context(), "b1", bytes.NewReader(whole))
-		wantFailure(t, err, hook.Refused, "claim nap-backups has another backup that is called b1", "[backup.exists]")
+		wantFailure(t, err, hook.Refused, "PVC nap-backups has another backup that is called b1", "[backup.exists]")
 	})
 	t.Run("no room", func(t *testing.T) {
 		there := f.elsewhere(t)
 		there.Spec.Size = "10Ki"
 		_, err := there.Receive(t.Context(), "b1", bytes.NewReader(whole))
-		wantFailure(t, err, hook.Refused, "the backup would not fit", "of the 10.0 KiB of claim nap-backups", "[backup.space]")
+		wantFailure(t, err, hook.Refused, "the backup would not fit", "of the 10.0 KiB of PVC nap-backups", "[backup.space]")
 	})
 	t.Run("programs that can't read it", func(t *testing.T) {
 		there := f.elsewhere(t)

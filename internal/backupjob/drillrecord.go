@@ -74,7 +74,7 @@ func (r *Runner) LastDrill(ctx context.Context) (string, error) {
 	}
 	var record drillRecord
 	if err := json.Unmarshal([]byte(config.Data[recordKey]), &record); err != nil || record.Backup == "" {
-		return "", fmt.Errorf("ConfigMap %s in namespace %s holds no record of a drill", r.Plan.Drill.Record, r.Namespace)
+		return "", fmt.Errorf("ConfigMap %s in namespace %s has no record of a drill", r.Plan.Drill.Record, r.Namespace)
 	}
 	said := fmt.Sprintf("last drill %s: backup %s %s", stamp(record.Time), record.Backup, record.Verdict)
 	switch {

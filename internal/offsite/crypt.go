@@ -54,7 +54,7 @@ func ReadIdentities(r io.Reader, name string) ([]age.Identity, error) {
 		// The error does not repeat the line.
 		return nil, hook.Refusef(finding.OffsiteIdentity,
 			"name the file that age-keygen wrote, with a line that begins with "+identityPrefix,
-			"%s holds no private key of age (%v)", name, err)
+			"%s contains no private key of age (%v)", name, err)
 	}
 	return identities, nil
 }
