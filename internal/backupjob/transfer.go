@@ -133,8 +133,8 @@ func (r *Runner) transfer(ctx context.Context, exec Exec, args []string, stdin i
 // endTime is how long a Job of a transfer may stay after the time of its client.
 const endTime = time.Minute
 
-// startedPod is the name of the pod of a Job, once its container of that name runs. failed says that the Job has ended before, and
-// err is then why.
+// startedPod is the name of the pod of a Job, once its container of that name runs. failed says that the Job has ended
+// before, and err is then why.
 func (r *Runner) startedPod(ctx context.Context, job, container string, ended <-chan error) (
 	name string, failed bool, err error,
 ) {
