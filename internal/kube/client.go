@@ -55,7 +55,7 @@ func NewForConfig(config *rest.Config) (*Client, error) {
 		config.QPS, config.Burst = 50, 100
 	}
 	if config.QPS > 0 {
-		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
+		config.RateLimiter = patient{flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)}
 	}
 	// To read the API server's refusals by.
 	config.NegotiatedSerializer = serializer.NewCodecFactory(optionsScheme).WithoutConversion()
