@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type Lock struct {
 	mu     sync.Mutex
 	config *corev1.ConfigMap
 	note   Note
+	// open are writes whose answer did not arrive.
+	open []Note
 	// over says that this client has left the note or deleted it.
 	over bool
 }
@@ -130,40 +133,79 @@ func (l *Lock) write(ctx context.Context, note Note, workspaces []string) error 
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(stored.Object, l.config); err != nil {
 		return err
 	}
-	l.note = note
+	l.note, l.open = note, nil
 	return nil
 }
+
+// attempts bounds how often a write is repeated whose version had changed.
+const attempts = 5
 
 // Change changes the note, if this client still holds it.
 func (l *Lock) Change(ctx context.Context, do func(*Note), workspaces ...string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
-		return nil
+	for range attempts {
+		if l.over {
+			return nil
+		}
+		note := l.note
+		do(&note)
+		note.Beat++
+		err := l.write(ctx, note, workspaces)
+		switch {
+		case err == nil:
+			return nil
+		case apierrors.IsNotFound(err):
+			return ErrLost
+		case !apierrors.IsConflict(err):
+			l.unanswered(note)
+			return fmt.Errorf("note how far %s is: %s", note.What(), kube.Brief(err))
+		}
+		// The write may have arrived, and its answer not, so that it was sent twice.
+		l.unanswered(note)
+		live, err := l.adopt(ctx)
+		if err != nil {
+			return err
+		}
+		stored := workspaces == nil || l.config.Data[WorkspacesKey] == strings.Join(workspaces, "\n")
+		if stored && same(live, note) {
+			return nil
+		}
 	}
-	note := l.note
-	do(&note)
-	note.Beat++
-	err := l.write(ctx, note, workspaces)
-	switch {
-	case apierrors.IsConflict(err) && l.wrote(ctx, note):
-		return nil
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return ErrLost
-	case err != nil:
-		return fmt.Errorf("note how far %s is: %s", note.What(), kube.Brief(err))
-	}
-	return nil
+	return fmt.Errorf("note how far %s is: its ConfigMap changes all the time", l.note.What())
 }
 
-// wrote finds out whether a write arrived whose answer did not.
-func (l *Lock) wrote(ctx context.Context, note Note) bool {
-	live, config, err := Read(ctx, l.client, l.namespace, l.config.Name)
-	if err != nil || live == nil || live.ID != note.ID || live.Holder != note.Holder || live.Beat != note.Beat {
-		return false
+// unanswered keeps a write that may have arrived or not.
+func (l *Lock) unanswered(note Note) {
+	if !slices.ContainsFunc(l.open, func(other Note) bool { return same(other, note) }) {
+		l.open = append(l.open, note)
 	}
-	l.config, l.note = config, *live
-	return true
+}
+
+// adopt reads the note whose version is not the one that this client has seen last. It is still this client's if it says
+// what this client knows, or what this client has written without an answer.
+func (l *Lock) adopt(ctx context.Context) (Note, error) {
+	live, config, err := Read(ctx, l.client, l.namespace, l.config.Name)
+	if err != nil {
+		return Note{}, err
+	}
+	if live == nil {
+		return Note{}, ErrLost
+	}
+	written := slices.ContainsFunc(l.open, func(note Note) bool { return same(note, *live) })
+	if !written && !same(l.note, *live) {
+		return Note{}, ErrLost
+	}
+	l.config, l.note, l.open = config, *live, nil
+	l.over = written && live.Holder == ""
+	return *live, nil
+}
+
+// same compares all of two notes, as they are stored.
+func same(a, b Note) bool {
+	one, err := json.Marshal(a)
+	other, err2 := json.Marshal(b)
+	return err == nil && err2 == nil && string(one) == string(other)
 }
 
 // Advance notes that a phase is reached.
@@ -216,16 +258,21 @@ func (l *Lock) Leave(ctx context.Context) {
 func (l *Lock) Delete(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.client.Resource(kube.ConfigMaps, l.namespace).Delete(ctx, l.config.Name, metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{ResourceVersion: ptr.To(l.config.ResourceVersion)},
-	})
-	switch {
-	case apierrors.IsConflict(err):
-		return ErrLost
-	case err == nil, apierrors.IsNotFound(err):
-		l.over = true
-	default:
+	for range attempts {
+		err := l.client.Resource(kube.ConfigMaps, l.namespace).Delete(ctx, l.config.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{ResourceVersion: ptr.To(l.config.ResourceVersion)},
+		})
+		switch {
+		case apierrors.IsConflict(err):
+			if _, err := l.adopt(ctx); err != nil {
+				return err
+			}
+			continue
+		case err == nil, apierrors.IsNotFound(err):
+			l.over = true
+			return nil
+		}
 		return fmt.Errorf("delete ConfigMap %s in namespace %s: %s", l.config.Name, l.namespace, kube.Brief(err))
 	}
-	return nil
+	return fmt.Errorf("delete ConfigMap %s in namespace %s: it changes all the time", l.config.Name, l.namespace)
 }
