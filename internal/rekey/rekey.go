@@ -62,8 +62,8 @@ func (r Result) String() string {
 	return said
 }
 
-// Run does it. It may be run again at any time. An error with the code hook.Unchanged says that nothing was changed,
-// and so does one with hook.Refused or hook.Busy. Any other leaves that open.
+// Run does it. It may be run again at any time. An error with the code hook.Unchanged, hook.Refused or hook.Busy says
+// that no credential has the new key, also not because of an earlier run. Any other leaves that open.
 func (r *Rekey) Run(ctx context.Context) (Result, error) {
 	conn, err := migrate.Connect(ctx, r.DatabaseURL)
 	if err != nil {
@@ -71,7 +71,8 @@ func (r *Rekey) Run(ctx context.Context) (Result, error) {
 	}
 	defer migrate.Close(ctx, conn)
 	if err := migrate.Lock(ctx, r.Log, conn, r.lockWait()); err != nil {
-		return Result{}, err
+		// An earlier attempt may have it, which may still change the credentials.
+		return Result{}, hook.Errorf(hook.Unexpected, "%w", err)
 	}
 	if err := migrate.CreateRecords(ctx, conn); err != nil {
 		return Result{}, err
@@ -82,13 +83,16 @@ func (r *Rekey) Run(ctx context.Context) (Result, error) {
 	}
 	result, err := r.encryptAll(ctx, conn)
 	if err == nil {
-		err = r.commit(ctx, conn)
+		err = r.commit(ctx, conn, moved)
 	}
 	var decided *hook.Error
 	switch {
 	case err == nil:
 		return result, nil
-	case errors.As(err, &decided), moved:
+	case moved:
+		// An earlier attempt has changed them, whatever this one says.
+		return Result{}, hook.Errorf(hook.Unexpected, "%w", err)
+	case errors.As(err, &decided):
 		return Result{}, err
 	}
 	return Result{}, hook.Errorf(hook.Unchanged, "no credential was changed: %w", err)
@@ -121,27 +125,38 @@ func (r *Rekey) checkRecord(ctx context.Context, conn *pgx.Conn) (moved bool, er
 	})
 }
 
-// commit ends the transaction. Where the answer is lost, the record of the key says how it ended.
-func (r *Rekey) commit(ctx context.Context, conn *pgx.Conn) error {
+// commit ends the transaction. Where the answer is lost, the record of the key says how it ended, unless moved says that
+// it was that of the new key before.
+func (r *Rekey) commit(ctx context.Context, conn *pgx.Conn, moved bool) error {
 	_, err := conn.Exec(ctx, "COMMIT")
 	if err == nil {
 		return nil
 	}
-	again, lost := migrate.Connect(ctx, r.DatabaseURL)
-	if lost != nil {
-		return hook.Errorf(hook.Unexpected, "it is not known whether the credentials have the new key: %s",
-			migrate.Reason(err))
-	}
-	defer migrate.Close(ctx, again)
-	record, lost := migrate.Key(ctx, again)
+	migrate.Close(ctx, conn)
+	ended, lost := r.ended(ctx)
 	switch {
-	case lost != nil:
+	case lost != nil || moved:
 		return hook.Errorf(hook.Unexpected, "it is not known whether the credentials have the new key: %s",
 			migrate.Reason(err))
-	case record.Known() && record.Matches(r.New):
+	case ended:
 		return nil
 	}
 	return fmt.Errorf("commit: %s", migrate.Reason(err))
+}
+
+// ended says whether the record is that of the new key, once no other session may change it any more: the server may
+// still be at work on what it was sent last.
+func (r *Rekey) ended(ctx context.Context) (bool, error) {
+	conn, err := migrate.Connect(ctx, r.DatabaseURL)
+	if err != nil {
+		return false, err
+	}
+	defer migrate.Close(ctx, conn)
+	if err := migrate.Lock(ctx, r.Log, conn, r.lockWait()); err != nil {
+		return false, err
+	}
+	record, err := migrate.Key(ctx, conn)
+	return err == nil && record.Known() && record.Matches(r.New), err
 }
 
 // begin starts the transaction and keeps others from writing credentials until it ends. Reads pass.

@@ -194,7 +194,7 @@ func TestRefusals(t *testing.T) {
 			if err := migrate.Lock(t.Context(), slog.New(slog.DiscardHandler), conn, time.Second); err != nil {
 				t.Fatal(err)
 			}
-		}, hook.Busy, []string{"the migration lock was not free", "[migrations.locked]"}},
+		}, hook.Unexpected, []string{"the migration lock was not free", "[migrations.locked]"}},
 		"a trigger that fails": {func(t *testing.T, conn *pgx.Conn) {
 			exec(t, conn, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''full''; END';
 CREATE TRIGGER fail BEFORE UPDATE ON public.user_credentials FOR EACH ROW EXECUTE FUNCTION fail()`)
