@@ -37,16 +37,24 @@ func (r *Rotation) checkKeys(ctx context.Context, s *state) (proceed bool, err e
 	if err != nil {
 		return false, err
 	}
+	note, _, err := restorenote.Read(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
+	if err != nil {
+		return false, err
+	}
 	live, err := s.changes.Value(ctx, ref)
 	if err != nil {
 		return false, err
 	}
 	switch {
-	case ring.New() != "":
+	case note != nil && note.Phase == restorenote.Restored:
+		// Nothing but the end is left, and the keyring may be gone.
+		s.finish = true
+		return false, nil
+	case ring.New() != "" || note != nil && note.Phase != restorenote.Preparing:
 		// The rotation has started, and is finished with the keys that there are.
 		s.finish = live == ring.New()
 		return false, nil
-	case ring.Exists() && !ring.Holds(live) && s.secret.Existing:
+	case ring.Exists() && s.secret.Existing && s.changes.Changed(ref):
 		s.finish = true
 		return false, nil
 	case !ring.Exists() && s.changes.Changed(ref):
@@ -99,8 +107,10 @@ type rekeying struct {
 	services *backupjob.Runner
 	// before is the value that this run has replaced in the Secret, "" for none.
 	before string
-	// takenUp says that another client has stopped the services, and may have had the Job run.
-	takenUp bool
+	// takenUp says that another client has stopped the services, jobBefore that it may have had the Job run.
+	takenUp, jobBefore bool
+	// ending says that the old key is back in the Secret, and no credential was changed.
+	ending bool
 	// began is when the services stood still.
 	began time.Time
 }
@@ -190,6 +200,9 @@ func (r *rekeying) proceed(ctx context.Context, left *restorenote.Note) (string,
 	if err != nil {
 		return "", r.giveUp(ctx, err)
 	}
+	if r.ending {
+		return r.putBack(ctx)
+	}
 	r.began = time.Now()
 	said := "its credentials have it already"
 	if r.lock.Get().Phase != restorenote.Restored {
@@ -213,10 +226,14 @@ func (r *rekeying) prepare(ctx context.Context, left *restorenote.Note) error {
 	r.services = &backupjob.Runner{Log: r.Log, Client: r.Client, Namespace: r.Namespace,
 		Plan: backupjob.Plan{Writers: names}}
 	r.takenUp = left != nil && left.Phase != restorenote.Preparing
+	r.jobBefore = r.takenUp && left.Phase != restorenote.Stopping
 	if r.takenUp && left.Phase == restorenote.Restored {
 		return nil
 	}
 	if err := r.changes.RememberUnknown(ctx); err != nil {
+		return err
+	}
+	if r.ending, err = r.isPutBack(ctx, left); r.ending || err != nil {
 		return err
 	}
 	if err := r.chooseKey(ctx); err != nil {
@@ -245,7 +262,7 @@ func (r *rekeying) chooseKey(ctx context.Context) error {
 	switch {
 	case r.secret.Existing && !r.ring.Exists():
 		return r.refuseUnknown(r.ref)
-	case r.secret.Existing && (next != "" || !r.ring.Holds(live)):
+	case r.secret.Existing && (next != "" || !r.changes.StartedWith(r.ref, live)):
 		next = live
 	case r.secret.Existing:
 		return r.given(ctx, r.state, []string{r.ref.Key})
@@ -308,7 +325,7 @@ func (r *rekeying) writeKey(ctx context.Context) error {
 func (r *rekeying) finish(ctx context.Context) error {
 	live, err := r.changes.Value(ctx, r.ref)
 	if err == nil && r.ring.Exists() && live != r.ring.New() {
-		err = r.lock.Advance(ctx, restorenote.Stopping)
+		err = r.lock.Advance(ctx, restorenote.Restoring)
 		if err == nil {
 			err = errors.New("a Secret was changed by another client while the services were stopped")
 		}

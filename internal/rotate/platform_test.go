@@ -72,17 +72,10 @@ func newPlatform(t *testing.T, credentials int) *platform {
 	go func() { defer close(ended); p.kubelet(stop) }()
 	t.Cleanup(func() { close(stop); <-ended; p.await() })
 	// The control plane has read its key.
-	for p.written() == 0 {
+	for p.writing() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	return p
-}
-
-// written is how often the control plane has stored a credential.
-func (p *platform) written() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.writes
 }
 
 // replicas are those of the control plane.
@@ -132,8 +125,8 @@ func (p *platform) kubelet(stop chan struct{}) {
 		case wanted && end == nil:
 			p.server.Put("apiVersion: v1\nkind: Pod\nmetadata: {name: nap-cp-1, namespace: nap, labels: {app: nap-cp}}\n" +
 				"status: {phase: Running}")
-			quit, gone := make(chan struct{}), make(chan struct{})
-			go func() { defer close(gone); p.controlPlane(p.key(), quit) }()
+			quit, gone, key := make(chan struct{}), make(chan struct{}), p.key()
+			go func() { defer close(gone); p.controlPlane(key, quit) }()
 			end = func() { close(quit); <-gone }
 		case !wanted && end != nil:
 			end()
@@ -141,6 +134,13 @@ func (p *platform) kubelet(stop chan struct{}) {
 			p.server.Delete(podPath)
 		}
 	}
+}
+
+// writing is how often the control plane has stored a credential.
+func (p *platform) writing() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writes
 }
 
 // controlPlane stores credentials until it is to quit. It does not leave a statement half done.

@@ -63,6 +63,31 @@ func (r *Keyring) Holds(key string) bool {
 	return false
 }
 
+// Find is the first old key in it for which is says so, "" where there is none.
+func (r *Keyring) Find(is func(key string) bool) string {
+	if r.live == nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.live.Data)) {
+		if key := string(r.live.Data[name]); name != NewKey && is(key) {
+			return key
+		}
+	}
+	return ""
+}
+
+// Retire makes the new key one of the others: nothing is to be encrypted with it.
+func (r *Keyring) Retire(ctx context.Context) error {
+	next := r.New()
+	if next == "" {
+		return nil
+	}
+	keyring := r.live.DeepCopy()
+	delete(keyring.Data, NewKey)
+	add(keyring, next)
+	return r.store(ctx, keyring)
+}
+
 // Version is another one for other keys.
 func (r *Keyring) Version() string { return string(r.live.UID) + "-" + r.live.ResourceVersion }
 
@@ -80,28 +105,30 @@ func (r *Keyring) Save(ctx context.Context, old, next string) error {
 	if keyring.Data == nil {
 		keyring.Data = map[string][]byte{}
 	}
-	add := func(key string) {
-		if key == "" || slices.ContainsFunc(slices.Collect(maps.Values(keyring.Data)),
-			func(value []byte) bool { return string(value) == key }) {
-			return
-		}
-		name := "old"
-		for n := 2; keyring.Data[name] != nil; n++ {
-			name = fmt.Sprintf("old-%d", n)
-		}
-		keyring.Data[name] = []byte(key)
-	}
-	add(old)
+	add(keyring, old)
 	if next != "" && string(keyring.Data[NewKey]) != next {
 		was := string(keyring.Data[NewKey])
 		delete(keyring.Data, NewKey)
-		add(was)
+		add(keyring, was)
 		keyring.Data[NewKey] = []byte(next)
 	}
 	if maps.EqualFunc(before, keyring.Data, func(a, b []byte) bool { return string(a) == string(b) }) {
 		return nil
 	}
 	return r.store(ctx, keyring)
+}
+
+// add adds an old key to the keyring, unless it has it.
+func add(keyring *corev1.Secret, key string) {
+	if key == "" || slices.ContainsFunc(slices.Collect(maps.Values(keyring.Data)),
+		func(value []byte) bool { return string(value) == key }) {
+		return
+	}
+	name := "old"
+	for n := 2; keyring.Data[name] != nil; n++ {
+		name = fmt.Sprintf("old-%d", n)
+	}
+	keyring.Data[name] = []byte(key)
 }
 
 // store writes the keyring, unless another client was faster: the lock of a rotation keeps others away.
@@ -185,3 +212,9 @@ func (c *Changes) Set(ctx context.Context, ref hook.SecretRef, from, to string) 
 
 // Changed says whether the value is another one than the services have started with.
 func (c *Changes) Changed(ref hook.SecretRef) bool { return c.changed[ref] }
+
+// StartedWith says whether a value is the one that the services have started with.
+func (c *Changes) StartedWith(ref hook.SecretRef, value string) bool {
+	was, recorded := c.old.Values[ref.String()]
+	return recorded && was == c.old.digest([]byte(value))
+}
