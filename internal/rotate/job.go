@@ -35,11 +35,14 @@ func (r *Rotation) runJob(ctx context.Context, version string, complete func(*co
 // adminEnv gives the Job the name and the password of the first administrator.
 func (r *Rotation) adminEnv(s *state) func(*corev1.PodSpec) {
 	return func(pod *corev1.PodSpec) {
-		for name, key := range map[string]string{"ADMIN_USERNAME": "username", "ADMIN_PASSWORD": s.keys[0].Key} {
-			from := &corev1.SecretKeySelector{Key: key}
+		// In a fixed order: a Job with the same manifest is awaited, and another one replaced.
+		for _, one := range []struct{ name, key string }{
+			{"ADMIN_USERNAME", "username"}, {"ADMIN_PASSWORD", s.keys[0].Key},
+		} {
+			from := &corev1.SecretKeySelector{Key: one.key}
 			from.Name = s.secret.Name
 			pod.Containers[0].Env = append(pod.Containers[0].Env,
-				corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: from}})
+				corev1.EnvVar{Name: one.name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: from}})
 		}
 	}
 }
