@@ -245,6 +245,7 @@ const (
 	Rollback  = "rollback"
 	Migrate   = "migrate"
 	Bootstrap = "bootstrap"
+	Backup    = "backup"
 	// BackupOfBootstrap is the Job by which bootstrap saves a database before it migrates it.
 	BackupOfBootstrap = "backup-bootstrap"
 	Seed              = "seed"
@@ -267,11 +268,11 @@ func HookJobs() []HookJob {
 		{Name: "rebuild", Component: "rebuild", Awaited: true, Upgrades: true},
 		// A test of a release that is not pending.
 		{Name: Test, Component: Test, Database: true},
-		{Name: "backup", Component: "backup", Awaited: true, Database: true, Stays: true, Upgrades: true},
+		{Name: Backup, Component: Backup, Awaited: true, Database: true, Stays: true, Upgrades: true},
 		// The same pods as those of a backup, with the same label. Bootstrap's is another one than that of an upgrade which
 		// is tried again meanwhile: each would delete the other's.
-		{Name: BackupOfBootstrap, Component: "backup", Stays: true},
-		{Name: "restore", Component: "backup", Stays: true},
+		{Name: BackupOfBootstrap, Component: Backup, Stays: true},
+		{Name: "restore", Component: Backup, Stays: true},
 		// What helm neutree secrets rotate runs.
 		{Name: "rotate", Component: "rotate", Database: true, Stays: true},
 		{Name: "teardown", Component: "teardown", Awaited: true},

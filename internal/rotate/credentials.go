@@ -178,8 +178,10 @@ func (r *rekeying) createNote(ctx context.Context) error {
 	if err != nil {
 		return kube.Refused(err, "note the rotation in namespace %s", r.Namespace)
 	}
-	// The note comes first: an upgrade that has not looked for it by now finds it.
-	if err := kube.Refuse(r.busy(ctx)); err != nil {
+	// The note comes first: an upgrade or a backup that has not looked for it by now finds it.
+	busy, busyErr := r.busy(ctx)
+	jobs, jobsErr := r.busyJobs(ctx)
+	if err := kube.Refuse(slices.Concat(busy, jobs), errors.Join(busyErr, jobsErr)); err != nil {
 		return errors.Join(err, afterwards(ctx, r.lock.Delete))
 	}
 	return nil

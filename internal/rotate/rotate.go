@@ -13,12 +13,15 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/jobrun"
 	"github.com/neutree-ai/packaging/internal/kube"
+	"github.com/neutree-ai/packaging/internal/platform"
 	"github.com/neutree-ai/packaging/internal/recover"
 	"github.com/neutree-ai/packaging/internal/restart"
 	"github.com/neutree-ai/packaging/internal/restorenote"
@@ -258,7 +261,8 @@ func (r *Rotation) given(ctx context.Context, s *state, keys []string) error {
 	})
 }
 
-// otherNote is the finding of a restore that has not ended, or of another rotation: one of the same name finishes it.
+// otherNote is the finding of a restore that has not ended, or of another rotation: one of the same name finishes it. A
+// rotation that has no note yet waits for the Jobs that use what it changes.
 func (r *Rotation) otherNote(ctx context.Context) ([]finding.Finding, error) {
 	if r.Name == credentialKey {
 		note, _, err := restorenote.Read(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
@@ -266,7 +270,41 @@ func (r *Rotation) otherNote(ctx context.Context) ([]finding.Finding, error) {
 			return nil, nil
 		}
 	}
-	return restorenote.Unfinished(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
+	unfinished, err := restorenote.Unfinished(ctx, r.Client, r.Namespace, r.Plan.RestoreNote)
+	jobs, jobsErr := r.busyJobs(ctx)
+	return slices.Concat(unfinished, jobs), errors.Join(err, jobsErr)
+}
+
+// busyJobs are the findings of Jobs that no Helm client waits for and that read the key or the password: what they write
+// or save would be of the old one.
+func (r *Rotation) busyJobs(ctx context.Context) ([]finding.Finding, error) {
+	if r.Name != credentialKey && r.Name != database {
+		return nil, nil
+	}
+	jobs, err := kube.List[batchv1.Job](ctx, r.Client, kube.Jobs, r.Namespace, metav1.ListOptions{
+		LabelSelector: fmt.Sprintf("app.kubernetes.io/part-of=neutree,app.kubernetes.io/instance=%s,"+
+			"app.kubernetes.io/component in (%s, %s, %s)", r.Plan.Release, platform.Bootstrap, platform.Backup,
+			platform.ScheduledBackup),
+	})
+	if err != nil {
+		return nil, kube.Refused(err, "list the Jobs in namespace %s", r.Namespace)
+	}
+	var names []string
+	for _, job := range jobs {
+		if !jobrun.Ended(&job) {
+			names = append(names, job.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return []finding.Finding{{
+		ID: finding.SecretsBusy, Severity: finding.Error,
+		Found: fmt.Sprintf("Job %s of release %s in namespace %s is still running", strings.Join(names, ", "),
+			r.Plan.Release, r.Namespace),
+		Why: "it uses the database with the value that the rotation replaces",
+		Fix: "wait until it has ended",
+	}}, nil
 }
 
 // busy are the findings of a Helm operation that has not ended, and of hooks that still run.

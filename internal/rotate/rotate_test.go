@@ -260,6 +260,13 @@ func TestRefusals(t *testing.T) {
 			s.server.Delete(secrets + "sh.helm.release.v1.neutree.v1")
 			s.server.Put(job("prepare", ""))
 		}, []string{"Job nap-prepare of release neutree", "[secrets.busy]"}},
+		"a release that is still set up": {"credential-key", func(s *stage) { s.server.Put(job("bootstrap", "-x1")) }, []string{
+			"Job nap-bootstrap-x1 of release neutree in namespace nap is still running: it uses the database with the value " +
+				"that the rotation replaces", "[secrets.busy]"}},
+		"a backup of a person": {"credential-key", func(s *stage) { s.server.Put(job("backup", "-abc")) }, []string{
+			"Job nap-backup-abc of release neutree", "[secrets.busy]"}},
+		"a scheduled backup": {"database", func(s *stage) { s.server.Put(job("scheduled-backup", "-1")) }, []string{
+			"Job nap-scheduled-backup-1 of release neutree", "[secrets.busy]"}},
 		"a restore that has not ended": {"jwt", func(s *stage) {
 			s.server.Put("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nap-restore, namespace: nap}\n" +
 				`data: {restore.json: '{"backup": "b1", "replicas": {}, "phase": "restored"}'}`)
