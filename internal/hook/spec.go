@@ -363,6 +363,8 @@ type TeardownSpec struct {
 	Workspaces TeardownWorkspaces `json:"workspaces,omitempty"`
 	// RestoreNote is the ConfigMap of a restore that has not ended. It goes with the release.
 	RestoreNote string `json:"restoreNote,omitempty"`
+	// Keyring is the Secret with the old key and the new one of a rotation that has not ended. It stays with the data.
+	Keyring string `json:"keyring,omitempty"`
 	// DeleteData says that another hook deletes the data next, so nothing is kept.
 	DeleteData bool `json:"deleteData,omitempty"`
 	// Operator is what the release has of the CloudNativePG operator.

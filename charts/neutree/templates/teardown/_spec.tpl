@@ -7,6 +7,7 @@ prefix: {{ .Values.global.namePrefix | quote }}
 cluster: {{ include "common.name" (list . "pg") }}
 {{- end }}
 restoreNote: {{ include "neutree.restoreNote" . }}
+keyring: {{ include "neutree.rotate.keyring" . }}
 runner: {{ include "common.name" (list . "env-runner-k8s") }}
 workspaces:
   namespace: {{ include "common.workspaceNamespace" . }}
