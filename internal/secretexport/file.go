@@ -43,16 +43,22 @@ func SaveFile(path string, content []byte, replace bool) error {
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	put := os.Rename
 	if !replace {
-		// A link fails where there is a file by now.
-		put = os.Link
+		// The name is taken first, which fails where there is a file by now. A hard link would not need that, and not every
+		// file system has them.
+		taken, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			return exists(path)
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", path, err)
+		}
+		_ = taken.Close()
 	}
-	err = put(file.Name(), path)
-	if errors.Is(err, fs.ErrExist) {
-		return exists(path)
-	}
-	if err != nil {
+	if err := os.Rename(file.Name(), path); err != nil {
+		if !replace {
+			err = errors.Join(err, os.Remove(path))
+		}
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
