@@ -43,6 +43,7 @@ const (
 
 	ImagesArchitecture ID = "images.lock-architecture"
 	ImagesContent      ID = "images.content"
+	ImagesCollision    ID = "images.collision"
 	ImagesLock         ID = "images.lock"
 	ImagesLogin        ID = "images.login"
 	ImagesMissing      ID = "images.missing"

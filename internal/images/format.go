@@ -9,6 +9,8 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/neutree-ai/packaging/internal/finding"
+	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/plain"
 )
 
@@ -56,6 +58,19 @@ func (l *List) Write(w io.Writer, f Format) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(l)
 	case "crane":
+		refs := make([]string, len(l.Images))
+		for i, image := range l.Images {
+			refs[i] = image.Ref
+		}
+		// A tag with a digest and without is taken for the same image: what it is without is not known here.
+		same := func(i, j int) bool {
+			one, pinned, _ := strings.Cut(refs[i], "@")
+			other, digest, _ := strings.Cut(refs[j], "@")
+			return one == other && (pinned == "" || digest == "" || pinned == digest)
+		}
+		if found := collisions(refs, f.To, same); len(found) > 0 {
+			return hook.Refuse(found...)
+		}
 		return l.each(w, func(ref string) string { return "crane copy " + ref + " " + At(f.To, ref) })
 	case "skopeo":
 		return l.skopeo(w)
@@ -83,6 +98,30 @@ func At(registry, ref string) string {
 		tagged += "@" + digest
 	}
 	return strings.TrimSuffix(registry, "/") + "/" + tagged
+}
+
+// collisions are the findings of images that would have the same name in a registry that mirrors them: the path without
+// the registry, and the tag. same says that two of them have the same content.
+func collisions(refs []string, registry string, same func(i, j int) bool) finding.List {
+	var found finding.List
+	first := map[string]int{}
+	for i, ref := range refs {
+		at := At(registry, ref)
+		j, taken := first[at]
+		if !taken {
+			first[at] = i
+			continue
+		}
+		if same(i, j) {
+			continue
+		}
+		found = append(found, finding.Finding{ID: finding.ImagesCollision, Severity: finding.Error, Object: "image " + ref,
+			Found: fmt.Sprintf("%s and %s would both be %s", refs[j], ref, at),
+			Why:   "one of them would be replaced by the other",
+			Fix: "copy one of them to another path or tag yourself, name that one in the values of the release, and list or " +
+				"lock its images again"})
+	}
+	return found
 }
 
 // writeUses writes a table of what runs each image.

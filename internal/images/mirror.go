@@ -49,6 +49,14 @@ func CheckHost(host string) error {
 // Copy copies what is not there yet: blobs and manifests that the registry has are not sent again. What failed is
 // reported at the end, as findings.
 func (m Mirror) Copy(ctx context.Context, lock *Lock) error {
+	refs := make([]string, len(lock.Images))
+	for i, image := range lock.Images {
+		refs[i] = image.Image
+	}
+	same := func(i, j int) bool { return lock.Images[i].Digest == lock.Images[j].Digest }
+	if found := collisions(refs, m.Host, same); len(found) > 0 {
+		return hook.Refuse(found...)
+	}
 	found := make([]finding.List, len(lock.Images))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, m.Jobs))

@@ -201,6 +201,34 @@ func TestMirrorSaysWhichSideFailed(t *testing.T) {
 	}
 }
 
+// Two registries may have images of one name. Nothing is copied then, also none of the others.
+func TestMirrorRefusesTwoImagesOfOneName(t *testing.T) {
+	one, two, target := serve(t, nil), serve(t, nil), serve(t, nil)
+	list := listOf(one.host+"/a/b:v1", one.host+"/c/d:v1", two.host+"/a/b:v1")
+	for _, image := range list.Images {
+		push(t, image.Ref, "linux/amd64")
+	}
+	lock, err := resolve(t, images.Access{PlainHTTP: []string{one.host, two.host}}, list, "linux/amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := one.host + "/a/b:v1 and " + two.host + "/a/b:v1 would both be " + target.host + "/m/a/b:v1"
+	sent, err := mirror(t, lock, target.host+"/m", one.host, two.host, target.host)
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), want) || sent > 0 {
+		t.Errorf("%d bytes: %v", sent, err)
+	}
+	var text strings.Builder
+	err = list.Write(&text, images.Format{Name: "crane", To: target.host + "/m"})
+	if hook.CodeOf(err) != hook.Refused || !strings.Contains(err.Error(), want) || text.Len() > 0 {
+		t.Errorf("%s: %v", text.String(), err)
+	}
+	// The same content has one name without harm.
+	lock.Images[2].Image, lock.Images[2].Digest = one.host+"/a/b:v1@"+lock.Images[0].Digest, lock.Images[0].Digest
+	if _, err := mirror(t, lock, target.host+"/m", one.host, target.host); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCheckHost(t *testing.T) {
 	for host, good := range map[string]bool{
 		"registry.example.com": true, "registry:5000": true, "localhost/m": true, "r.example/m/n/": true,
