@@ -56,17 +56,23 @@ type Use struct {
 // operator, the runner and OpenSandbox pull at run time. Each image is listed once.
 func Of(set *requirement.Set) (*List, error) {
 	uses := map[string][]Use{}
-	add := func(ref string, use Use) error {
+	// Each value that names the image is a use of its own.
+	addOf := func(ref string, use Use, values []string) error {
 		full, err := fullName(ref)
 		if err != nil {
 			return fmt.Errorf("%s: %w", use.Object, err)
 		}
-		use.Value = set.ImageValues[ref]
-		if !slices.Contains(uses[full], use) {
-			uses[full] = append(uses[full], use)
+		if len(values) == 0 {
+			values = []string{""}
+		}
+		for _, use.Value = range values {
+			if !slices.Contains(uses[full], use) {
+				uses[full] = append(uses[full], use)
+			}
 		}
 		return nil
 	}
+	add := func(ref string, use Use) error { return addOf(ref, use, set.ImageValues[ref]) }
 	pods := slices.Concat(set.Pods, set.HookJobs)
 	if set.Backup != nil {
 		pods = append(pods, *set.Backup)
@@ -95,11 +101,15 @@ func Of(set *requirement.Set) (*List, error) {
 		}
 	}
 	if enabled, _, _ := unstructured.NestedBool(set.Values, "global", "modules", "sandbox", "enabled"); enabled {
-		for ref, value := range set.ImageValues {
-			if !strings.HasPrefix(value, "sandbox.imageWarmer.images") || !longest(set.ImageValues, ref) {
+		for ref, values := range set.ImageValues {
+			warmed := slices.DeleteFunc(slices.Clone(values), func(value string) bool {
+				return !strings.HasPrefix(value, "sandbox.imageWarmer.images") || !longest(set.ImageValues, ref, value)
+			})
+			if len(warmed) == 0 {
 				continue
 			}
-			if err := add(ref, Use{Object: "OpenSandbox", Component: "sandboxes", RunTime: true}); err != nil {
+			use := Use{Object: "OpenSandbox", Component: "sandboxes", RunTime: true}
+			if err := addOf(ref, use, warmed); err != nil {
 				return nil, err
 			}
 		}
@@ -115,11 +125,11 @@ func Of(set *requirement.Set) (*List, error) {
 	return list, nil
 }
 
-// longest says whether a reference is the whole of what its value names: an image that has a tag and a digest is known
+// longest says whether a reference is the whole of what a value names: an image that has a tag and a digest is known
 // by either, too.
-func longest(values map[string]string, ref string) bool {
-	for other, value := range values {
-		if value == values[ref] && len(other) > len(ref) {
+func longest(values map[string][]string, ref, value string) bool {
+	for other, named := range values {
+		if len(other) > len(ref) && slices.Contains(named, value) {
 			return false
 		}
 	}

@@ -22,7 +22,9 @@ func (d *derivation) images() {
 		}
 		i, found := seen[string(where)]
 		if !found {
-			image.Value = cmp.Or(named[image.Ref], image.Value)
+			if values := named[image.Ref]; len(values) > 0 {
+				image.Value = values[0]
+			}
 			seen[string(where)] = len(images)
 			images = append(images, image)
 			return
@@ -64,22 +66,28 @@ func (d *derivation) images() {
 	d.set.Images, d.set.ImageValues = images, named
 }
 
-// imageValues finds the value that names an image.
-func (d *derivation) imageValues() map[string]string {
-	found := map[string]string{}
+// imageValues finds the values that name an image, of which there may be several.
+func (d *derivation) imageValues() map[string][]string {
+	found := map[string][]string{}
+	add := func(ref, path string) {
+		if !slices.Contains(found[ref], path) {
+			found[ref] = append(found[ref], path)
+		}
+	}
 	registry := d.values.text("global", "imageRegistry")
 	name := func(image values, path string) {
 		ref := cmp.Or(registry, image.text("registry")) + "/" + image.text("repository")
 		if path == "global.images.agent" {
 			for _, agent := range platform.AgentTypes {
-				found[fmt.Sprintf("%s-%s:%s", ref, agent, image.text("tag"))] = path
+				add(fmt.Sprintf("%s-%s:%s", ref, agent, image.text("tag")), path)
 			}
 			return
 		}
 		tag := image.text("tag")
-		found[ref+":"+tag] = path
+		add(ref+":"+tag, path)
 		if digest := image.text("digest"); digest != "" {
-			found[ref+"@"+digest], found[ref+":"+tag+"@"+digest] = path, path
+			add(ref+"@"+digest, path)
+			add(ref+":"+tag+"@"+digest, path)
 		}
 	}
 	images := d.values.table("global", "images")
@@ -98,7 +106,7 @@ func (d *derivation) imageValues() map[string]string {
 		name(image, fmt.Sprintf("sandbox.imageWarmer.images[%d]", i))
 	}
 	if image := d.set.Operator.Image; image != "" {
-		found[image] = "cloudnative-pg.image"
+		add(image, "cloudnative-pg.image")
 	}
 	return found
 }

@@ -44,7 +44,7 @@ type Set struct {
 	Pods   []Pod
 	Images []Image
 	// ImageValues are the chart values that name images, by the image's reference. Not all of these are pulled.
-	ImageValues map[string]string
+	ImageValues map[string][]string
 	Claims      []Claim
 	NodePorts   []NodePort
 	HostPorts   []HostPort
