@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -120,5 +121,20 @@ func TestARefusalAfterTheCredentialsHaveTheNewKey(t *testing.T) {
 	}
 	if record, err := migrate.Key(t.Context(), conn); err != nil || !record.Matches(newKey) {
 		t.Error("the record is of another key")
+	}
+}
+
+// Credentials that are too large for one batch are all encrypted.
+func TestLargeCredentials(t *testing.T) {
+	url, conn := database(t, inBytes, 10)
+	exec(t, conn, `INSERT INTO public.user_credentials (id, user_id, secret)
+  SELECT 'large' || n, 'u1', pgp_sym_encrypt(repeat('0123456789abcdef', 1 << 18), $1, 'compress-algo=0')
+    FROM generate_series(1, 5) n`, oldKey)
+	before := read(t, conn, valuesOf[inBytes], oldKey)
+	if result, err := run(url).Run(t.Context()); err != nil || result.Encrypted != 15 {
+		t.Fatalf("%v, %v", result, err)
+	}
+	if !maps.Equal(before, read(t, conn, valuesOf[inBytes], newKey)) {
+		t.Error("other credentials than before")
 	}
 }

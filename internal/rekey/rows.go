@@ -20,8 +20,15 @@ import (
 	"github.com/neutree-ai/packaging/internal/platform"
 )
 
-// batch is how many credentials are in memory at once.
-const batch = 1000
+// maxBatch is how many credentials are in memory at once, and maxBytes how many bytes they may have together as they are
+// stored: the Job has the memory that a backup needs, whatever users store.
+const (
+	maxBatch = 1000
+	maxBytes = 16 << 20
+)
+
+// batchOf is how many credentials are read at once where the largest has that many bytes.
+func batchOf(largest int64) int64 { return min(max(maxBytes/max(largest, 1), 1), maxBatch) }
 
 // table is what is to be known of the table with the credentials.
 type table struct {
@@ -65,8 +72,12 @@ func (r *Rekey) encryptAll(ctx context.Context, conn *pgx.Conn) (Result, error) 
 	if _, err := conn.PgConn().Exec(ctx, t.prepare()).ReadAll(); err != nil {
 		return result, fmt.Errorf("read the credentials: %w", err)
 	}
+	var largest int64
+	if err := conn.QueryRow(ctx, t.largest()).Scan(&largest); err != nil {
+		return result, fmt.Errorf("read the size of the credentials: %w", err)
+	}
 	for {
-		rows, err := t.fetch(ctx, conn)
+		rows, err := t.fetch(ctx, conn, batchOf(largest))
 		if err != nil {
 			return result, fmt.Errorf("read the credentials: %w", err)
 		}
@@ -145,8 +156,14 @@ func (t table) update() string {
 		platform.CredentialTable, pgx.Identifier{t.column}.Sanitize())
 }
 
+// largest reads how many bytes the largest value has.
+func (t table) largest() string {
+	return fmt.Sprintf("SELECT coalesce(max(octet_length(%s)), 0) FROM %s", pgx.Identifier{t.column}.Sanitize(),
+		platform.CredentialTable)
+}
+
 // fetch reads the next credentials, none at the end.
-func (t table) fetch(ctx context.Context, conn *pgx.Conn) ([]*row, error) {
+func (t table) fetch(ctx context.Context, conn *pgx.Conn, batch int64) ([]*row, error) {
 	rows, err := conn.Query(ctx, fmt.Sprintf("FETCH %d FROM credentials", batch))
 	if err != nil {
 		return nil, err
