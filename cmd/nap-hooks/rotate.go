@@ -13,7 +13,7 @@ import (
 )
 
 func newRotateCommand(o *hook.Options) *cobra.Command {
-	var path, keys string
+	var path, keys, mark string
 	cmd := &cobra.Command{
 		Use:   "rotate --spec FILE credential-key|admin",
 		Short: "Bring the database to a key or a password that has changed in its Secret",
@@ -46,7 +46,7 @@ The environment holds DATABASE_URL and, for admin, ADMIN_USERNAME and ADMIN_PASS
 	}
 	credentials := sub("credential-key", "Encrypt credentials with the new key, in one transaction",
 		func(ctx context.Context, log *slog.Logger, spec hook.RotateSpec) (string, error) {
-			next, known, err := rekey.ReadKeys(keys)
+			next, known, err := rekey.ReadKeys(keys, mark)
 			if err != nil {
 				return "", err
 			}
@@ -56,6 +56,7 @@ The environment holds DATABASE_URL and, for admin, ADMIN_USERNAME and ADMIN_PASS
 			return result.String(), err
 		})
 	credentials.Flags().StringVar(&keys, "keys", "", "folder with a file for each key; that of the new one is called new")
+	credentials.Flags().StringVar(&mark, "keyring", "", "mark of the keys that the folder has to have")
 	requireFlags(credentials, "keys")
 	cmd.AddCommand(credentials, sub("admin", "Set the password of the first administrator",
 		func(ctx context.Context, log *slog.Logger, spec hook.RotateSpec) (string, error) {

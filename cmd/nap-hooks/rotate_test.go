@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/neutree-ai/packaging/internal/pgtest"
+	"github.com/neutree-ai/packaging/internal/secret"
 )
 
 // What the Job of a rotation runs: the keys come from files, and the password from the environment.
@@ -35,6 +36,13 @@ ALTER TABLE public.user_credentials OWNER TO nap; ALTER TABLE public.users OWNER
 		t.Errorf("exit code %d: %s", code, message)
 	}
 	pgtest.Exec(t, url, "SELECT pgp_sym_decrypt(secret, 'new-key') FROM public.user_credentials")
+	mark := secret.MarkKeys("uid-7", map[string][]byte{"old": []byte("old-key"), "new": []byte("new-key")})
+	for with, want := range map[string]int{mark: 0, strings.Replace(mark, "7", "8", 1): 1, "none": 1} {
+		if code, _, message := call(t, "rotate", "--spec", spec, "credential-key", "--keys", keys, "--keyring", with); code != want ||
+			code == 1 && !strings.Contains(message, "another version of the Secret with the keys") {
+			t.Errorf("mark %s: exit code %d: %s", with, code, message)
+		}
+	}
 	code, _, message = call(t, "rotate", "--spec", spec, "credential-key", "--keys", dir)
 	if code != 2 || !strings.Contains(message, "read the keys") && !strings.Contains(message, "lacks the new key") {
 		t.Errorf("exit code %d: %s", code, message)

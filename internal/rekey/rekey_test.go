@@ -373,7 +373,7 @@ func TestReadKeys(t *testing.T) {
 	if err := os.Mkdir(data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := rekey.ReadKeys(dir)
+	_, _, err := rekey.ReadKeys(dir, "")
 	if hook.CodeOf(err) != hook.Usage || !strings.Contains(err.Error(), "lacks the new key or an old one") {
 		t.Error(err)
 	}
@@ -385,11 +385,11 @@ func TestReadKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	next, known, err := rekey.ReadKeys(dir)
+	next, known, err := rekey.ReadKeys(dir, "")
 	if err != nil || next != newKey || cmp.Diff([]string{oldKey, "older\n"}, known) != "" {
 		t.Errorf("%s %q %v", next, known, err)
 	}
-	if _, _, err := rekey.ReadKeys(filepath.Join(dir, "none")); hook.CodeOf(err) != hook.Usage {
+	if _, _, err := rekey.ReadKeys(filepath.Join(dir, "none"), ""); hook.CodeOf(err) != hook.Usage {
 		t.Error(err)
 	}
 }

@@ -47,14 +47,15 @@ func (r *Rotation) adminEnv(s *state) func(*corev1.PodSpec) {
 	}
 }
 
-// keyringVolume gives the Job the keys, as files: an argument or a variable of a program is easier to read for others.
-func (r *Rotation) keyringVolume(pod *corev1.PodSpec) {
+// keyringVolume gives the Job the keys, as files: an argument or a variable of a program is easier to read for others. The
+// mark has it notice a node that mounts what the Secret was before.
+func (r *rekeying) keyringVolume(pod *corev1.PodSpec) {
 	var volume corev1.Volume
 	volume.Name, volume.Secret = "keys", &corev1.SecretVolumeSource{SecretName: r.Plan.Keyring}
 	pod.Volumes = append(pod.Volumes, volume)
 	main := &pod.Containers[0]
 	main.VolumeMounts = append(main.VolumeMounts, corev1.VolumeMount{Name: "keys", MountPath: keysAt, ReadOnly: true})
-	main.Args = append(main.Args, "--keys="+keysAt)
+	main.Args = append(main.Args, "--keys="+keysAt, "--keyring="+r.ring.Mark())
 }
 
 // certain says whether the end of the Job says that no credential has another key than before.

@@ -2,7 +2,9 @@ package secret
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -90,6 +92,18 @@ func (r *Keyring) Retire(ctx context.Context) error {
 
 // Version is another one for other keys.
 func (r *Keyring) Version() string { return string(r.live.UID) + "-" + r.live.ResourceVersion }
+
+// Mark recognises the keys in it, and shows none of them.
+func (r *Keyring) Mark() string { return MarkKeys(r.Version(), r.live.Data) }
+
+// MarkKeys is the mark of a keyring with that version, whose keys are given by their names.
+func MarkKeys(version string, keys map[string][]byte) string {
+	mac := hmac.New(sha256.New, []byte(version))
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		fmt.Fprintf(mac, "%q %q\n", name, keys[name])
+	}
+	return version + "." + hex.EncodeToString(mac.Sum(nil))[:16]
+}
 
 // Save adds an old key, and makes another one the new one unless that is "". A key that is in it stays.
 func (r *Keyring) Save(ctx context.Context, old, next string) error {
