@@ -65,8 +65,8 @@ func newImagesCommand(settings *helmenv.Settings) *cobra.Command {
 const imagesListHelp = `List the images that an installation pulls, each once, with its full name.
 
 The list has the images of the release's pods and Jobs, and those that are pulled at run time: by CloudNativePG for the
-database, by the runner for workspaces, by OpenSandbox for sandboxes and browsers. OpenSandbox itself is installed by
-other means, and its own images are not listed.
+database, by the env runner for workspaces, by OpenSandbox for sandboxes and browsers. OpenSandbox itself is installed
+by other means, and its own images are not listed.
 
 The chart is rendered for the values given, without a cluster. CHART is a directory, an archive, REPOSITORY/CHART or an
 oci:// address; by default the chart that came with the plugin.

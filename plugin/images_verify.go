@@ -15,8 +15,10 @@ import (
 const imagesVerifyHelp = `Compare a cluster or registries with a lock file that "helm neutree images lock" wrote.
 
 Without a flag the cluster is compared: the images that pods in the release's namespace and in that of its workspaces
-run, by the digests that their nodes report. Any pod in these namespaces counts. With --registry each locked image must
-be in that registry, under the same path and tag, with the same digest and the content for all platforms of the lock.
+run, by the digests that their nodes report. Any pod in these namespaces counts. An operator of CloudNativePG that has a
+namespace of its own is not compared, and images that were imported into nodes can't be: nodes know no digest of them.
+With --registry each locked image must be in that registry, under the same path and tag, with the same digest and the
+content for all platforms of the lock.
 With --sources the same is asked of the registries that the images come from: it finds tags that were changed after the lock.
 
 Exit codes: 0 all is as locked; 2 something is missing or different, or a registry could not be asked; 124 --timeout

@@ -161,7 +161,8 @@ func unlocked(pod *corev1.Pod, status corev1.ContainerStatus, digest string, nam
 	switch {
 	case digest == "":
 		f.Why = "its node did not pull the image from a registry, and knows no digest of it"
-		f.Fix = "remove the image from the node, so that it is pulled"
+		f.Fix = "remove the image from the node, so that it is pulled; where images are imported into nodes instead, this " +
+			"command can't compare them: import them again from files that were checked"
 	case err == nil && known:
 		f.Why = "the lock has another digest for " + locked
 		f.Fix = "pin the digests with helm neutree images lock --values-only, or write the lock again"

@@ -116,7 +116,8 @@ func TestVerifyCluster(t *testing.T) {
 	said := running.Findings.Lines()
 	for _, want := range []string{
 		"container main of Pod nap/loaded runs ghcr.io/a/one:v1 (" + other + "): its node did not pull the image from a registry, and knows" +
-			" no digest of it; remove the image from the node, so that it is pulled [images.unlocked]",
+			" no digest of it; remove the image from the node, so that it is pulled; where images are imported into nodes " +
+			"instead, this command can't compare them: import them again from files that were checked [images.unlocked]",
 		"container main of Pod nap/moved runs mirror.example/a/one:v1 (" + other + "): the lock has another digest for ghcr.io/a/one:v1; " +
 			"pin the digests with helm neutree images lock --values-only, or write the lock again [images.unlocked]",
 		"container main of Pod nap-workspaces/stranger runs busybox (" + other + "): no image of this name is in the lock; " +
