@@ -38,8 +38,9 @@ ALTER TABLE public.user_credentials OWNER TO nap; ALTER TABLE public.users OWNER
 	pgtest.Exec(t, url, "SELECT pgp_sym_decrypt(secret, 'new-key') FROM public.user_credentials")
 	mark := secret.MarkKeys("uid-7", map[string][]byte{"old": []byte("old-key"), "new": []byte("new-key")})
 	for with, want := range map[string]int{mark: 0, strings.Replace(mark, "7", "8", 1): 1, "none": 1} {
-		if code, _, message := call(t, "rotate", "--spec", spec, "credential-key", "--keys", keys, "--keyring", with); code != want ||
-			code == 1 && !strings.Contains(message, "another version of the Secret with the keys") {
+		code, _, message := call(t, "rotate", "--spec", spec, "credential-key", "--keys", keys, "--keyring", with)
+		if code != want || code == 1 &&
+			!strings.Contains(message, "another version of the Secret with the keys") {
 			t.Errorf("mark %s: exit code %d: %s", with, code, message)
 		}
 	}

@@ -68,8 +68,8 @@ func OtherKey(secret, key string) finding.Finding {
 		Found: fmt.Sprintf("%s holds another %s than the one that the database was set up with", secret, key),
 		Why:   "credentials which users have stored could not be read any more",
 		Fix: "put the old one back; after a rotation that did not end, the Secret whose name ends in " +
-			"-credential-key-rotation has it; to change the key, then run helm neutree secrets rotate credential-key; or, if the loss " +
-			"is meant, --set global.upgrade.allowSecretChanges=true",
+			"-credential-key-rotation has it; to change the key, then run helm neutree secrets rotate credential-key; or, if " +
+			"the loss is meant, --set global.upgrade.allowSecretChanges=true",
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/migrate"
 )
 
-// slowCommit is the address of a database behind a network that breaks when the client commits. What the client has sent
-// arrives later, if it arrives.
+// slowCommit is the address of a database behind a network that breaks when the client commits. What the client has
+// sent arrives later, if it arrives.
 func slowCommit(t *testing.T, database string, arrives bool) string {
 	t.Helper()
 	to, err := url.Parse(database)

@@ -11,8 +11,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/secret"
 )
 
-// ReadKeys reads the folder where the Secret with the keys is mounted: the new key, and all others. They have to be those
-// of the mark, unless that is "".
+// ReadKeys reads the folder where the Secret with the keys is mounted: the new key, and all others. They have to be
+// those of the mark, unless that is "".
 func ReadKeys(dir, mark string) (next string, known []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -125,8 +125,8 @@ func (r *Rekey) checkRecord(ctx context.Context, conn *pgx.Conn) (moved bool, er
 	})
 }
 
-// commit ends the transaction. Where the answer is lost, the record of the key says how it ended, unless moved says that
-// it was that of the new key before.
+// commit ends the transaction. Where the answer is lost, the record of the key says how it ended, unless moved says
+// that it was that of the new key before.
 func (r *Rekey) commit(ctx context.Context, conn *pgx.Conn, moved bool) error {
 	_, err := conn.Exec(ctx, "COMMIT")
 	if err == nil {

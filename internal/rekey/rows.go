@@ -20,8 +20,8 @@ import (
 	"github.com/neutree-ai/packaging/internal/platform"
 )
 
-// maxBatch is how many credentials are in memory at once, and maxBytes how many bytes they may have together as they are
-// stored: the Job has the memory that a backup needs, whatever users store.
+// maxBatch is how many credentials are in memory at once, and maxBytes how many bytes they may have together as they
+// are stored: the Job has the memory that a backup needs, whatever users store.
 const (
 	maxBatch = 1000
 	maxBytes = 16 << 20

@@ -182,8 +182,8 @@ func (l *Lock) unanswered(note Note) {
 	}
 }
 
-// adopt reads the note whose version is not the one that this client has seen last. It is still this client's if it says
-// what this client knows, or what this client has written without an answer.
+// adopt reads the note whose version is not the one that this client has seen last. It is still this client's if it
+// says what this client knows, or what this client has written without an answer.
 func (l *Lock) adopt(ctx context.Context) (Note, error) {
 	live, config, err := Read(ctx, l.client, l.namespace, l.config.Name)
 	if err != nil {

@@ -47,8 +47,8 @@ func (r *Rotation) adminEnv(s *state) func(*corev1.PodSpec) {
 	}
 }
 
-// keyringVolume gives the Job the keys, as files: an argument or a variable of a program is easier to read for others. The
-// mark has it notice a node that mounts what the Secret was before.
+// keyringVolume gives the Job the keys, as files: an argument or a variable of a program is easier to read for others.
+// The mark has it notice a node that mounts what the Secret was before.
 func (r *rekeying) keyringVolume(pod *corev1.PodSpec) {
 	var volume corev1.Volume
 	volume.Name, volume.Secret = "keys", &corev1.SecretVolumeSource{SecretName: r.Plan.Keyring}

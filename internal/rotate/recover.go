@@ -144,8 +144,8 @@ func (r *rekeying) putBack(ctx context.Context) (string, error) {
 	if err := r.services.WaitReady(ctx, &services); err != nil {
 		return "", fmt.Errorf("the old key is used again, but the services are not ready: %w", err)
 	}
-	return fmt.Sprintf("%s has its old value again, which was put back into the Secret: no credential was changed; started %s",
-		r.Name, strings.Join(r.services.Plan.Writers, ", ")), nil
+	return fmt.Sprintf("%s has its old value again, which was put back into the Secret: no credential was changed; "+
+		"started %s", r.Name, strings.Join(r.services.Plan.Writers, ", ")), nil
 }
 
 // stillStopped is the error of a rotation that another run has to end.

@@ -74,7 +74,8 @@ func (p *platform) wantStopped(err error, words string) {
 	}
 }
 
-// With a Secret of the user's the new key is there before anything is encrypted: the control plane must not start with it.
+// With a Secret of the user's the new key is there before anything is encrypted: the control plane must not start with
+// it.
 func TestAGivenKeyWhoseJobFails(t *testing.T) {
 	p := newPlatform(t, 20)
 	p.give()

@@ -275,8 +275,8 @@ func (r *Rotation) otherNote(ctx context.Context) ([]finding.Finding, error) {
 	return slices.Concat(unfinished, jobs), errors.Join(err, jobsErr)
 }
 
-// busyJobs are the findings of Jobs that no Helm client waits for and that read the key or the password: what they write
-// or save would be of the old one.
+// busyJobs are the findings of Jobs that no Helm client waits for and that read the key or the password: what they
+// write or save would be of the old one.
 func (r *Rotation) busyJobs(ctx context.Context) ([]finding.Finding, error) {
 	if r.Name != credentialKey && r.Name != database {
 		return nil, nil

@@ -260,7 +260,9 @@ func TestRefusals(t *testing.T) {
 			s.server.Delete(secrets + "sh.helm.release.v1.neutree.v1")
 			s.server.Put(job("prepare", ""))
 		}, []string{"Job nap-prepare of release neutree", "[secrets.busy]"}},
-		"a release that is still set up": {"credential-key", func(s *stage) { s.server.Put(job("bootstrap", "-x1")) }, []string{
+		"a release that is still set up": {"credential-key", func(s *stage) {
+			s.server.Put(job("bootstrap", "-x1"))
+		}, []string{
 			"Job nap-bootstrap-x1 of release neutree in namespace nap is still running: it uses the database with the value " +
 				"that the rotation replaces", "[secrets.busy]"}},
 		"a backup of a person": {"credential-key", func(s *stage) { s.server.Put(job("backup", "-abc")) }, []string{
