@@ -237,3 +237,37 @@ func TestABackupThatHasJustStarted(t *testing.T) {
 	p.server.Put(job("bootstrap", "-x1"))
 	p.mustRotate()
 }
+
+// A client is killed at each of its writes, while the key is the user's.
+func TestARotationOfAGivenKeyThatWasKilledIsFinished(t *testing.T) {
+	next := strings.Repeat("n", 32)
+	whole := newPlatform(t, 20)
+	whole.give()
+	whole.replace(next)
+	first := len(whole.server.Changes())
+	whole.mustRotate()
+	steps := len(whole.server.Changes()) - first
+	if steps < 9 {
+		t.Fatalf("a rotation has %d writes", steps)
+	}
+	for step := 0; step <= steps; step++ {
+		for _, arrives := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d %t", step, arrives), func(t *testing.T) {
+				t.Parallel()
+				p := newPlatform(t, 20)
+				p.give()
+				p.replace(next)
+				p.kill(t, step, arrives)
+				if p.server.Object(notePath) == nil && p.server.Object(keyring) == nil {
+					p.wantGiven()
+					return
+				}
+				p.mustRotate()
+				if p.key() != next {
+					t.Error("it is another key")
+				}
+				p.wantGiven()
+			})
+		}
+	}
+}
