@@ -50,8 +50,8 @@ func (r *Rotation) checkKeys(ctx context.Context, s *state) (proceed bool, err e
 		// Nothing but the end is left, and the keyring may be gone.
 		s.finish = true
 		return false, nil
-	case ring.New() != "" || note != nil && note.Phase != restorenote.Preparing:
-		// The rotation has started, and is finished with the keys that there are.
+	case ring.New() != "" || note != nil && (note.Phase != restorenote.Preparing || s.secret.Existing):
+		// The rotation has started, and is finished with the keys that there are, or given up with its note.
 		s.finish = live == ring.New()
 		return false, nil
 	case ring.Exists() && s.secret.Existing && s.changes.Changed(ref):
@@ -230,7 +230,14 @@ func (r *rekeying) prepare(ctx context.Context, left *restorenote.Note) error {
 	r.takenUp = left != nil && left.Phase != restorenote.Preparing
 	r.jobBefore = r.takenUp && left.Phase != restorenote.Stopping
 	if r.takenUp && left.Phase == restorenote.Restored {
-		return nil
+		live, err := r.changes.Value(ctx, r.ref)
+		if err != nil || !r.ring.Exists() || live == r.ring.New() {
+			return err
+		}
+		// Another client has changed the Secret meanwhile: the credentials follow.
+		if err := r.lock.Advance(ctx, restorenote.Restoring); err != nil {
+			return err
+		}
 	}
 	if err := r.changes.RememberUnknown(ctx); err != nil {
 		return err

@@ -271,3 +271,37 @@ func TestARotationOfAGivenKeyThatWasKilledIsFinished(t *testing.T) {
 		}
 	}
 }
+
+// The user puts the old key back after the client was killed, whenever that was. Nothing is lost, and no note is left.
+func TestAGivenKeyIsPutBackAfterAKill(t *testing.T) {
+	next := strings.Repeat("n", 32)
+	for step := range 23 {
+		for _, arrives := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d %t", step, arrives), func(t *testing.T) {
+				t.Parallel()
+				p := newPlatform(t, 20)
+				p.give()
+				old := p.key()
+				p.replace(next)
+				p.kill(t, step, arrives)
+				if p.server.Object(keyring) == nil {
+					// The rotation has ended, but for its note.
+					return
+				}
+				p.await()
+				p.replace(old)
+				_, err := p.rotation("credential-key").Run(t.Context())
+				if err != nil && !strings.Contains(err.Error(), "[secrets.rotate-given]") {
+					t.Fatal(err)
+				}
+				if p.server.Object(notePath) != nil {
+					t.Error("the note is left")
+				}
+				p.wantReadable()
+				p.wantGiven()
+				p.replace(next)
+				p.mustRotate()
+			})
+		}
+	}
+}
