@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube/kubetest"
@@ -338,6 +340,18 @@ func TestSignalLeavesTheJobAtWork(t *testing.T) {
 	}
 	if c.Object(jobPath) == nil {
 		t.Error("the Job is gone")
+	}
+}
+
+// What a Job does that can't be watched any more is not known: with the code of a refusal a caller would take it for a Job
+// that has changed nothing.
+func TestARightThatIsTakenAwayMeanwhile(t *testing.T) {
+	c := start(t)
+	c.Refuse(-1, http.MethodGet, "/api/v1/namespaces/nap/pods", kubetest.Status(
+		http.StatusForbidden, metav1.StatusReasonForbidden, "pods is forbidden"))
+	_, err := c.run(within(t, 10*time.Second))
+	if hook.CodeOf(err) != hook.Unexpected || !strings.Contains(err.Error(), "cannot watch Job nap-migrate") {
+		t.Errorf("exit %d: %v", hook.CodeOf(err), err)
 	}
 }
 

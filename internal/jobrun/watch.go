@@ -221,10 +221,11 @@ func (w *watch) failed(failure *batchv1.JobCondition) error {
 	return hook.Errorf(code, "Job %s failed: %s %s", w.name, failure.Reason, failure.Message)
 }
 
-// transient takes err for something that passes, unless the API server will say the same again.
+// transient takes err for something that passes, unless the API server will say the same again. Its code says that it is
+// not known what the Job does: a refusal would say that nothing was changed.
 func transient(err error, job string) (bool, string, error) {
 	if kube.Permanent(err) {
-		return false, "", refused(err, "watch", job)
+		return false, "", hook.Errorf(hook.Unexpected, "%w", refused(err, "watch", job))
 	}
 	return false, kube.Brief(err), nil
 }
