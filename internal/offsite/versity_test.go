@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -270,6 +271,9 @@ func TestMemory(t *testing.T) {
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// As in a hook, whatever the tests' own GOGC is, and without what the tests before have left.
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	debug.FreeOSMemory()
 	highest := atomic.Uint64{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
