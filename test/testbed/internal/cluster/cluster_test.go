@@ -298,7 +298,7 @@ export KUBECONFIG=/state/kubeconfig
 }
 
 func TestToolsForTestsAreOfNoKubernetesVersion(t *testing.T) {
-	want := []string{"cnpg-manager", "coredns", "etcd", "helm-3", "helm-3.18", "helm-4", "kubectl", "traefik"}
+	want := []string{"cnpg-manager", "coredns", "etcd", "helm-3", "helm-3.18", "helm-4", "kubectl", "traefik", "versitygw"}
 	if diff := cmp.Diff(want, testTools()); diff != "" {
 		t.Errorf("tools (-want +got):\n%s", diff)
 	}
