@@ -194,7 +194,9 @@ func TestListRefusesWhatIsNoReference(t *testing.T) {
 func TestFormats(t *testing.T) {
 	const digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 	l := &images.List{Chart: images.Chart{Name: "neutree", Version: "1.0.0"}, Images: []images.Image{
-		{Ref: "docker.io/library/node:22", Uses: []images.Use{{Object: "OpenSandbox", Component: "sandboxes", Value: "sandbox.x", RunTime: true}}},
+		{Ref: "docker.io/library/node:22", Uses: []images.Use{
+			{Object: "OpenSandbox", Component: "sandboxes", Value: "sandbox.x", RunTime: true},
+		}},
 		{Ref: "ghcr.io/a/b:v1", Uses: []images.Use{{Object: "Deployment b", Component: "b\x1b[2J"}}},
 		{Ref: "ghcr.io/a/b:v1@" + digest},
 		{Ref: "ghcr.io/c@" + digest},
@@ -211,10 +213,12 @@ func TestFormats(t *testing.T) {
 			"crane copy ghcr.io/a/b:v1 r.example/m/a/b:v1\n" +
 			"crane copy ghcr.io/a/b:v1@" + digest + " r.example/m/a/b:v1\n" +
 			"crane copy ghcr.io/c@" + digest + " r.example/m/c@" + digest + "\n"},
-		{images.Format{Name: "skopeo"}, "docker.io:\n  images:\n    library/node:\n    - \"22\"\nghcr.io:\n  images:\n    a/b:\n    - v1\n    - " +
-			digest + "\n    c:\n    - " + digest + "\n"},
-		{images.Format{Name: "hauler"}, "apiVersion: content.hauler.cattle.io/v1\nkind: Images\nmetadata:\n  name: neutree\nspec:\n  images:\n" +
-			"  - name: docker.io/library/node:22\n  - name: ghcr.io/a/b:v1\n  - name: ghcr.io/a/b:v1@" + digest + "\n  - name: ghcr.io/c@" + digest + "\n"},
+		{images.Format{Name: "skopeo"}, "docker.io:\n  images:\n    library/node:\n    - \"22\"\n" +
+			"ghcr.io:\n  images:\n    a/b:\n    - v1\n    - " + digest + "\n    c:\n    - " + digest + "\n"},
+		{images.Format{Name: "hauler"}, "apiVersion: content.hauler.cattle.io/v1\nkind: Images\n" +
+			"metadata:\n  name: neutree\nspec:\n  images:\n" +
+			"  - name: docker.io/library/node:22\n  - name: ghcr.io/a/b:v1\n  - name: ghcr.io/a/b:v1@" + digest + "\n" +
+			"  - name: ghcr.io/c@" + digest + "\n"},
 	} {
 		var got strings.Builder
 		if err := l.Write(&got, c.format); err != nil {

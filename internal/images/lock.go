@@ -13,7 +13,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 
 	"github.com/neutree-ai/packaging/internal/finding"
@@ -74,27 +73,13 @@ func (r Resolver) Lock(ctx context.Context, list *List) (*Lock, error) {
 	}
 	lock := &Lock{Version: LockVersion, Chart: list.Chart, Platforms: r.Platforms}
 	lock.Images = make([]Locked, len(list.Images))
-	found := make([]finding.List, len(list.Images))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, r.Jobs))
-	for i, image := range list.Images {
-		group.Go(func() error {
-			locked, err := r.resolve(ctx, image, platforms)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if found[i] = finding.Of(err); found[i] != nil {
-				return nil
-			}
-			lock.Images[i] = locked
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := each(ctx, r.Jobs, list.Images, func(ctx context.Context, i int, image Image) error {
+		var err error
+		lock.Images[i], err = r.resolve(ctx, image, platforms)
+		return err
+	})
+	if err != nil {
 		return nil, err
-	}
-	if all := slices.Concat(found...); len(all) > 0 {
-		return nil, hook.Refuse(all...)
 	}
 	return lock, nil
 }

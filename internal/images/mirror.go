@@ -14,7 +14,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
@@ -57,31 +56,15 @@ func (m Mirror) Copy(ctx context.Context, lock *Lock) error {
 	if found := collisions(refs, m.Host, same); len(found) > 0 {
 		return hook.Refuse(found...)
 	}
-	found := make([]finding.List, len(lock.Images))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, m.Jobs))
-	for i, image := range lock.Images {
-		group.Go(func() error {
-			err := m.image(ctx, image)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if found[i] = finding.Of(err); found[i] != nil {
-				return nil
-			}
-			if err == nil && m.Done != nil {
-				m.Done(image.Image, At(m.Host, image.Image))
-			}
+	return each(ctx, m.Jobs, lock.Images, func(ctx context.Context, _ int, image Locked) error {
+		if err := m.image(ctx, image); err != nil {
 			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	if all := slices.Concat(found...); len(all) > 0 {
-		return hook.Refuse(all...)
-	}
-	return nil
+		}
+		if m.Done != nil {
+			m.Done(image.Image, At(m.Host, image.Image))
+		}
+		return nil
+	})
 }
 
 // image copies one image and what refers to it: signatures, SBOMs and attestations.

@@ -11,12 +11,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/neutree-ai/packaging/internal/finding"
-	"github.com/neutree-ai/packaging/internal/hook"
 	"github.com/neutree-ai/packaging/internal/kube"
 )
 
@@ -31,28 +29,9 @@ type Verifier struct {
 
 // Verify asks for each image of a lock, and reports at once what is missing or different, as findings.
 func (v Verifier) Verify(ctx context.Context, lock *Lock) error {
-	found := make([]finding.List, len(lock.Images))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, v.Jobs))
-	for i, image := range lock.Images {
-		group.Go(func() error {
-			err := v.image(ctx, image)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if found[i] = finding.Of(err); found[i] != nil {
-				return nil
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	if all := slices.Concat(found...); len(all) > 0 {
-		return hook.Refuse(all...)
-	}
-	return nil
+	return each(ctx, v.Jobs, lock.Images, func(ctx context.Context, _ int, image Locked) error {
+		return v.image(ctx, image)
+	})
 }
 
 // image compares one image: what its name leads to, and the content for each platform.
