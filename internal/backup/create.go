@@ -17,10 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/neutree-ai/packaging/internal/migrate"
+	"github.com/neutree-ai/packaging/internal/progress"
 )
-
-// progressEvery is how often a long dump says how far it is.
-const progressEvery = 5 * time.Second
 
 // Create makes the backup called name. Of the others of its kind it keeps the newest, as many as the retention allows,
 // and those called keep. One that was complete already, when a pod was lost after its work was done, is left as it is.
@@ -199,24 +197,11 @@ func (b *Backup) checkRoom(database int64) error {
 
 // watch says now and then how much of the dump is written, until the function it returns is called.
 func (b *Backup) watch(path string) func() {
-	done, ended := make(chan struct{}), make(chan struct{})
-	began := time.Now()
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(progressEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-			}
-			if info, err := os.Stat(path); err == nil {
-				b.Log.Info("dumping the database", "written", Size(info.Size()), "elapsed", time.Since(began).Round(time.Second).String())
-			}
+	return progress.Report(func(elapsed string) {
+		if info, err := os.Stat(path); err == nil {
+			b.Log.Info("dumping the database", "written", Size(info.Size()), "elapsed", elapsed)
 		}
-	}()
-	return func() { close(done); <-ended }
+	})
 }
 
 // seal brings the file to the disk and returns its checksum.

@@ -20,6 +20,7 @@ import (
 	"github.com/neutree-ai/packaging/internal/backup"
 	"github.com/neutree-ai/packaging/internal/finding"
 	"github.com/neutree-ai/packaging/internal/hook"
+	"github.com/neutree-ai/packaging/internal/progress"
 )
 
 // Copier copies backups to a store.
@@ -267,32 +268,16 @@ func (c *Copier) send(ctx context.Context, name string, s *state, w work) (int64
 	return sent.Load(), err
 }
 
-// reportEvery is how often a long copy says how far it is.
-const reportEvery = 5 * time.Second
-
 // report says now and then how much was sent, until the function it returns is called.
 func (c *Copier) report(name string, w work, sent *atomic.Int64) func() {
 	var size int64
 	for _, f := range w.files {
 		size += f.bytes
 	}
-	began, done := time.Now(), make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(reportEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				c.Log.Info("copying the backup", "name", name, "sent", backup.Size(sent.Load()), "of", backup.Size(size),
-					"elapsed", time.Since(began).Round(time.Second).String())
-			}
-		}
-	}()
-	return func() { close(done); <-ended }
+	return progress.Report(func(elapsed string) {
+		c.Log.Info("copying the backup", "name", name, "sent", backup.Size(sent.Load()), "of", backup.Size(size),
+			"elapsed", elapsed)
+	})
 }
 
 // Continue completes copies of those of list, all backups, that were cut off and would be kept, the oldest first. A copy
