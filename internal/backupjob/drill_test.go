@@ -271,9 +271,15 @@ status: {active: 1}`
 		code    hook.Code
 		words   string
 	}{
-		"during an upgrade":             {objects: []string{upgrade}, code: hook.Busy, words: "an upgrade of release neutree in namespace nap is running (Job nap-prepare)"},
+		"during an upgrade": {
+			objects: []string{upgrade}, code: hook.Busy,
+			words: "an upgrade of release neutree in namespace nap is running (Job nap-prepare)",
+		},
 		"while a restore has not ended": {objects: []string{note}, code: hook.Refused, words: "a drill waits until the databases are settled"},
-		"where the name is taken":       {objects: []string{foreign}, code: hook.Refused, words: "Cluster nap-drill in namespace nap is no drill's"},
+		"where the name is taken": {
+			objects: []string{foreign}, code: hook.Refused,
+			words: "Cluster nap-drill in namespace nap is no drill's",
+		},
 		"of an external database": {change: func(_ *cluster, d *backupjob.Drill) { d.Plan.Drill = nil }, code: hook.Refused,
 			words: "a drill needs the CloudNativePG operator"},
 		"of a backup that is not there": {change: func(_ *cluster, d *backupjob.Drill) { d.Name = "b9" }, code: hook.Refused,

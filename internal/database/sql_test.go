@@ -75,5 +75,6 @@ func TestWaitForExternalSQL(t *testing.T) {
 	u.Path = "/elsewhere"
 	expect(t, WaitForExternalSQL(contextFor(t, 30*time.Second), log, u.String()), hook.Refused,
 		`the external database refuses the connection: database "elsewhere" does not exist (SQLSTATE 3D000): correct the Secret that holds its address [database.external]`)
-	expect(t, WaitForExternalSQL(contextFor(t, 200*time.Millisecond), log, unanswered), hook.Deadline, "PostgreSQL to answer", "connection refused")
+	expect(t, WaitForExternalSQL(contextFor(t, 200*time.Millisecond), log, unanswered), hook.Deadline,
+		"PostgreSQL to answer", "connection refused")
 }

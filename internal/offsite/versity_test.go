@@ -255,9 +255,6 @@ func TestAConnectionThatIsCutInTheMiddleOfAPart(t *testing.T) {
 
 // TestMemory copies a file of many parts of the usual size.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it writes 200 MiB")
-	}
 	i := newInstallation(t, bucket(t, s3test.Start(t, s3test.Options{}), nil))
 	i.PartBytes = 0
 	m := i.made(t, "20261101-020000", day(0))

@@ -63,8 +63,8 @@ func readInstalled(ctx context.Context, client *kube.Client, namespace, release 
 	return newest, nil
 }
 
-// ready says whether the release can take a backup that needs a chart as it is, "" for any chart. Otherwise it has to be installed, or a finding says what
-// else is to be done first.
+// ready says whether the release can take a backup that needs a chart as it is, "" for any chart. Otherwise it has to be
+// installed, or a finding says what else is to be done first.
 func (i *installed) ready(namespace, release, chart string) (bool, []finding.Finding) {
 	switch {
 	case i == nil:

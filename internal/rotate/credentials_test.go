@@ -3,6 +3,7 @@ package rotate_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -378,26 +379,27 @@ func TestAnOldKeyThatIsNotKnown(t *testing.T) {
 	p.mustRotate()
 }
 
-// An upgrade that starts between the first look and the note is found.
-func TestAnUpgradeThatHasJustStarted(t *testing.T) {
-	p := newPlatform(t, 20)
+// startsMeanwhile has an object appear between the first look of a rotation and its note, and wants it to be refused with
+// words, and nothing to be changed.
+func (p *platform) startsMeanwhile(object string, words ...string) {
+	p.Helper()
 	old := p.key()
 	p.server.Judge(func(r kubetest.Request) *metav1.Status {
-		if r.Method == "POST" && strings.HasSuffix(r.Path, "/configmaps") {
-			go p.server.Put(record("pending-upgrade"))
-			time.Sleep(20 * time.Millisecond)
+		if r.Method == http.MethodPost && strings.HasSuffix(r.Path, "/configmaps") {
+			p.server.PutMeanwhile(object)
 		}
 		return nil
 	})
-	_, err := p.rotation("credential-key").Run(t.Context())
+	_, err := p.rotation("credential-key").Run(p.Context())
 	p.server.Judge(nil)
-	if err == nil {
-		t.Skip("the upgrade has started later")
-	}
-	wantRefused(t, err, "is pending-upgrade", "[secrets.busy]")
+	wantRefused(p.T, err, append(words, "[secrets.busy]")...)
 	if p.server.Object(notePath) != nil || p.key() != old {
-		t.Error("something has changed")
+		p.Error("something has changed")
 	}
+}
+
+func TestAnUpgradeThatHasJustStarted(t *testing.T) {
+	newPlatform(t, 20).startsMeanwhile(record("pending-upgrade"), "is pending-upgrade")
 }
 
 // The Job mounts the keyring, and its command line names no key.

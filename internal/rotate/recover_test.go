@@ -215,23 +215,7 @@ func TestAGivenKeyWhoseNoteIsLeft(t *testing.T) {
 // its end.
 func TestABackupThatHasJustStarted(t *testing.T) {
 	p := newPlatform(t, 20)
-	old := p.key()
-	p.server.Judge(func(r kubetest.Request) *metav1.Status {
-		if r.Method == "POST" && strings.HasSuffix(r.Path, "/configmaps") {
-			go p.server.Put(job("scheduled-backup", "-1"))
-			time.Sleep(50 * time.Millisecond)
-		}
-		return nil
-	})
-	_, err := p.rotation("credential-key").Run(t.Context())
-	p.server.Judge(nil)
-	if err == nil {
-		t.Skip("the backup has started later")
-	}
-	wantRefused(t, err, "Job nap-scheduled-backup-1 of release neutree", "[secrets.busy]")
-	if p.server.Object(notePath) != nil || p.key() != old {
-		t.Error("something has changed")
-	}
+	p.startsMeanwhile(job("scheduled-backup", "-1"), "Job nap-scheduled-backup-1 of release neutree")
 	p.server.Delete("/apis/batch/v1/namespaces/nap/jobs/nap-scheduled-backup-1")
 	p.killAfter("PUT", keysSecret)
 	p.server.Put(job("bootstrap", "-x1"))

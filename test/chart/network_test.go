@@ -247,8 +247,8 @@ func TestPoliciesIsolateEveryPod(t *testing.T) {
 	}
 }
 
-// Where models, directories and repositories are is not known, so only who calls nobody is kept from calling. What all
-// services are kept from is another test's.
+// Where models, directories and repositories are is not known, so only services that make no
+// calls are kept from making some. What all services are kept from is another test's.
 func TestPoliciesLeaveCallsOpen(t *testing.T) {
 	n := networkOf(t, renderAll(t, "global.networkPolicies.metadataEgress=open").Objects)
 	for name, h := range n.hosts {

@@ -103,16 +103,27 @@ func (s *Server) SetVersion(v string) {
 // Put stores the object in the YAML document.
 func (s *Server) Put(document string) {
 	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write(document, true)
+}
+
+// PutMeanwhile is Put for a function that Judge calls, while the double is locked: the object is there before the request
+// that is judged is answered.
+func (s *Server) PutMeanwhile(document string) {
+	s.t.Helper()
 	s.write(document, true)
 }
 
 // Replace stores the object in the YAML document unless it is gone, and reports whether it was there.
 func (s *Server) Replace(document string) bool {
 	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.write(document, false)
 }
 
-// write stores an object, a new one only if that is wanted.
+// write stores an object, a new one only if that is wanted. The caller has the lock.
 func (s *Server) write(document string, create bool) bool {
 	s.t.Helper()
 	var object map[string]any
@@ -123,8 +134,6 @@ func (s *Server) write(document string, create bool) bool {
 		return false
 	}
 	at := pathOf(unstructured.Unstructured{Object: object})
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if _, there := s.objects[at]; !there && !create {
 		return false
 	}
